@@ -1,0 +1,46 @@
+# On a fresh machine: `make demo` shows it working, `make test` proves it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench clean
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Two stamps, so that the demo does not wait for tools it does not use.
+$(VENV)/.run: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[all]'
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	$(PIP) --requirement requirements/dev.txt
+	@touch $@
+
+demo: $(VENV)/.run  ## a shop, its traffic and a collector: every event counted at both ends
+	@$(BIN)/python -m examples.demo
+
+test: $(VENV)/.dev  ## all tests
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev  ## ruff, mypy --strict, pyright
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright --warnings
+
+format: $(VENV)/.dev  ## let ruff format and mend
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.run  ## what track() costs against its floor, measured in one run
+	@$(BIN)/python benchmarks/track_cost.py
+
+clean:  ## remove the environment and what tools left
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist demo-data
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

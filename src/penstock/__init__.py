@@ -1,0 +1,94 @@
+"""Penstock: customer-data events from Python to a Tracking API and any other destination, and none lost.
+
+    from penstock import Analytics
+
+    analytics = Analytics("WRITE_KEY")
+    analytics.track("Item Purchased", user_id="019mr8mf4r", properties={"revenue": 39.95})
+
+Importing this package starts nothing and loads nothing: each name is resolved when it is first used (PEP 562).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from ._core.context import Context
+    from ._core.receipt import Receipt
+    from .client import Analytics
+    from .errors import (
+        Abandoned,
+        AuthError,
+        ClientClosed,
+        DeliveryError,
+        Dropped,
+        EventTooLarge,
+        InvalidEvent,
+        MissingExtra,
+        PenstockError,
+        PluginError,
+        QueueFull,
+        RateLimitExpired,
+        Rejected,
+        RetriesExhausted,
+        SettingsError,
+        SpoolError,
+        TransportError,
+    )
+    from .http.urllib3 import Urllib3Client
+    from .types import ErrorEvent, FlushResult, HTTPClient, Request, Response, Stats
+
+__all__ = [
+    "Abandoned",
+    "Analytics",
+    "AuthError",
+    "ClientClosed",
+    "Context",
+    "DeliveryError",
+    "Dropped",
+    "ErrorEvent",
+    "EventTooLarge",
+    "FlushResult",
+    "HTTPClient",
+    "InvalidEvent",
+    "MissingExtra",
+    "PenstockError",
+    "PluginError",
+    "QueueFull",
+    "RateLimitExpired",
+    "Receipt",
+    "Rejected",
+    "Request",
+    "Response",
+    "RetriesExhausted",
+    "SettingsError",
+    "SpoolError",
+    "Stats",
+    "TransportError",
+    "Urllib3Client",
+    "__version__",
+]
+
+_ROOMS = {
+    "._core.context": ("Context",),
+    "._core.receipt": ("Receipt",),
+    ".client": ("Analytics",),
+    ".http.urllib3": ("Urllib3Client",),
+    ".types": ("ErrorEvent", "FlushResult", "HTTPClient", "Request", "Response", "Stats"),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_ROOM_OF.get(name, ".errors"), __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,313 @@
+"""The event calls, written once for every client. They never wait, so they have no colour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from time import monotonic
+from typing import Any, TypeVar, overload
+
+from ._core import events
+from ._core.encoding import decode, encode, largest_field
+from ._core.events import LIBRARY, MAX_EVENT_BYTES
+from ._core.receipt import Receipt
+from ._drivers.inline import InlineDriver
+from ._log import Summary
+from ._stamp import stamp
+from .emitter import Emitter, Listener
+from .errors import ClientClosed, Dropped, EventTooLarge, InvalidEvent, QueueFull
+from .settings import Settings
+from .types import Callback, Event, Stats
+
+__all__ = ["EventCalls"]
+
+F = TypeVar("F", bound=Listener)
+Id = str | int | None
+Map = Mapping[str, Any] | None
+
+
+class EventCalls:
+    """Base of the clients: records what users do, and says what became of it."""
+
+    _driver: InlineDriver
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._summary = Summary()
+        self._emitter = Emitter(lambda fault: self._summary.fault(fault, monotonic()))
+        self._closed = False
+        # Encoded and decoded once: what the caller does to these objects later changes nothing.
+        self._defaults = decode(
+            encode(
+                {
+                    "context": {**settings.context, "library": LIBRARY},
+                    "integrations": dict(settings.integrations),
+                }
+            )
+        )
+
+    # -- the six calls ------------------------------------------------------------------------------
+
+    def identify(
+        self,
+        user_id: Id = None,
+        *,
+        anonymous_id: Id = None,
+        traits: Map = None,
+        timestamp: datetime | str | None = None,
+        context: Map = None,
+        integrations: Map = None,
+        message_id: str | None = None,
+        callback: Callback | None = None,
+    ) -> Receipt:
+        """Tie a user to their actions and record traits about them.
+
+        Args:
+            user_id: the user's id in your database. This or `anonymous_id` is needed.
+            anonymous_id: an id for somebody whose user id is not known (yet).
+            traits: what is known about the user: `name`, `email`, `plan` …
+            timestamp: when it happened, if not now: a datetime (without a zone: UTC) or an ISO-8601 str.
+            context: context for this event; `library` is added to it.
+            integrations: which destinations get the event; names are case-sensitive.
+            message_id: your own id for the event, at most 100 characters; by default a fresh UUID.
+            callback: `callback(err, ctx)`, called once on the worker when the event has its outcome.
+
+        Raises:
+            InvalidEvent: an argument cannot be sent; the message names it (see the setting `on_invalid`).
+            QueueFull: the queue is full, and `overflow` is `raise`.
+        """
+        fields = {"traits": traits}
+        return self._record(
+            "identify", fields, user_id, anonymous_id, timestamp, context, integrations, message_id, callback
+        )
+
+    def track(
+        self,
+        event: str,
+        *,
+        user_id: Id = None,
+        anonymous_id: Id = None,
+        properties: Map = None,
+        timestamp: datetime | str | None = None,
+        context: Map = None,
+        integrations: Map = None,
+        message_id: str | None = None,
+        callback: Callback | None = None,
+    ) -> Receipt:
+        """Record an action that a user performed.
+
+        Args:
+            event: the action's name, such as "Item Purchased".
+            properties: what belongs to it: `revenue`, `product_id` …
+
+        The other arguments, and what is raised: see `identify`.
+        """
+        fields = {"event": event, "properties": properties}
+        return self._record(
+            "track", fields, user_id, anonymous_id, timestamp, context, integrations, message_id, callback
+        )
+
+    def page(
+        self,
+        name: str | None = None,
+        *,
+        category: str | None = None,
+        user_id: Id = None,
+        anonymous_id: Id = None,
+        properties: Map = None,
+        timestamp: datetime | str | None = None,
+        context: Map = None,
+        integrations: Map = None,
+        message_id: str | None = None,
+        callback: Callback | None = None,
+    ) -> Receipt:
+        """Record a page view.
+
+        Args:
+            name: the page's name, such as "Signup".
+            category: the page's category, such as "Docs"; also sent as a property.
+            properties: what belongs to it: `url`, `title`, `referrer` …
+
+        The other arguments, and what is raised: see `identify`.
+        """
+        fields = {"name": name, "category": category, "properties": properties}
+        return self._record(
+            "page", fields, user_id, anonymous_id, timestamp, context, integrations, message_id, callback
+        )
+
+    def screen(
+        self,
+        name: str | None = None,
+        *,
+        category: str | None = None,
+        user_id: Id = None,
+        anonymous_id: Id = None,
+        properties: Map = None,
+        timestamp: datetime | str | None = None,
+        context: Map = None,
+        integrations: Map = None,
+        message_id: str | None = None,
+        callback: Callback | None = None,
+    ) -> Receipt:
+        """Record a view of an app's screen. The arguments are those of `page`; `category` is not made a property."""
+        fields = {"name": name, "category": category, "properties": properties}
+        return self._record(
+            "screen", fields, user_id, anonymous_id, timestamp, context, integrations, message_id, callback
+        )
+
+    def group(
+        self,
+        group_id: str | int,
+        *,
+        user_id: Id = None,
+        anonymous_id: Id = None,
+        traits: Map = None,
+        timestamp: datetime | str | None = None,
+        context: Map = None,
+        integrations: Map = None,
+        message_id: str | None = None,
+        callback: Callback | None = None,
+    ) -> Receipt:
+        """Tie a user to a group: a company, an account, a team.
+
+        Args:
+            group_id: the group's id in your database.
+            traits: what is known about the group: `name`, `industry` …
+
+        The other arguments, and what is raised: see `identify`.
+        """
+        fields = {"group_id": group_id, "traits": traits}
+        return self._record(
+            "group", fields, user_id, anonymous_id, timestamp, context, integrations, message_id, callback
+        )
+
+    def alias(
+        self,
+        user_id: str | int,
+        *,
+        previous_id: str | int,
+        timestamp: datetime | str | None = None,
+        context: Map = None,
+        integrations: Map = None,
+        message_id: str | None = None,
+        callback: Callback | None = None,
+    ) -> Receipt:
+        """Say that one user has had two ids.
+
+        Args:
+            user_id: the id that stays.
+            previous_id: the id that the user had before.
+
+        The other arguments, and what is raised: see `identify`.
+        """
+        fields = {"user_id": user_id, "previous_id": previous_id}
+        return self._record("alias", fields, None, None, timestamp, context, integrations, message_id, callback)
+
+    def send(self, event: Mapping[str, Any], *, callback: Callback | None = None) -> Receipt:
+        """Send a whole event as it goes over the wire: a dict with `type` and camelCase keys.
+
+        Its `messageId` and `timestamp` are kept, so what `unsent` or `call_after_close` handed back can be sent
+        again without becoming a second event.
+
+        Raises:
+            InvalidEvent: the event is not one that the Tracking API would keep.
+        """
+        try:
+            whole = events.whole(event, stamp(), self._defaults)
+            data = encode(whole)
+        except InvalidEvent as exc:
+            return self._invalid("send", exc, callback)
+        return self._submit(whole, data, callback)
+
+    # -- around them --------------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """The client's counters as of now."""
+        return self._driver.stats()
+
+    @overload
+    def on(self, name: str) -> Callable[[F], F]: ...
+    @overload
+    def on(self, name: str, listener: F) -> F: ...
+    def on(self, name: str, listener: F | None = None) -> F | Callable[[F], F]:
+        """Call `listener` whenever `name` is emitted (docs/reference/emitter.md); also usable as a decorator."""
+        return self._emitter.on(name) if listener is None else self._emitter.on(name, listener)
+
+    def once(self, name: str, listener: F) -> F:
+        """Call `listener` the next time `name` is emitted, and not again."""
+        return self._emitter.once(name, listener)
+
+    def off(self, name: str, listener: Listener) -> None:
+        """Stop calling `listener` for `name`."""
+        self._emitter.off(name, listener)
+
+    def emit(self, name: str, *args: Any) -> None:
+        """Call the listeners of `name`, for events of your own."""
+        self._emitter.emit(name, *args)
+
+    # -- how an event is recorded -------------------------------------------------------------------
+
+    def _record(
+        self,
+        kind: str,
+        fields: Event,
+        user_id: Id,
+        anonymous_id: Id,
+        timestamp: datetime | str | None,
+        context: Map,
+        integrations: Map,
+        message_id: str | None,
+        callback: Callback | None,
+    ) -> Receipt:
+        try:
+            event = events.build(
+                kind,
+                fields,
+                stamp(),
+                user_id=user_id,
+                anonymous_id=anonymous_id,
+                timestamp=timestamp,
+                context=context,
+                integrations=integrations,
+                message_id=message_id,
+                defaults=self._defaults,
+            )
+            data = encode(event)
+        except InvalidEvent as exc:
+            return self._invalid(kind, exc, callback)
+        return self._submit(event, data, callback)
+
+    def _submit(self, event: Event, data: bytes, callback: Callback | None) -> Receipt:
+        """From the encoded event to the mailbox."""
+        driver = self._driver
+        receipt = Receipt(data, event["type"], event["messageId"], driver)
+        if callback is not None:
+            driver.watch_callback(receipt, callback)
+        if self._closed:
+            driver.reject(receipt, ClientClosed())
+            self._emitter.emit("call_after_close", decode(data))
+        elif len(data) > MAX_EVENT_BYTES:
+            driver.refuse(receipt, EventTooLarge(len(data), MAX_EVENT_BYTES, largest_field(data)))
+        else:
+            if self._settings.overflow != "drop_newest" and not driver.has_room():
+                self._wait_or_raise()
+            driver.accept(receipt)
+        return receipt
+
+    def _wait_or_raise(self) -> None:
+        if self._settings.overflow == "raise":
+            raise QueueFull("max_queue_events or max_queue_bytes")
+        self._driver.wait_for_room()
+
+    def _invalid(self, kind: str, exc: InvalidEvent, callback: Callback | None) -> Receipt:
+        """Raise, or report: an `error` event, and a receipt that has failed already."""
+        if self._settings.on_invalid == "raise":
+            raise exc
+        self._emitter.fault("invalid_event", exc)
+        receipt = Receipt(b"{}", kind, "", self._driver)
+        if callback is not None:
+            self._driver.watch_callback(receipt, callback)
+        error = Dropped(str(exc))
+        error.__cause__ = exc.with_traceback(None)
+        self._driver.reject(receipt, error)
+        return receipt

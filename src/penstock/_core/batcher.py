@@ -1,0 +1,114 @@
+"""Events that wait to be sent, and the batches that are cut from them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+__all__ = ["Batch", "Batcher", "Item"]
+
+
+class Item(Protocol):
+    """All that batching asks of an event: its bytes."""
+
+    @property
+    def data(self) -> bytes: ...
+
+
+class Batch:
+    """Events that travel together, and what their attempts have met so far."""
+
+    __slots__ = ("attempts", "failures", "first_failure", "items", "limited")
+
+    def __init__(self, items: list[Item]) -> None:
+        self.items = items
+        self.attempts = 0  # all of them: what X-Retry-Count tells
+        self.failures = 0  # those that count against max_retries
+        self.first_failure: float | None = None  # when max_total_backoff_duration began
+        self.limited = False  # whether it waits because the server asked for it
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """Two batches in the same order, each with the history of this one."""
+        middle = len(self.items) // 2
+        parts = Batch(self.items[:middle]), Batch(self.items[middle:])
+        for part in parts:
+            part.attempts, part.failures, part.first_failure = (
+                self.attempts,
+                self.failures,
+                self.first_failure,
+            )
+        return parts
+
+
+class Batcher:
+    """A queue that knows when a batch is due, and cuts the largest that fits.
+
+    `flush_at` starts a flush, it does not cap a batch: a backlog goes out in as few requests as the limits allow.
+
+    Args:
+        flush_at: events that make a batch due.
+        flush_interval: seconds after which the oldest event makes it due.
+        max_events: events in a batch, at most.
+        max_bytes: bytes of a request body, at most.
+        overhead: bytes of a request body that are not events.
+    """
+
+    def __init__(self, *, flush_at: int, flush_interval: float, max_events: int, max_bytes: int, overhead: int) -> None:
+        self._flush_at = flush_at
+        self._interval = flush_interval
+        self._max_events = max_events
+        self._room = max_bytes - overhead + 1  # the last event needs no comma
+        self._queue: deque[Item] = deque()
+        self._bytes = 0
+        # Positions count all events ever put. An arrival is the position after a group of events that came
+        # together, and when they came: the head's age is known, and no event carries a time.
+        self._cut = 0
+        self._put = 0
+        self._arrivals: deque[tuple[int, float]] = deque()
+        self._forced = 0
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def put(self, items: Sequence[Item], now: float) -> None:
+        """Add events at the end."""
+        self._queue.extend(items)
+        self._bytes += sum([len(item.data) for item in items]) + len(items)
+        self._put += len(items)
+        self._arrivals.append((self._put, now))
+
+    def force(self) -> None:
+        """What is in the queue is due now; what comes later is not."""
+        self._forced = self._put
+
+    def due_at(self, now: float) -> float | None:
+        """When the next batch is due: `now` if it is, None if nothing waits."""
+        if not self._queue:
+            return None
+        if len(self._queue) >= self._flush_at or self._forced > self._cut or self._bytes >= self._room:
+            return now
+        return max(now, self._arrivals[0][1] + self._interval)
+
+    def cut(self) -> Batch:
+        """The largest batch that fits, from the front: at least one event."""
+        queue, items, room = self._queue, list[Item](), self._room
+        while queue and len(items) < self._max_events:
+            size = len(queue[0].data) + 1
+            if size > room and items:
+                break
+            room -= size
+            self._bytes -= size
+            items.append(queue.popleft())
+        self._cut += len(items)
+        while self._arrivals and self._arrivals[0][0] <= self._cut:
+            self._arrivals.popleft()
+        return Batch(items)
+
+    def clear(self) -> list[Item]:
+        """Take out everything."""
+        items = list(self._queue)
+        self._queue.clear()
+        self._arrivals.clear()
+        self._cut, self._bytes = self._put, 0
+        return items

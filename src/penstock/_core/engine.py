@@ -1,0 +1,272 @@
+"""The engine: decides what is sent when, and what became of it. It does nothing itself.
+
+It is told facts with a time (events came, an answer came, no answer came) and asked what to do next. It never waits,
+reads a clock, draws a random number or calls back, so twelve hours of rate limiting take milliseconds in a test.
+
+A batch's life. A batch holds one of `max_in_flight` slots from its cut to its end, also while it backs off: with one
+slot the order of events is kept, retries included, and a host that is down is asked by few batches while the rest
+of the queue keeps its attempts.
+
+    state       fact                                     next        also
+    ─────────── ──────────────────────────────────────── ─────────── ─────────────────────────────────────────
+    queued      due (count, age, bytes, flush, close),   in flight   Send
+                slot free, gate open
+    in flight   delivered                                settled     the gate opens for good
+    in flight   limited: retry after t                   limited     the gate is shut until t; not counted
+    in flight   failed, or an answer worth a retry       backing off counted
+    in flight   too large, several events                halved      two batches, in order; the first keeps the slot
+    in flight   too large, one event; refused            settled     failed
+    in flight   its deadline passed, no report           backing off counted; a later report is ignored
+    backing off time reached, gate open                  in flight   Send
+    backing off too many or too long                     settled     failed: RetriesExhausted
+    limited     gate open                                in flight   Send
+    limited     max_rate_limit_duration reached          settled     failed: RateLimitExpired; the gate opens
+    any         more than max_retries + 20 attempts      settled     failed: RetriesExhausted (the safety cap)
+    any         close deadline                           settled     failed: Abandoned
+
+The gate is one for all batches: a host that asks for patience asks it of the client, not of one request.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..errors import Abandoned, DeliveryError, RateLimitExpired, RetriesExhausted, TransportError
+from .actions import Action, Done, Send, Wait
+from .batcher import Batch, Batcher, Item
+from .receipt import DELIVERED, Outcome
+from .retry import Delivered, Limited, Refused, Retry, TooLarge, Verdict, backoff
+
+__all__ = ["Engine", "Policy"]
+
+SAFETY_ATTEMPTS = 20
+"""Attempts beyond `max_retries` after which a batch fails, whatever the answers were (reference library: the same)."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the engine goes by. All times in seconds, all sizes in bytes."""
+
+    flush_at: int = 15
+    flush_interval: float = 10.0
+    max_batch_events: int = 2500
+    max_batch_bytes: int = 500_000
+    overhead: int = 0
+    max_in_flight: int = 4
+    max_retries: int = 3
+    max_total_backoff: float = 43_200.0
+    max_rate_limit: float = 43_200.0
+    send_timeout: float = 11.0
+
+
+class Engine:
+    """Delivers events to one destination: batches, retries, rate limits, closing."""
+
+    def __init__(self, policy: Policy, random: Callable[[], float]) -> None:
+        self._policy = policy
+        self._random = random
+        self._queue = Batcher(
+            flush_at=policy.flush_at,
+            flush_interval=policy.flush_interval,
+            max_events=policy.max_batch_events,
+            max_bytes=policy.max_batch_bytes,
+            overhead=policy.overhead,
+        )
+        self._halves: deque[Batch] = deque()  # cut already, in order, waiting for a slot
+        self._sent: dict[Batch, Send] = {}  # in flight
+        self._waiting: dict[Batch, float] = {}  # backing off or limited, and when they may go
+        self._gate: float | None = None  # shut until then
+        self._gate_since: float | None = None
+        self._closing = False
+        self._deadline: float | None = None
+        self._settled: list[tuple[list[Item], Outcome]] = []
+        self.requests = 0
+        self.retries = 0
+
+    # -- facts --------------------------------------------------------------------------------------
+
+    def enqueue(self, items: Sequence[Item], now: float) -> None:
+        """Events to deliver, in order."""
+        if items:
+            self._queue.put(items, now)
+
+    def flush(self) -> None:
+        """All that is here is due now."""
+        self._queue.force()
+
+    def close(self, deadline: float | None) -> None:
+        """No more events will come. What is left at `deadline` is given up."""
+        self._queue.force()
+        self._closing = True
+        self._deadline = deadline
+
+    def responded(self, send: Send, verdict: Verdict, now: float) -> None:
+        """The world answered."""
+        if not self._take_back(send):
+            return
+        batch = send.batch
+        match verdict:
+            case Delivered():
+                self._gate = self._gate_since = None
+                outcome = DELIVERED if batch.attempts == 1 else Outcome(attempts=batch.attempts)
+                self._settled.append((batch.items, outcome))
+            case Limited(seconds, error):
+                self._shut_gate(now, now + seconds)
+                batch.limited = True
+                self._hold(batch, now, error, capped=self._over_cap(batch))
+            case Retry(error):
+                self._count_failure(batch, error, now)
+            case TooLarge(error):
+                self._split(batch, error, now)
+            case Refused(error):
+                self._fail(batch, error)
+
+    def failed(self, send: Send, error: DeliveryError, now: float) -> None:
+        """The world did not answer."""
+        if self._take_back(send):
+            self._count_failure(send.batch, error, now)
+
+    # -- questions ----------------------------------------------------------------------------------
+
+    def next_action(self, now: float) -> Action:
+        """What to do now. Ask again after doing it, until the answer is Wait or Done."""
+        self._expire(now)
+        batch = self._ready(now)
+        if batch is not None:
+            return self._send(batch, now)
+        if self._closing and self.idle():
+            return Done()
+        return Wait(self._next_moment(now))
+
+    def settled(self) -> list[tuple[list[Item], Outcome]]:
+        """Who has an outcome since this was last asked. Each event appears exactly once."""
+        settled, self._settled = self._settled, []
+        return settled
+
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is on its way."""
+        return not (self._queue or self._halves or self._sent or self._waiting)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests on their way."""
+        return len(self._sent)
+
+    # -- decisions ----------------------------------------------------------------------------------
+
+    def _ready(self, now: float) -> Batch | None:
+        """The next batch that may go now, if any: those that hold a slot first, then in order of arrival."""
+        if self._gate is not None and now < self._gate:
+            return None
+        self._gate = None
+        for batch, due in self._waiting.items():
+            if due <= now:
+                del self._waiting[batch]
+                return batch
+        if len(self._sent) + len(self._waiting) >= self._policy.max_in_flight:
+            return None
+        if self._halves:
+            return self._halves.popleft()
+        due_at = self._queue.due_at(now)
+        return self._queue.cut() if due_at is not None and due_at <= now else None
+
+    def _send(self, batch: Batch, now: float) -> Send:
+        batch.attempts += 1
+        batch.limited = False
+        self.requests += 1
+        self.retries += batch.attempts > 1
+        send = Send(batch, batch.attempts, now + self._policy.send_timeout)
+        self._sent[batch] = send
+        return send
+
+    def _take_back(self, send: Send) -> bool:
+        """Whether this report is about a request that still counts."""
+        if self._sent.get(send.batch) is not send:
+            return False
+        del self._sent[send.batch]
+        return True
+
+    def _count_failure(self, batch: Batch, error: DeliveryError, now: float) -> None:
+        policy = self._policy
+        batch.failures += 1
+        if batch.first_failure is None:
+            batch.first_failure = now
+        too_long = now - batch.first_failure > policy.max_total_backoff
+        too_often = batch.failures > policy.max_retries or self._over_cap(batch)
+        self._hold(batch, now + backoff(batch.failures, self._random()), error, capped=too_often or too_long)
+
+    def _over_cap(self, batch: Batch) -> bool:
+        return batch.attempts > self._policy.max_retries + SAFETY_ATTEMPTS
+
+    def _hold(self, batch: Batch, until: float, error: DeliveryError, *, capped: bool) -> None:
+        if capped:
+            self._fail(batch, RetriesExhausted(batch.attempts, error))
+        else:
+            self._waiting[batch] = until
+
+    def _split(self, batch: Batch, error: DeliveryError, now: float) -> None:
+        if len(batch.items) == 1:
+            self._fail(batch, error)
+            return
+        first, second = batch.halves()
+        self._waiting[first] = now
+        self._halves.appendleft(second)
+
+    def _fail(self, batch: Batch, error: DeliveryError) -> None:
+        self._settled.append((batch.items, Outcome(error, batch.attempts)))
+
+    def _shut_gate(self, now: float, until: float) -> None:
+        if self._gate_since is None:
+            self._gate_since = now
+        self._gate = until if self._gate is None else max(until, self._gate)
+
+    def _expire(self, now: float) -> None:
+        """What time alone decides."""
+        for send in [s for s in self._sent.values() if s.deadline <= now]:
+            self.failed(send, TransportError("the HTTP client did not come back in time"), now)
+        limit = self._rate_limit_ends()
+        if limit is not None and limit <= now:
+            self._expire_rate_limit()
+        if self._closing and self._deadline is not None and self._deadline <= now:
+            self._abandon()
+
+    def _rate_limit_ends(self) -> float | None:
+        if self._gate is None or self._gate_since is None:
+            return None
+        return self._gate_since + self._policy.max_rate_limit
+
+    def _expire_rate_limit(self) -> None:
+        """Those that were waiting for the gate fail; the next batch may try its luck."""
+        for batch in [b for b in self._waiting if b.limited]:
+            del self._waiting[batch]
+            self._fail(batch, RateLimitExpired(batch.attempts, self._policy.max_rate_limit))
+        self._gate = self._gate_since = None
+
+    def _abandon(self) -> None:
+        for batch in [*self._sent, *self._waiting, *self._halves]:
+            self._fail(batch, Abandoned())
+        self._sent.clear()
+        self._waiting.clear()
+        self._halves.clear()
+        if self._queue:
+            self._settled.append((self._queue.clear(), Outcome(Abandoned())))
+
+    def _next_moment(self, now: float) -> float | None:
+        """When time alone will change something."""
+        moments = [send.deadline for send in self._sent.values()]
+        gate = self._gate if self._gate is not None else now
+        moments += [max(due, gate) for due in self._waiting.values()]
+        if self._gate is not None and (self._queue or self._halves):
+            moments.append(gate)
+        due_at = self._queue.due_at(now)
+        free = len(self._sent) + len(self._waiting) < self._policy.max_in_flight
+        if due_at is not None and free:
+            moments.append(max(due_at, gate))
+        limit = self._rate_limit_ends()
+        if limit is not None:
+            moments.append(limit)
+        if self._closing and self._deadline is not None:
+            moments.append(self._deadline)
+        return min(moments, default=None)

@@ -1,0 +1,183 @@
+"""The ledger: every accepted event is entered once and settled once, and nowhere else.
+
+    accepted == delivered + failed + dropped + pending      at every moment
+
+The calling threads accept, the worker takes over and settles. What both touch is the counters, under a lock
+that the client gives: a re-entrant one, because a signal handler may call `track()` while `track()` runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ..errors import Abandoned
+from ..types import FlushResult
+from .receipt import Outcome, Receipt
+
+__all__ = ["Ledger", "Ticket", "Totals"]
+
+Watcher = Callable[[Receipt], object]
+
+
+class Totals(NamedTuple):
+    """The counters at one moment."""
+
+    accepted: int
+    delivered: int
+    failed: int
+    dropped: int
+    queue_bytes: int
+
+    @property
+    def pending(self) -> int:
+        return self.accepted - self.delivered - self.failed - self.dropped
+
+
+class Ticket:
+    """One `flush` or `close` that waits: complete when everything entered before it is settled."""
+
+    def __init__(self, on_done: Callable[[], object]) -> None:
+        self.on_done = on_done
+        self.epoch = 0
+        self.remaining = 0
+        self.counts = {"delivered": 0, "failed": 0, "dropped": 0}
+        self.unsent: list[bytes] = []
+
+    def count(self, receipts: Sequence[Receipt], outcome: Outcome) -> None:
+        mine = [r for r in receipts if 0 < r._epoch <= self.epoch]
+        self.remaining -= len(mine)
+        self.counts[outcome.kind] += len(mine)
+        if isinstance(outcome.error, Abandoned) and not outcome.error.spooled:
+            self.unsent.extend(r.data for r in mine)
+
+    def result(self) -> FlushResult:
+        """What became of them, so far."""
+        unsent = [msgspec.json.decode(data) for data in self.unsent]
+        return FlushResult(**self.counts, pending=self.remaining, unsent=unsent)
+
+
+class Ledger:
+    """The one door through which an event gets its outcome."""
+
+    def __init__(
+        self,
+        lock: AbstractContextManager[Any],
+        announce: Callable[[Sequence[Receipt], Outcome], object],
+        max_events: int,
+        max_bytes: int,
+    ) -> None:
+        self._lock = lock
+        self._announce = announce
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._accepted = self._delivered = self._failed = self._dropped = self._bytes = 0
+        self._watchers: dict[Receipt, list[Watcher]] = {}
+        # Only the worker touches what follows.
+        self._epoch = 1
+        self._inside = 0
+        self._tickets: list[Ticket] = []
+        self._reported = Totals(0, 0, 0, 0, 0)
+
+    # -- the caller's side ------------------------------------------------------------------------
+
+    def accept(self, receipt: Receipt) -> str | None:
+        """Count an event in. Returns the bound that it goes over, if it does: it is counted all the same."""
+        with self._lock:
+            pending = self._accepted - self._delivered - self._failed - self._dropped
+            waiting = self._bytes
+            self._accepted += 1
+            self._bytes = waiting + len(receipt.data)
+        if pending >= self._max_events:
+            return f"max_queue_events={self._max_events:,}"
+        if self._bytes > self._max_bytes and pending:
+            return f"max_queue_bytes={self._max_bytes:,}"
+        return None
+
+    def reject(self, receipt: Receipt, outcome: Outcome) -> None:
+        """Settle an event that was never accepted: its receipt says why, and no counter knows of it."""
+        receipt._outcome = outcome
+        _run_all(self._watchers.pop(receipt, None), receipt)
+
+    def has_room(self) -> bool:
+        """Whether one more event would be within the bounds."""
+        totals = self.totals()
+        return totals.pending < self._max_events and totals.queue_bytes < self._max_bytes
+
+    def watch(self, receipt: Receipt, watcher: Watcher) -> None:
+        """Call `watcher(receipt)` once, when the receipt has its outcome: now, if it has.
+
+        Two threads may be here and in `settle` at once. Whoever pops a watcher off the list runs it, and
+        `list.pop` is atomic: so each runs once, and none is forgotten.
+        """
+        watchers = self._watchers.setdefault(receipt, [])
+        watchers.append(watcher)
+        if receipt._outcome is not None:
+            self._watchers.pop(receipt, None)
+            _run_all(watchers, receipt)
+
+    def totals(self) -> Totals:
+        """All counters, of one and the same moment."""
+        with self._lock:
+            return Totals(self._accepted, self._delivered, self._failed, self._dropped, self._bytes)
+
+    # -- the worker's side ------------------------------------------------------------------------
+
+    def enter(self, receipts: Sequence[Receipt]) -> None:
+        """The worker has taken these over: from here on a flush waits for them."""
+        epoch = self._epoch
+        self._inside += len(receipts)
+        for receipt in receipts:
+            receipt._epoch = epoch
+
+    def open(self, ticket: Ticket) -> None:
+        """Start to wait for everything entered so far; what comes later belongs to the next epoch."""
+        now = self.totals()
+        ticket.epoch = self._epoch
+        ticket.remaining = self._inside
+        ticket.counts = {k: getattr(now, k) - getattr(self._reported, k) for k in ticket.counts}
+        self._reported = now
+        self._epoch += 1
+        self._tickets.append(ticket)
+        self._complete()
+
+    # -- the one door -----------------------------------------------------------------------------
+
+    def settle(self, receipts: Sequence[Receipt], outcome: Outcome) -> None:
+        """Give these events their outcome: counters, receipts, callbacks, listeners, flushes, in this order."""
+        with self._lock:
+            self._bytes -= sum([len(r.data) for r in receipts])
+            if outcome.error is None:
+                self._delivered += len(receipts)
+            elif outcome.kind == "dropped":
+                self._dropped += len(receipts)
+            else:
+                self._failed += len(receipts)
+        for receipt in receipts:
+            receipt._outcome = outcome
+        if self._watchers:
+            for receipt in receipts:
+                _run_all(self._watchers.pop(receipt, None), receipt)
+        self._announce(receipts, outcome)
+        if receipts and receipts[0]._epoch:  # else refused at the call: the worker never had it
+            self._inside -= len(receipts)
+            for ticket in self._tickets:
+                ticket.count(receipts, outcome)
+            self._complete()
+
+    def _complete(self) -> None:
+        for ticket in [t for t in self._tickets if t.remaining == 0]:
+            self._tickets.remove(ticket)
+            ticket.on_done()
+
+
+def _run_all(watchers: list[Watcher] | None, receipt: Receipt) -> None:
+    while watchers:
+        try:
+            watcher = watchers.pop(0)
+        except IndexError:  # the other thread took the last one
+            return
+        watcher(receipt)

@@ -1,0 +1,144 @@
+"""How an answer is judged, and how long to wait before the next attempt.
+
+The statuses follow Segment's newer libraries (docs/reference/answers.md has the table); the differences are meant:
+`Retry-After` is honoured on every status worth a retry and in both forms that RFC 9110 §10.2.3 allows, the jitter
+is kept when the delay has reached its cap, a batch that is too large is split, and no 3xx counts as success.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+
+from ..errors import Rejected, TransportError
+from ..types import Response
+
+__all__ = [
+    "BACKOFF_CAP",
+    "Delivered",
+    "Limited",
+    "Refused",
+    "Retry",
+    "TooLarge",
+    "Verdict",
+    "backoff",
+    "judge",
+    "retry_after",
+]
+
+BACKOFF_BASE = 0.5
+BACKOFF_CAP = 60.0
+RETRY_AFTER_CAP = 300.0
+RETRY_AFTER_FLOOR = 1.0
+RETRYABLE_4XX = frozenset({408, 410, 429, 460})
+FINAL_5XX = frozenset({501, 505, 511})
+_SIZE_COMPLAINT = re.compile(rb"too large|too big|exceed|payload size|size limit|maximum size", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """The batch has arrived."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Try again after a back-off; the attempt counts."""
+
+    error: TransportError | Rejected
+
+
+@dataclass(frozen=True)
+class Limited:
+    """Try again when the server says; the attempt does not count, and nothing else is sent until then."""
+
+    seconds: float
+    error: Rejected
+
+
+@dataclass(frozen=True)
+class TooLarge:
+    """Try again in two halves, if there is more than one event."""
+
+    error: Rejected
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Trying again would change nothing."""
+
+    error: Rejected
+
+
+Verdict = Delivered | Retry | Limited | TooLarge | Refused
+
+
+def judge(response: Response, now: float) -> Verdict:
+    """What an answer of a Tracking API means. `now` is seconds since the epoch, for a Retry-After date."""
+    status = response.status
+    if 200 <= status < 300:
+        return Delivered()
+    error = Rejected(status, response.body, _hint(response))
+    if status == 413 or (status == 400 and _SIZE_COMPLAINT.search(response.body[:4096])):
+        return TooLarge(error)
+    if not _retryable(status):
+        return Refused(error)
+    wait = retry_after(_header(response, "retry-after"), now)
+    return Retry(error) if wait is None else Limited(wait, error)
+
+
+def _retryable(status: int) -> bool:
+    if 300 <= status < 500:
+        return status in RETRYABLE_4XX
+    return status not in FINAL_5XX
+
+
+def _hint(response: Response) -> str:
+    status = response.status
+    if 300 <= status < 400:
+        location = _header(response, "location")
+        return f"it redirects to {location or 'nowhere'}; set `host` to where the API is"
+    if status in {401, 403}:
+        return "check the write key"
+    if status == 404:
+        return "check `host` and `path`"
+    return ""
+
+
+def _header(response: Response, name: str) -> str | None:
+    for key, value in response.headers.items():
+        if key.lower() == name:
+            return value
+    return None
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Seconds to wait according to a Retry-After header, from 1 to 300; None if it says nothing usable.
+
+    Both forms count: seconds (a fraction is cut off) and an HTTP date.
+    """
+    if not value:
+        return None
+    value = value.strip()
+    if re.fullmatch(r"\d{1,9}(\.\d*)?", value):
+        seconds = float(int(float(value)))
+    else:
+        try:
+            date = parsedate_to_datetime(value)
+        except (TypeError, ValueError, IndexError, OverflowError):
+            return None
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=timezone.utc)
+        seconds = (date - datetime.fromtimestamp(now, timezone.utc)).total_seconds()
+    return min(max(seconds, RETRY_AFTER_FLOOR), RETRY_AFTER_CAP)
+
+
+def backoff(failures: int, jitter: float) -> float:
+    """Seconds to wait after the k-th counted failure: 1 to 2, 2 to 4, 4 to 8 … 30 to 60.
+
+    `jitter` is a random number from 0 to 1. It lengthens the delay up to twofold, also at the cap, so that clients
+    that failed together do not come back together.
+    """
+    base = min(BACKOFF_BASE * 2.0 ** min(failures, 16), BACKOFF_CAP / 2)
+    return base * (1.0 + jitter)

@@ -1,0 +1,104 @@
+"""The thread driver: the inline driver's loop on a worker of its own, with a mailbox before it."""
+
+from __future__ import annotations
+
+import threading
+from queue import Empty
+from typing import Any
+
+from .._core.actions import Send
+from .._core.engine import Policy
+from .._core.receipt import Receipt
+from ..errors import TransportError
+from .inline import Command, InlineDriver, Mail
+from .senders import Senders
+
+__all__ = ["ThreadDriver"]
+
+AFTER_A_FAULT = 1.0
+"""Seconds until the worker tries again after an error of our own: it must neither die nor spin."""
+
+
+class ThreadDriver(InlineDriver):
+    """Delivers on a daemon thread, which starts with the first event. Requests are sent by at most `max_in_flight` others.
+
+    Where no thread can be started (at the end of a process, say) it does what the inline driver does.
+    """
+
+    def __init__(self, *, policy: Policy, **rest: Any) -> None:
+        super().__init__(policy=policy, **rest)
+        self._senders = Senders(policy.max_in_flight)
+        self._starting = threading.RLock()  # a signal handler may call in while a thread is being started
+        self._running = False
+        self._threadless = False
+
+    def submit(self, receipt: Receipt) -> None:
+        """Hand over an accepted event; the first one starts the worker."""
+        self._mailbox.put(receipt)
+        if not self._running:
+            self._start()
+
+    def _nudge(self) -> None:
+        # The worker waits on the mailbox itself. Without a worker, whoever has something to say is the worker.
+        if not self._running:
+            super()._nudge()
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._running:
+                return
+            if not (self._finished or self._threadless):
+                self._running = True  # first, so that whoever calls in from here on leaves it to the new thread
+                try:
+                    threading.Thread(target=self._run, name="penstock-worker", daemon=True).start()
+                except RuntimeError:
+                    self._running = False
+                    self._threadless = True
+        self._nudge()
+
+    def _block(self, event: threading.Event, deadline: float | None) -> None:
+        if self._running:
+            event.wait(None if deadline is None else max(0.0, deadline - self._clock()))
+        else:
+            super()._block(event, deadline)
+
+    def _run(self) -> None:
+        with self._pumping:
+            self._worker = threading.get_ident()
+            try:
+                until = self._guarded_turn(None)
+                while not self._finished:
+                    until = self._guarded_turn(self._receive(until))
+            finally:
+                self._worker = None
+                self._running = False
+        # A call may have put its event after our last look, and have left it to us because we were running.
+        self._nudge()
+
+    def _guarded_turn(self, mail: Mail | None) -> float | None:
+        try:
+            return self._turn(mail)
+        except Exception as exc:  # noqa: BLE001 - ours: it is reported, and the events are still there
+            self._emitter.fault("internal", exc)
+            return self._clock() + AFTER_A_FAULT
+
+    def _receive(self, until: float | None) -> Mail | None:
+        """The next piece of mail; None when it is `until` and there is none."""
+        try:
+            return self._mailbox.get(timeout=None if until is None else max(0.0, until - self._clock()))
+        except Empty:
+            return None
+
+    def _send(self, send: Send) -> None:
+        request, client = self._request(send), self._http()
+
+        def job() -> Command:
+            report = self._exchange(send, request, client)
+            return lambda: self._mailbox.put(report)
+
+        try:
+            if not self._senders.start(job):
+                error = TransportError("every sender is held by an HTTP client that does not return")
+                self._engine.failed(send, error, self._clock())
+        except RuntimeError:
+            self._exchange(send, request, client)()

@@ -1,0 +1,55 @@
+"""The clock and the ids of event calls: what the pure core is given instead of asking for it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+__all__ = ["sent_at", "stamp"]
+
+_POOL_SIZE = 256
+_pool: list[str] = []
+# Calls come many to a millisecond: its text and the first half of its ids are made once. (One tuple, assigned in one
+# step, so that no thread sees the time of one millisecond with the ids of another.)
+_moment: tuple[int, str, str] = (-1, "", "")
+
+
+def stamp() -> tuple[str, str]:
+    """The time of this call (UTC, milliseconds, `Z`), and a fresh id: a UUID version 7 (RFC 9562 §5.7).
+
+    The id's random part is the operating system's, fetched for 256 ids at a time; taking one is a `list.pop`, which
+    is atomic. A forked child throws the pool away, so that parent and child never share an id.
+    """
+    global _moment  # noqa: PLW0603
+    now = time.time_ns() // 1_000_000
+    known = _moment
+    if known[0] != now:
+        known = _moment = (now, _text(now), f"{now >> 16:08x}-{now & 0xFFFF:04x}-7")
+    try:
+        return known[1], known[2] + _pool.pop()
+    except IndexError:
+        _pool.extend(_random_parts())
+        return known[1], known[2] + _random_parts(1)[0]
+
+
+def sent_at() -> str:
+    """The time of a request, by the same clock as the events' own, so that the API can correct a clock that is off."""
+    return _text(time.time_ns() // 1_000_000)
+
+
+def _text(milliseconds: int) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:03d}Z"
+
+
+def _random_parts(count: int = _POOL_SIZE) -> list[str]:
+    """What follows the version digit: 74 random bits, and the variant between them."""
+    digits = os.urandom(10 * count).hex()
+    return [
+        f"{part[:3]}-{'89ab'[int(part[3], 16) & 3]}{part[4:7]}-{part[7:19]}"
+        for part in (digits[i : i + 20] for i in range(0, len(digits), 20))
+    ]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.clear)

@@ -1,0 +1,58 @@
+"""The Tracking API as a destination: Segment, and whatever speaks its protocol."""
+
+from __future__ import annotations
+
+import gzip
+from base64 import b64encode
+from collections.abc import Sequence
+
+import msgspec
+
+from .._core import retry
+from .._core.batcher import Item
+from .._version import __version__
+from ..types import Request, Response
+
+__all__ = ["TrackingAPI"]
+
+
+class TrackingAPI:
+    """Turns batches into `POST /v1/batch` requests, and answers into verdicts.
+
+    The body is a join of the events' bytes: nothing is encoded a second time. It has the three keys that the API's
+    specification names: `batch`, `writeKey`, and `sentAt`, which is new for every attempt.
+    """
+
+    name = "Segment.io"
+
+    def __init__(self, *, write_key: str, url: str, timeout: float, compress: bool) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._compress = compress
+        self._tail = b'],"writeKey":' + msgspec.json.encode(write_key) + b',"sentAt":"'
+        self._headers = {
+            "Content-Type": "application/json",
+            "User-Agent": f"penstock/{__version__}",
+            "Authorization": "Basic " + b64encode(f"{write_key}:".encode()).decode(),
+        }
+        if compress:
+            self._headers["Content-Encoding"] = "gzip"
+        self.overhead = len(self._body([], "0000-00-00T00:00:00.000Z"))
+
+    def request(self, items: Sequence[Item], attempt: int, sent_at: str) -> Request:
+        """The request for a batch. From the second attempt on it says how many came before (`X-Retry-Count`)."""
+        body = self._body([item.data for item in items], sent_at)
+        if self._compress:
+            # Level 1 is within a tenth of the size of level 9 at a fifth of its time, on events.
+            body = gzip.compress(body, compresslevel=1, mtime=0)
+        headers = self._headers
+        if attempt > 1:
+            headers = {**headers, "X-Retry-Count": str(attempt - 1)}
+        return Request("POST", self._url, headers, body, self._timeout)
+
+    def judge(self, response: Response, now: float) -> retry.Verdict:
+        """What the answer means. `now`: seconds since the epoch."""
+        return retry.judge(response, now)
+
+    def _body(self, events: list[bytes], sent_at: str) -> bytes:
+        return b'{"batch":[' + b",".join(events) + self._tail + sent_at.encode() + b'"}'

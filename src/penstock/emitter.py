@@ -1,0 +1,80 @@
+"""The event emitter: `on`, `once`, `off`, `emit`, as in the Node library, without its traps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+from .types import ErrorEvent
+
+__all__ = ["Emitter", "Listener"]
+
+Listener = Callable[..., object]
+F = TypeVar("F", bound=Listener)
+
+
+class _Once:
+    """A listener that is good for one call; found by `off` under the function it wraps."""
+
+    def __init__(self, fn: Listener) -> None:
+        self.fn = fn
+
+
+class Emitter:
+    """Calls listeners in the order in which they subscribed. What a listener raises never reaches the emitter's user.
+
+    A listener that raises is reported as an `error` event with code `listener`, once for each exception; an `error`
+    listener that raises has nobody left to tell but the log.
+    """
+
+    def __init__(self, unheard: Callable[[ErrorEvent], object]) -> None:
+        # Tuples, replaced as a whole: a listener may subscribe or leave while its event is being emitted.
+        self._listeners: dict[str, tuple[Listener | _Once, ...]] = {}
+        self._unheard = unheard
+
+    @overload
+    def on(self, name: str) -> Callable[[F], F]: ...
+    @overload
+    def on(self, name: str, listener: F) -> F: ...
+    def on(self, name: str, listener: F | None = None) -> F | Callable[[F], F]:
+        """Call `listener` whenever `name` is emitted. Returns the listener; also usable as a decorator."""
+        if listener is None:
+            return lambda fn: self.on(name, fn)
+        self._listeners[name] = (*self._listeners.get(name, ()), listener)
+        return listener
+
+    def once(self, name: str, listener: F) -> F:
+        """Call `listener` the next time `name` is emitted, and not again."""
+        self._listeners[name] = (*self._listeners.get(name, ()), _Once(listener))
+        return listener
+
+    def off(self, name: str, listener: Listener) -> None:
+        """Stop calling `listener` (subscribed with `on` or `once`) for `name`."""
+        kept = [entry for entry in self._listeners.get(name, ()) if entry != listener and _fn(entry) != listener]
+        self._listeners[name] = tuple(kept)
+
+    def heard(self, name: str) -> bool:
+        """Whether anybody listens: lets a hot path skip making what nobody would see."""
+        return bool(self._listeners.get(name))
+
+    def emit(self, name: str, *args: Any) -> None:
+        """Call the listeners of `name`. Never raises what they raise."""
+        for entry in self._listeners.get(name, ()):
+            if isinstance(entry, _Once):
+                left = tuple(other for other in self._listeners[name] if other is not entry)
+                self._listeners[name] = left
+            try:
+                _fn(entry)(*args)
+            except Exception as exc:  # noqa: BLE001 - a listener may raise anything
+                self.fault("listener", exc, of_error=name == "error")
+
+    def fault(self, code: str, exc: BaseException, *, of_error: bool = False) -> None:
+        """Report what user code raised where nobody can catch it."""
+        event = ErrorEvent(code, exc)
+        if not of_error:
+            self.emit("error", event)
+        self._unheard(event)
+
+
+def _fn(entry: Listener | _Once) -> Listener:
+    return entry.fn if isinstance(entry, _Once) else entry

@@ -1,0 +1,72 @@
+"""The seam to HTTP: whatever the user gives as `http_client`, made into something with `send` and `close`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import SettingsError, TransportError
+from ..types import HTTPClient, Request, Response
+
+__all__ = ["as_client", "as_response"]
+
+
+class _FunctionClient:
+    """A plain function as an HTTPClient."""
+
+    def __init__(self, fn: Callable[[Request], Any]) -> None:
+        self._fn = fn
+
+    def send(self, request: Request) -> Any:
+        return self._fn(request)
+
+    def close(self) -> None:
+        pass
+
+
+def as_client(given: object) -> HTTPClient:
+    """An HTTPClient: `given` itself, or a wrapper around a function.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    if isinstance(given, type):
+        raise SettingsError(f"http_client: pass an instance, not the class {given.__name__} itself")
+    if isinstance(given, HTTPClient):
+        return given
+    if callable(given):
+        return _FunctionClient(given)
+    raise SettingsError(
+        f"http_client must have `send(request)` and `close()`, or be a function of a request; "
+        f"got {type(given).__name__}"
+    )
+
+
+def as_response(answer: object) -> Response:
+    """Our Response, for one of ours or of any other library (see HTTPClient).
+
+    Raises:
+        TransportError: it is nothing like a response.
+    """
+    if isinstance(answer, Response):
+        return answer
+    status = _first(answer, "status", "status_code")
+    headers: Any = getattr(answer, "headers", None)
+    body = _first(answer, "body", "content", "data")
+    if isinstance(body, str):
+        body = body.encode()
+    if type(status) is not int or not isinstance(body, bytes | bytearray | type(None)):
+        raise TransportError(
+            f"the HTTP client returned {type(answer).__name__}; it must return a Response, or an object "
+            "with `status` (int), `headers` and `body` (bytes)"
+        )
+    pairs: dict[Any, Any] = dict(headers.items()) if hasattr(headers, "items") else {}
+    return Response(status, {str(k): str(v) for k, v in pairs.items()}, bytes(body or b""))
+
+
+def _first(answer: object, *names: str) -> Any:
+    for name in names:
+        value = getattr(answer, name, None)
+        if value is not None:
+            return value
+    return None

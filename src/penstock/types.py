@@ -1,0 +1,129 @@
+"""The glossary: the words the other modules and the users share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    from ._core.context import Context
+    from .errors import DeliveryError
+
+__all__ = [
+    "Callback",
+    "Clock",
+    "ErrorEvent",
+    "Event",
+    "FlushResult",
+    "HTTPClient",
+    "HTTPClientFunction",
+    "Integrations",
+    "Request",
+    "Response",
+    "Stats",
+]
+
+Event: TypeAlias = dict[str, Any]
+"""One event as the Tracking API knows it: camelCase keys, `type`, `messageId`, `timestamp` and the rest."""
+
+Integrations: TypeAlias = Mapping[str, Any]
+"""Which destinations an event goes to: names (and `All`) to booleans, or to an object of options."""
+
+Callback: TypeAlias = "Callable[[DeliveryError | None, Context], Awaitable[object] | object]"
+"""`callback(err, ctx)`: called once, when the event has its outcome; `err` is None if it was delivered."""
+
+Clock: TypeAlias = Callable[[], float]
+"""Seconds, only ever compared with each other."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request, ready to send.
+
+    `timeout` is in seconds, for the whole exchange.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    timeout: float = 10.0
+
+    def __repr__(self) -> str:
+        # The headers hold the write key: a request may be printed, its secrets may not.
+        return f"Request({self.method} {self.url}, {len(self.body)} bytes)"
+
+
+@dataclass(frozen=True)
+class Response:
+    """What came back. Header names are looked up in any case by those who read them."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    body: bytes = b""
+
+
+@runtime_checkable
+class HTTPClient(Protocol):
+    """The seam to HTTP: one method that sends, one that lets go.
+
+    `send` returns a Response, or anything with `status` (or `status_code`), `headers` and `body`
+    (or `content`, or `data`): what requests, httpx and urllib3 return will do. It raises whatever it
+    likes when there is no answer; that counts as a failed attempt.
+    """
+
+    def send(self, request: Request, /) -> Any: ...
+
+    def close(self) -> None: ...
+
+
+HTTPClientFunction: TypeAlias = Callable[[Request], Any]
+"""The short form of an HTTPClient: `(request) -> response`."""
+
+
+@dataclass(frozen=True)
+class FlushResult:
+    """What became of the events that were submitted before a `flush` or `close_and_flush`.
+
+    Counted are those that had no outcome when the previous flush began. `failed` counts events that
+    reached a final failure, `dropped` those that a plugin, `integrations` or a full queue refused,
+    `pending` those that the deadline left undecided, `spooled` the part of them that is safe on disk.
+    `unsent` holds, after a close, the events that were given up: each can be passed to `send` again.
+    """
+
+    delivered: int = 0
+    failed: int = 0
+    dropped: int = 0
+    pending: int = 0
+    spooled: int = 0
+    unsent: list[Event] = field(default_factory=list[Event])
+
+
+@dataclass(frozen=True)
+class Stats:
+    """A snapshot of a client's counters: `accepted == delivered + failed + dropped + pending`, always."""
+
+    accepted: int = 0
+    delivered: int = 0
+    failed: int = 0
+    dropped: int = 0
+    pending: int = 0
+    spooled: int = 0
+    in_flight: int = 0
+    queue_bytes: int = 0
+    requests: int = 0
+    retries: int = 0
+
+
+@dataclass(frozen=True)
+class ErrorEvent:
+    """What an `error` listener is given, once for each failed event and for each fault that is no event's.
+
+    `code` says what kind: `delivery_failure`, `plugin`, `listener`, `callback`, `invalid_event`.
+    `reason` is the exception, `context` the event's Context where there is one.
+    """
+
+    code: str
+    reason: BaseException
+    context: Context | None = None
