@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from ..errors import DeliveryError
 from ..types import Event
+from .encoding import decode
 
 __all__ = ["Context"]
 
@@ -35,9 +34,10 @@ class Context:
     @property
     def event(self) -> Event:
         """The event as it goes over the wire: a dict with camelCase keys."""
-        if self._event is None:
-            self._event = msgspec.json.decode(self._data)
-        return self._event
+        event = self._event
+        if event is None:
+            event = self._event = decode(self._data)
+        return event
 
     def failed_delivery(self) -> DeliveryError | None:
         """Why the event was not delivered; None if it was, or is still on its way."""

@@ -272,12 +272,12 @@ class InlineDriver:
         get = self._mailbox.get_nowait
         try:
             while True:
-                if type(item) is Receipt:
+                if isinstance(item, Receipt):
                     fresh.append(item)
                 elif item is not None:
                     self._enter(fresh)
                     fresh = []
-                    cast("Command", item)()
+                    item()
                 item = get()
         except Empty:
             self._enter(fresh)
@@ -349,7 +349,7 @@ class InlineDriver:
                 code = "delivery_failure" if outcome.kind == "failed" else "dropped"
                 for receipt in receipts:
                     emitter.emit("error", ErrorEvent(code, outcome.error, receipt.context()))
-        elif any([emitter.heard(kind) for kind in KINDS]):
+        elif any(emitter.heard(kind) for kind in KINDS):
             for receipt in receipts:
                 emitter.emit(receipt.kind, receipt.context())
         if emitter.heard("drained") and self._ledger.totals().pending == 0:

@@ -20,8 +20,9 @@ AFTER_A_FAULT = 1.0
 
 
 class ThreadDriver(InlineDriver):
-    """Delivers on a daemon thread, which starts with the first event. Requests are sent by at most `max_in_flight` others.
+    """Delivers on a daemon thread, which starts with the first event.
 
+    Requests are sent by at most `max_in_flight` others, so that a slow one holds up nothing but its own batch.
     Where no thread can be started (at the end of a process, say) it does what the inline driver does.
     """
 

@@ -32,7 +32,7 @@ class Urllib3Client:
 
     def __init__(self, *, proxy: str | None = None, **options: Any) -> None:
         self._proxy = proxy
-        self._options = {"maxsize": 16, "retries": False, **options}
+        self._options: dict[str, Any] = {"maxsize": 16, "retries": False, **options}
         self._pools: dict[str | None, urllib3.PoolManager] = {}
 
     def send(self, request: Request) -> Response:
@@ -45,12 +45,13 @@ class Urllib3Client:
             TransportError: there was no answer; urllib3's own exception is the cause.
         """
         url = request.url
+        response = self._exchange(request, url)
         for _ in range(MAX_HOPS):
-            response = self._exchange(request, url)
             target = urljoin(url, response.headers.get("Location", ""))
             if response.status not in {307, 308} or target == url or not _same_host(url, target):
                 break
             url = target
+            response = self._exchange(request, url)
         return response
 
     def close(self) -> None:

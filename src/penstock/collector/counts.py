@@ -1,0 +1,56 @@
+"""What happened, in numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .core import Verdict
+
+
+class Counts:
+    """Counters since the start. Of events: `received == stored + rejected + failed`.
+
+    `rejected` events were not valid, `failed` ones could not be written. `refused` counts requests of which
+    nothing could be used, so that their events are unknown.
+    """
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.stored = 0
+        self.failed = 0
+        self.rejected: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.types: Counter[str] = Counter()
+
+    def note(self, verdict: Verdict, *, stored: bool) -> None:
+        """Count one request and its events; `stored` is false if they could not be written."""
+        self.requests += 1
+        if verdict.reason:
+            self.refused[verdict.reason] += 1
+        self.rejected.update(event.reason for event in verdict.rejected)
+        if stored:
+            self.stored += len(verdict.events)
+            self.types.update(event.type for event in verdict.events)
+        else:
+            self.failed += len(verdict.events)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The counters as they go out at `/stats`."""
+        rejected = sum(self.rejected.values())
+        return {
+            "requests": self.requests,
+            "received": self.stored + rejected + self.failed,
+            "stored": self.stored,
+            "failed": self.failed,
+            "rejected": rejected,
+            "rejected_by_reason": dict(self.rejected),
+            "refused_by_reason": dict(self.refused),
+            "stored_by_type": dict(self.types),
+        }
+
+    def __str__(self) -> str:
+        rejected = sum(self.rejected.values())
+        told = f"requests: {self.requests:,}, events stored: {self.stored:,}, rejected: {rejected:,}"
+        return f"{told}, not stored: {self.failed:,}" if self.failed else told

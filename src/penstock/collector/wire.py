@@ -1,0 +1,168 @@
+"""What a request to the Tracking API is made of, and when it is refused as a whole."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import zlib
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+MAX_BODY = 1 << 20
+"""Bytes on the wire; a server reads no more than this of any request."""
+MAX_BATCH = 512_000
+"""Bytes of a batch, decompressed: the documented 500 KB."""
+MAX_EVENT = 32_768
+"""Bytes of one event: the documented 32 KB."""
+MAX_EVENTS = 2_500
+MAX_MERGED = 16 << 20
+"""Bytes that a batch's own `context` and `integrations` may grow to when every event gets a copy."""
+
+ABSENT = Raw(b"")
+
+T = TypeVar("T")
+
+
+class Refused(Exception):  # noqa: N818 (a verdict on its way up, not a fault)
+    """The whole request is refused: nothing of it is kept."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+
+class Batch(msgspec.Struct, gc=False, rename="camel"):
+    """The body of `/v1/batch`."""
+
+    batch: list[Raw]
+    write_key: Raw = ABSENT
+    sent_at: Raw = ABSENT
+    context: Raw = ABSENT
+    integrations: Raw = ABSENT
+
+
+class Single(msgspec.Struct, gc=False, rename="camel"):
+    """The body of `/v1/track` and its siblings: the event itself, of which only the key matters here."""
+
+    write_key: Raw = ABSENT
+
+
+_batch = msgspec.json.Decoder(Batch)
+_single = msgspec.json.Decoder(Single)
+_string = msgspec.json.Decoder(str)
+
+
+def header_key(headers: Mapping[str, str]) -> str:
+    """The write key of an `Authorization: Basic base64(key:)` header, or the empty string."""
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[0]
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def body_key(raw: Raw) -> str:
+    """The write key from a body's `writeKey`, or the empty string."""
+    try:
+        return _string.decode(raw)
+    except msgspec.DecodeError:
+        return ""
+
+
+def text_of(headers: Mapping[str, str], body: bytes, limit: int) -> bytes:
+    """The body as UTF-8 JSON text of at most `limit` bytes, decompressed, without a line break.
+
+    Without a line break, because events are kept as the bytes they came in, one to a line.
+    """
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding in {"gzip", "x-gzip"}:
+        body = _gunzip(body, limit)
+    elif encoding not in {"identity", ""}:
+        raise Refused(400, "unknown_encoding", "Content-Encoding: send gzip, or nothing")
+    if len(body) > limit:
+        raise _too_large(limit)
+    try:
+        # The JSON decoder checks the UTF-8 of the fields it looks at, not of those it skips.
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise Refused(400, "invalid_json", f"the body is not UTF-8: {error.reason}") from error
+    body = _LONE_SURROGATE.sub(_mended, body) if b"\\ud" in body or b"\\uD" in body else body
+    body = body.strip(b" \t\r\n")
+    if b"\n" in body or b"\r" in body:
+        return _parsed(body, lambda text: msgspec.json.format(text, indent=-1))
+    return body
+
+
+def batch_of(text: bytes) -> Batch:
+    """The envelope of a batch; its events are still undecoded."""
+    batch = _parsed(text, _batch.decode)
+    count = len(batch.batch)
+    if count > MAX_EVENTS:
+        raise Refused(400, "too_many_events", f"{count:,} events; {MAX_EVENTS:,} are the limit")
+    if count * (len(bytes(batch.context)) + len(bytes(batch.integrations))) > MAX_MERGED:
+        raise Refused(400, "too_large", "the batch's context and integrations are too large for so many events")
+    return batch
+
+
+def single_of(text: bytes) -> Single:
+    """The little that is needed of a single event before it is examined as one."""
+    return _parsed(text, _single.decode)
+
+
+def _parsed(text: bytes, parse: Callable[[bytes], T]) -> T:
+    try:
+        return parse(text)
+    except msgspec.ValidationError as error:
+        raise Refused(400, "invalid_request", str(error)) from error
+    except msgspec.DecodeError as error:
+        raise Refused(400, "invalid_json", str(error)) from error
+    except RecursionError as error:
+        raise Refused(400, "invalid_json", "the JSON is nested too deeply") from error
+
+
+def _gunzip(body: bytes, limit: int) -> bytes:
+    """All members of a gzip file; stops as soon as they are more than `limit` bytes."""
+    parts: list[bytes] = []
+    size = 0
+    while body:
+        member = zlib.decompressobj(wbits=31)
+        try:
+            part = member.decompress(body, limit + 1 - size)
+        except zlib.error as error:
+            raise Refused(400, "invalid_gzip", "the body is not what Content-Encoding says: gzip") from error
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        if not member.eof:
+            raise Refused(400, "invalid_gzip", "the gzip body ends too early")
+        parts.append(part)
+        body = member.unused_data
+    return b"".join(parts)
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused(400, "too_large", f"the body is over the limit of {limit:,} bytes")
+
+
+# Half a surrogate pair is JSON by its grammar but no text: json.dumps writes it without a word, strict
+# decoders refuse it. One such string must not sink the batch around it. All escapes are matched, so that a
+# pair is skipped as a whole and the `u` after an escaped backslash is not taken for an escape.
+_LONE_SURROGATE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\."
+)
+_LONE_LENGTH = len(rb"\ud800")
+
+
+def _mended(match: re.Match[bytes]) -> bytes:
+    escape = match[0]
+    return rb"\ufffd" if len(escape) == _LONE_LENGTH else escape
