@@ -29,7 +29,7 @@ ABSENT = Raw(b"")
 T = TypeVar("T")
 
 
-class Refused(Exception):  # noqa: N818 (a verdict on its way up, not a fault)
+class Refused(Exception):  # a verdict on its way up, not a fault
     """The whole request is refused: nothing of it is kept."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
