@@ -26,6 +26,7 @@ FLOORS = {
     "emitter": 2,
     "http": 2,
     "destinations": 2,
+    "plugins": 2,
     "_drivers": 3,
     "_calls": 4,
     "client": 4,
@@ -40,7 +41,7 @@ IMPURE = {
     "asyncio", "http", "io", "logging", "multiprocessing", "os", "pathlib", "queue", "random", "secrets", "select",
     "signal", "socket", "ssl", "subprocess", "sys", "threading", "time", "urllib", "urllib3", "uuid",
 }  # fmt: skip
-CORE_LINES, OTHER_LINES, FUNCTION_LINES = 280, 400, 50
+CORE_LINES, OTHER_LINES, FUNCTION_LINES = 250, 400, 50
 
 
 def modules() -> list[Path]:
@@ -112,12 +113,27 @@ def test_the_core_is_pure():
     assert offenders == []
 
 
+def code_lines(path: Path) -> int:
+    """Lines that do something: a file is not large for explaining itself."""
+    tree = ast.parse(path.read_text())
+    lines = {line for node in ast.walk(tree) if isinstance(node, ast.expr | ast.stmt) for line in span(node)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            lines -= set(span(node))
+    return len(lines)
+
+
+def span(node: ast.expr | ast.stmt) -> range:
+    """A simple statement's lines; of one with a body, its first."""
+    return range(node.lineno, node.lineno + 1 if hasattr(node, "body") else (node.end_lineno or node.lineno) + 1)
+
+
 def test_rooms_stay_small():
     """A module that outgrows its room is telling of a missing noun."""
     large = []
     for path in modules():
         limit = CORE_LINES if name_of(path).startswith("_core") else OTHER_LINES
-        lines = len(path.read_text().splitlines())
+        lines = code_lines(path)
         if lines > limit:
             large.append(f"{name_of(path)}: {lines} lines, over {limit}")
     assert large == []

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         AuthError,
         ClientClosed,
         DeliveryError,
+        DropEvent,
         Dropped,
         EventTooLarge,
         InvalidEvent,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         TransportError,
     )
     from .http.urllib3 import Urllib3Client
+    from .plugins import Plugin, after, before, destination, enrichment
     from .types import ErrorEvent, FlushResult, HTTPClient, Request, Response, Stats
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "ClientClosed",
     "Context",
     "DeliveryError",
+    "DropEvent",
     "Dropped",
     "ErrorEvent",
     "EventTooLarge",
@@ -56,6 +59,7 @@ __all__ = [
     "InvalidEvent",
     "MissingExtra",
     "PenstockError",
+    "Plugin",
     "PluginError",
     "QueueFull",
     "RateLimitExpired",
@@ -70,6 +74,10 @@ __all__ = [
     "TransportError",
     "Urllib3Client",
     "__version__",
+    "after",
+    "before",
+    "destination",
+    "enrichment",
 ]
 
 _ROOMS = {
@@ -77,6 +85,7 @@ _ROOMS = {
     "._core.receipt": ("Receipt",),
     ".client": ("Analytics",),
     ".http.urllib3": ("Urllib3Client",),
+    ".plugins": ("Plugin", "after", "before", "destination", "enrichment"),
     ".types": ("ErrorEvent", "FlushResult", "HTTPClient", "Request", "Response", "Stats"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -33,6 +33,7 @@ class EventCalls:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._plugins: dict[str, Any] = {}
         self._summary = Summary()
         self._emitter = Emitter(lambda fault: self._summary.fault(fault, monotonic()))
         self._closed = False
@@ -260,6 +261,8 @@ class EventCalls:
         callback: Callback | None,
     ) -> Receipt:
         try:
+            if self._settings.context_providers:
+                context = self._provided(context)
             event = events.build(
                 kind,
                 fields,
@@ -293,6 +296,16 @@ class EventCalls:
                 self._wait_or_raise()
             driver.accept(receipt)
         return receipt
+
+    def _provided(self, context: Map) -> Map:
+        """The call's context over what the providers say here and now."""
+        merged: dict[str, Any] = {}
+        for provider in self._settings.context_providers:
+            try:
+                merged.update(provider())
+            except Exception as exc:  # noqa: BLE001 - it is the user's code, and the event goes on without it
+                self._emitter.fault("context_provider", exc)
+        return {**merged, **events.mapping("context", context)}
 
     def _wait_or_raise(self) -> None:
         if self._settings.overflow == "raise":

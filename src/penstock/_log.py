@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
+from .errors import PluginError, Rejected, RetriesExhausted, TransportError
 from .types import ErrorEvent
 
-__all__ = ["Summary", "logger"]
+__all__ = ["Summary", "label", "logger"]
 
 logger = logging.getLogger("penstock")
 EVERY = 60.0
@@ -16,7 +17,7 @@ EVERY = 60.0
 class Summary:
     """Counts what went wrong, and says so in one line: at once the first time, then once a minute at most.
 
-    The line holds kinds and numbers, never an event's content or a key.
+    The line holds kinds and numbers, never an event's content, a key, or a server's words (which may quote both).
     """
 
     def __init__(self) -> None:
@@ -29,8 +30,8 @@ class Summary:
         self.tick(now)
 
     def fault(self, event: ErrorEvent, now: float) -> None:
-        """A listener, callback or plugin raised."""
-        self.count(f"{event.code} raised {type(event.reason).__name__}", 1, now)
+        """User code raised where nobody could catch it."""
+        self.count(f"{event.code}: {label(event.reason)}", 1, now)
 
     def due_at(self) -> float | None:
         """When something counted may be said; None if there is nothing to say."""
@@ -44,3 +45,18 @@ class Summary:
         logger.warning("%s (listen to 'error' for each of them)", told)
         self._counts.clear()
         self._next = now + EVERY
+
+
+def label(error: BaseException) -> str:
+    """An error in a few words of our own: its kind, and what tells one of a kind from another."""
+    match error:
+        case Rejected(status=status):
+            return f"Rejected [{status}]"
+        case RetriesExhausted(last=last):
+            return f"RetriesExhausted ({label(last)})"
+        case PluginError(plugin=plugin):
+            return f"PluginError in {plugin!r}"
+        case TransportError() if error.__cause__ is not None:
+            return f"TransportError ({type(error.__cause__).__name__})"
+        case _:
+            return type(error).__name__

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._calls import EventCalls
+from ._core.context import Context
 from ._core.engine import Policy
 from ._drivers import process
 from ._drivers.disabled import DisabledDriver
@@ -13,9 +14,11 @@ from ._drivers.inline import InlineDriver
 from ._drivers.thread import ThreadDriver
 from ._log import Summary, logger
 from .destinations.tracking_api import TrackingAPI
+from .errors import PenstockError, PluginError, SettingsError
 from .http import as_client
+from .plugins import assert_loaded, check
 from .settings import Settings, seconds
-from .types import FlushResult, HTTPClient
+from .types import ErrorEvent, FlushResult, HTTPClient
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -49,6 +52,64 @@ class Analytics(EventCalls):
             as_client(checked.http_client)  # wrong ones are refused here, not at the first event
         self._driver = self._make_driver()
         process.watch(self)
+
+    def register(self, *plugins: Any) -> None:
+        """Load plugins, and run them for the events that are recorded from now on.
+
+        While a critical plugin is being loaded nothing is delivered; if it cannot be loaded, nothing ever is, and
+        `close_and_flush` returns the events. Any other plugin that cannot be loaded is reported (`error`, the log) and
+        left out.
+
+        Raises:
+            SettingsError: a plugin is none, or not one for this client; nothing was registered.
+            PluginError: a critical plugin could not be loaded; its own exception is the cause.
+        """
+        for plugin in plugins:
+            check(plugin, may_await=False)
+            if plugin.name in self._plugins:
+                raise SettingsError(f"there is a plugin {plugin.name!r} already: deregister it first")
+        for plugin in plugins:
+            self._load(plugin)
+        self._emitter.emit("register", [plugin.name for plugin in plugins])
+
+    def deregister(self, *names: str) -> None:
+        """Stop running these plugins, and unload them.
+
+        Raises:
+            PenstockError: there is no plugin of that name.
+        """
+        for name in names:
+            if name not in self._plugins:
+                known = ", ".join(self._plugins) or "none"
+                raise PenstockError(f"there is no plugin {name!r}; registered: {known}")
+        for name in names:
+            plugin = self._plugins.pop(name)
+            self._driver.unplug(name)
+            try:
+                plugin.unload(Context(b"{}", ""), self)
+            except Exception as exc:  # noqa: BLE001 - a plugin may raise anything
+                self._emitter.fault("plugin", exc)
+        self._emitter.emit("deregister", list(names))
+
+    def _load(self, plugin: Any) -> None:
+        if plugin.critical:
+            self._driver.hold()
+        try:
+            plugin.load(Context(b"{}", ""), self)
+            assert_loaded(plugin)
+        except Exception as exc:
+            error = PluginError(plugin.name, f"it could not be loaded: {type(exc).__name__}: {exc}")
+            error.__cause__ = exc
+            self._emitter.report(ErrorEvent("plugin", error))
+            if plugin.critical:
+                self._driver.halt(error)
+                raise error from exc
+            return
+        self._plugins[plugin.name] = plugin
+        if plugin.type != "utility":
+            self._driver.plug(plugin)
+        if plugin.critical:
+            self._driver.release()
 
     def flush(self, timeout: float | None = None) -> FlushResult:
         """Send all that was submitted before now, without waiting for `flush_interval`, and wait for the outcomes.
@@ -139,3 +200,6 @@ class Analytics(EventCalls):
         self._driver.orphan()
         self._summary = Summary()
         self._driver = self._make_driver()
+        for plugin in self._plugins.values():
+            if plugin.type != "utility":
+                self._driver.plug(plugin)

@@ -70,7 +70,10 @@ class Emitter:
 
     def fault(self, code: str, exc: BaseException, *, of_error: bool = False) -> None:
         """Report what user code raised where nobody can catch it."""
-        event = ErrorEvent(code, exc)
+        self.report(ErrorEvent(code, exc), of_error=of_error)
+
+    def report(self, event: ErrorEvent, *, of_error: bool = False) -> None:
+        """Tell the `error` listeners, unless it is one of them that failed, and the log."""
         if not of_error:
             self.emit("error", event)
         self._unheard(event)

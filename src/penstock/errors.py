@@ -18,6 +18,8 @@
         ├── AuthError
         └── TransportError
 
+    DropEvent (BaseException)             a decision of a plugin, not an error: drop this event
+
 A test compares this drawing with the classes.
 """
 
@@ -28,6 +30,7 @@ __all__ = [
     "AuthError",
     "ClientClosed",
     "DeliveryError",
+    "DropEvent",
     "Dropped",
     "EventTooLarge",
     "InvalidEvent",
@@ -196,3 +199,14 @@ class AuthError(DeliveryError):
 
 class TransportError(DeliveryError):
     """No usable answer came back: refused, reset, timed out, unreadable. The original is the cause."""
+
+
+class DropEvent(BaseException):
+    """Raised by a plugin (or by `ctx.cancel`) to drop the event. No PenstockError: nothing went wrong.
+
+    It derives from BaseException so that a broad `except Exception` on the way cannot swallow the decision.
+    """
+
+    def __init__(self, reason: str = "dropped by a plugin") -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -45,6 +45,7 @@ class SettingsArgs(TypedDict, total=False):
     proxy: str | None
     context: Mapping[str, Any]
     integrations: Mapping[str, Any]
+    context_providers: Sequence[Callable[[], Mapping[str, Any]]]
     on_invalid: OnInvalid
     exit_timeout: float
 
@@ -93,6 +94,8 @@ class Settings:
     """Context for every event; a call's own is merged over it."""
     integrations: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Integrations for every event; a call's own are merged over them."""
+    context_providers: Sequence[Callable[[], Mapping[str, Any]]] = ()
+    """Called in the event call itself: what they return is merged under the call's own context."""
     on_invalid: OnInvalid = "raise"
     """What InvalidEvent does: `raise` in the call, or `report` as an `error` event and a failed receipt."""
     exit_timeout: float = 5.0
@@ -127,10 +130,26 @@ class Settings:
                 "write_key is missing: pass it first (`Analytics('…')`) or set $PENSTOCK_WRITE_KEY; "
                 "tests can do without one with disable=True or $PENSTOCK_DISABLE=1"
             )
+        self._check_http()
+        self._check_counts()
+        self._check_times()
+        for name in ("disable", "gzip"):
+            _check_type(name, getattr(self, name), bool)
+        for name in ("context", "integrations"):
+            _check_type(name, getattr(self, name), Mapping)
+        for provider in self.context_providers:
+            if not callable(provider):
+                raise _wrong("context_providers", provider, "a sequence of functions that return a mapping")
+        _check_choice("overflow", self.overflow, ("drop_newest", "block", "raise"))
+        _check_choice("on_invalid", self.on_invalid, ("raise", "report"))
+
+    def _check_http(self) -> None:
         _check_url("host", self.host)
         _check_type("path", self.path, str)
         if self.proxy is not None:
             _check_url("proxy", self.proxy)
+
+    def _check_counts(self) -> None:
         for name in ("flush_at", "max_in_flight", "max_queue_events", "max_queue_bytes"):
             _check_count(name, getattr(self, name), least=1)
         _check_count("max_retries", self.max_retries, least=0)
@@ -138,17 +157,13 @@ class Settings:
             _check_count("max_batch_events", self.max_batch_events, least=1)
             if self.max_batch_events > API_BATCH_EVENTS:
                 raise _wrong("max_batch_events", self.max_batch_events, f"1 to {API_BATCH_EVENTS}, the API's limit")
+
+    def _check_times(self) -> None:
         for name in ("flush_interval", "http_request_timeout"):
             seconds(name, getattr(self, name), above_zero=True)
         seconds("exit_timeout", self.exit_timeout)
         for name in ("max_total_backoff_duration", "max_rate_limit_duration"):
             seconds(name, getattr(self, name), long=True)
-        for name in ("disable", "gzip"):
-            _check_type(name, getattr(self, name), bool)
-        for name in ("context", "integrations"):
-            _check_type(name, getattr(self, name), Mapping)
-        _check_choice("overflow", self.overflow, ("drop_newest", "block", "raise"))
-        _check_choice("on_invalid", self.on_invalid, ("raise", "report"))
 
     @property
     def url(self) -> str:

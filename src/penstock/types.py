@@ -114,6 +114,9 @@ class Stats:
     queue_bytes: int = 0
     requests: int = 0
     retries: int = 0
+    running_hook: str | None = None
+    """The plugin's hook (`name.hook`) that runs at this moment: one that hangs is seen here."""
+    running_hook_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Batcher:
     `flush_at` starts a flush, it does not cap a batch: a backlog goes out in as few requests as the limits allow.
 
     Args:
-        flush_at: events that make a batch due.
+        flush_at: events that make a batch due; as many as fill one (`max_events`) always do.
         flush_interval: seconds after which the oldest event makes it due.
         max_events: events in a batch, at most.
         max_bytes: bytes of a request body, at most.
@@ -55,7 +55,7 @@ class Batcher:
     """
 
     def __init__(self, *, flush_at: int, flush_interval: float, max_events: int, max_bytes: int, overhead: int) -> None:
-        self._flush_at = flush_at
+        self._flush_at = min(flush_at, max_events)
         self._interval = flush_interval
         self._max_events = max_events
         self._room = max_bytes - overhead + 1  # the last event needs no comma

@@ -2,31 +2,83 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import DeliveryError
+from ..errors import DeliveryError, DropEvent
 from ..types import Event
 from .encoding import decode
 
-__all__ = ["Context"]
+if TYPE_CHECKING:
+    from .receipt import Outcome
+
+__all__ = ["Context", "LogEntry", "Metric", "Metrics"]
+
+LEVELS = ("debug", "info", "warn", "error")
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """One line of a context's log."""
+
+    level: str
+    message: str
+    extras: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number that a plugin has noted: a `counter` or a `gauge`."""
+
+    metric: str
+    value: float
+    type: str
+    tags: tuple[str, ...] = ()
+
+
+class Metrics(list[Metric]):
+    """The numbers that plugins have noted about one event."""
+
+    def increment(self, metric: str, by: float = 1, tags: tuple[str, ...] = ()) -> None:
+        """Count something."""
+        self.append(Metric(metric, by, "counter", tags))
+
+    def gauge(self, metric: str, value: float, tags: tuple[str, ...] = ()) -> None:
+        """Note a level."""
+        self.append(Metric(metric, value, "gauge", tags))
 
 
 class Context:
-    """One event on its way: what it says, and how far it has come.
+    """One event on its way: what it says, how far it has come, and what was noted about it.
 
     Decoding is put off until somebody looks at `event`, because most events are never looked at.
     """
 
-    __slots__ = ("_data", "_error", "_event", "attempts", "id")
+    __slots__ = ("_error", "_event", "_logs", "attempts", "data", "deliveries", "id", "options", "stats")
 
-    def __init__(self, data: bytes, message_id: str, attempts: int = 0, error: DeliveryError | None = None) -> None:
-        self._data = data
+    def __init__(
+        self,
+        data: bytes,
+        message_id: str,
+        attempts: int = 0,
+        error: DeliveryError | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.data = data
         self._event: Event | None = None
         self._error = error
+        self._logs: list[LogEntry] = []
         self.id = message_id
         """The event's `messageId`."""
         self.attempts = attempts
         """How many requests have carried the event."""
+        self.options = options or {}
+        """For a destination plugin: the object that the event's integrations hold under its name."""
+        self.stats = Metrics()
+        """`increment` and `gauge`, for plugins."""
+        self.deliveries: dict[str, Outcome] = {}
+        """What became of the event at each destination that is a plugin."""
 
     def __repr__(self) -> str:
         return f"<Context {self.id}>"
@@ -36,14 +88,71 @@ class Context:
         """The event as it goes over the wire: a dict with camelCase keys."""
         event = self._event
         if event is None:
-            event = self._event = decode(self._data)
+            event = self._event = decode(self.data)
         return event
+
+    @property
+    def looked_at(self) -> bool:
+        """Whether anybody has had the event in hand, and may have changed it."""
+        return self._event is not None
+
+    def update_event(self, path: str, value: Any) -> Event:
+        """Set a value deep in the event, creating the levels that are missing: `update_event("traits.custom", …)`.
+
+        An integration that the event has set to false is never overridden.
+
+        Returns:
+            The event.
+        """
+        *levels, last = path.split(".")
+        if levels[:1] == ["integrations"] and self._is_switched_off([*levels, last][1]):
+            return self.event
+        inner = self.event
+        for level in levels:
+            if not isinstance(inner.get(level), dict):
+                inner[level] = {}
+            inner = inner[level]
+        inner[last] = value
+        return self.event
+
+    def _is_switched_off(self, name: str) -> bool:
+        integrations: Event = self.event.get("integrations") or {}
+        return integrations.get(name) is False
+
+    def adopt(self, other: Context) -> None:
+        """Take over what another context says of the event."""
+        self._event = other.event
+
+    def cancel(self, reason: str = "cancelled by a plugin") -> NoReturn:
+        """Stop here: in a `before` or `enrichment` hook the event is dropped, and its receipt fails with Dropped."""
+        raise DropEvent(reason)
+
+    def log(self, level: str, message: str, extras: Mapping[str, Any] | None = None) -> None:
+        """Note something about this event. `level` is debug, info, warn or error."""
+        if level not in LEVELS:
+            raise ValueError(f"level must be one of {', '.join(LEVELS)}, got {level!r}")
+        self._logs.append(LogEntry(level, message, extras or {}))
+
+    def logs(self) -> list[LogEntry]:
+        """What was noted, in order."""
+        return list(self._logs)
 
     def failed_delivery(self) -> DeliveryError | None:
         """Why the event was not delivered; None if it was, or is still on its way."""
         return self._error
 
+    def settle(self, attempts: int, error: DeliveryError | None) -> None:
+        """Note the outcome."""
+        self.attempts = attempts
+        self._error = error
+
     def to_dict(self) -> dict[str, Any]:
-        """The context as plain values: `id`, `event`, `attempts`, `error` (text or None)."""
-        error = None if self._error is None else str(self._error)
-        return {"id": self.id, "event": self.event, "attempts": self.attempts, "error": error}
+        """The context as plain values: `id`, `event`, `attempts`, `error` (text or None), `logs`, `metrics`."""
+        return {
+            "id": self.id,
+            "event": self.event,
+            "attempts": self.attempts,
+            "error": None if self._error is None else str(self._error),
+            "logs": [{"level": e.level, "message": e.message, "extras": dict(e.extras)} for e in self._logs],
+            "metrics": [{"metric": m.metric, "value": m.value, "type": m.type, "tags": [*m.tags]} for m in self.stats],
+        }

@@ -1,7 +1,7 @@
 """The engine: decides what is sent when, and what became of it. It does nothing itself.
 
 It is told facts with a time (events came, an answer came, no answer came) and asked what to do next. It never waits,
-reads a clock, draws a random number or calls back, so twelve hours of rate limiting take milliseconds in a test.
+reads a clock or calls back, and is given its random numbers: twelve hours of rate limiting take milliseconds in a test.
 
 A batch's life. A batch holds one of `max_in_flight` slots from its cut to its end, also while it backs off: with one
 slot the order of events is kept, retries included, and a host that is down is asked by few batches while the rest
@@ -11,20 +11,24 @@ of the queue keeps its attempts.
     ─────────── ──────────────────────────────────────── ─────────── ─────────────────────────────────────────
     queued      due (count, age, bytes, flush, close),   in flight   Send
                 slot free, gate open
-    in flight   delivered                                settled     the gate opens for good
+    in flight   delivered                                settled     the rate-limit window ends; a shut gate stays shut
     in flight   limited: retry after t                   limited     the gate is shut until t; not counted
     in flight   failed, or an answer worth a retry       backing off counted
     in flight   too large, several events                halved      two batches, in order; the first keeps the slot
-    in flight   too large, one event; refused            settled     failed
+    in flight   too large, one event; refused            settled     failed: Rejected
     in flight   its deadline passed, no report           backing off counted; a later report is ignored
     backing off time reached, gate open                  in flight   Send
     backing off too many or too long                     settled     failed: RetriesExhausted
     limited     gate open                                in flight   Send
     limited     max_rate_limit_duration reached          settled     failed: RateLimitExpired; the gate opens
-    any         more than max_retries + 20 attempts      settled     failed: RetriesExhausted (the safety cap)
+    in flight   limited or failed, and more attempts     settled     failed: RetriesExhausted (the safety cap)
+                than max_retries + 20
     any         close deadline                           settled     failed: Abandoned
 
-The gate is one for all batches: a host that asks for patience asks it of the client, not of one request.
+The gate is one for all batches: a host that asks for patience asks it of the client, not of one request. While it is
+shut nothing is sent, so a success that comes then was sent before, and does not open it. The window, in which
+max_rate_limit_duration is counted, runs from the first request for patience to the next success, or until nothing
+is left that waits.
 """
 
 from __future__ import annotations
@@ -79,6 +83,7 @@ class Engine:
         self._waiting: dict[Batch, float] = {}  # backing off or limited, and when they may go
         self._gate: float | None = None  # shut until then
         self._gate_since: float | None = None
+        self._paused = False
         self._closing = False
         self._deadline: float | None = None
         self._settled: list[tuple[list[Item], Outcome]] = []
@@ -89,15 +94,28 @@ class Engine:
 
     def enqueue(self, items: Sequence[Item], now: float) -> None:
         """Events to deliver, in order."""
-        if items:
-            self._queue.put(items, now)
+        if not items:
+            return
+        if self._gate_since is not None and self.idle():
+            self._gate_since = None
+        self._queue.put(items, now)
+        if self._closing:  # a call that crossed the close
+            self._queue.force()
 
     def flush(self) -> None:
         """All that is here is due now."""
         self._queue.force()
 
+    def pause(self) -> None:
+        """Send nothing for now (a critical plugin is not loaded)."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Send again."""
+        self._paused = False
+
     def close(self, deadline: float | None) -> None:
-        """No more events will come. What is left at `deadline` is given up."""
+        """All that is here, and what may still come, is due now. What is left at `deadline` is given up."""
         self._queue.force()
         self._closing = True
         self._deadline = deadline
@@ -109,7 +127,7 @@ class Engine:
         batch = send.batch
         match verdict:
             case Delivered():
-                self._gate = self._gate_since = None
+                self._gate_since = now if self._shut(now) else None
                 outcome = DELIVERED if batch.attempts == 1 else Outcome(attempts=batch.attempts)
                 self._settled.append((batch.items, outcome))
             case Limited(seconds, error):
@@ -158,19 +176,22 @@ class Engine:
 
     def _ready(self, now: float) -> Batch | None:
         """The next batch that may go now, if any: those that hold a slot first, then in order of arrival."""
-        if self._gate is not None and now < self._gate:
+        if self._paused or self._shut(now):
             return None
         self._gate = None
         for batch, due in self._waiting.items():
             if due <= now:
                 del self._waiting[batch]
                 return batch
-        if len(self._sent) + len(self._waiting) >= self._policy.max_in_flight:
+        if not self._slot_free():
             return None
         if self._halves:
             return self._halves.popleft()
         due_at = self._queue.due_at(now)
         return self._queue.cut() if due_at is not None and due_at <= now else None
+
+    def _slot_free(self) -> bool:
+        return len(self._sent) + len(self._waiting) < self._policy.max_in_flight
 
     def _send(self, batch: Batch, now: float) -> Send:
         batch.attempts += 1
@@ -217,6 +238,9 @@ class Engine:
     def _fail(self, batch: Batch, error: DeliveryError) -> None:
         self._settled.append((batch.items, Outcome(error, batch.attempts)))
 
+    def _shut(self, now: float) -> bool:
+        return self._gate is not None and now < self._gate
+
     def _shut_gate(self, now: float, until: float) -> None:
         if self._gate_since is None:
             self._gate_since = now
@@ -233,9 +257,11 @@ class Engine:
             self._abandon()
 
     def _rate_limit_ends(self) -> float | None:
+        """When patience ends, if not after the gate opens: a late look must not take the one for the other."""
         if self._gate is None or self._gate_since is None:
             return None
-        return self._gate_since + self._policy.max_rate_limit
+        limit = self._gate_since + self._policy.max_rate_limit
+        return limit if limit <= self._gate else None
 
     def _expire_rate_limit(self) -> None:
         """Those that were waiting for the gate fail; the next batch may try its luck."""
@@ -256,17 +282,23 @@ class Engine:
     def _next_moment(self, now: float) -> float | None:
         """When time alone will change something."""
         moments = [send.deadline for send in self._sent.values()]
-        gate = self._gate if self._gate is not None else now
-        moments += [max(due, gate) for due in self._waiting.values()]
-        if self._gate is not None and (self._queue or self._halves):
-            moments.append(gate)
-        due_at = self._queue.due_at(now)
-        free = len(self._sent) + len(self._waiting) < self._policy.max_in_flight
-        if due_at is not None and free:
-            moments.append(max(due_at, gate))
+        if not self._paused:
+            moments += self._next_sends(now)
         limit = self._rate_limit_ends()
         if limit is not None:
             moments.append(limit)
         if self._closing and self._deadline is not None:
             moments.append(self._deadline)
         return min(moments, default=None)
+
+    def _next_sends(self, now: float) -> list[float]:
+        """When batches may go, as far as it is time that they wait for."""
+        gate = now if self._gate is None else self._gate
+        moments = [max(due, gate) for due in self._waiting.values()]
+        if self._slot_free():
+            due_at = self._queue.due_at(now)
+            if self._halves:  # else they would be on their way
+                moments.append(gate)
+            elif due_at is not None:
+                moments.append(max(due_at, gate))
+        return moments

@@ -3,7 +3,8 @@
     accepted == delivered + failed + dropped + pending      at every moment
 
 The calling threads accept, the worker takes over and settles. What both touch is the counters, under a lock
-that the client gives: a re-entrant one, because a signal handler may call `track()` while `track()` runs.
+that the client gives: a re-entrant one, because a signal handler may call `track()` while `track()` runs. So nothing
+is called between the reading and the writing of a counter: a call is where such a handler, or a `__del__`, cuts in.
 """
 
 from __future__ import annotations
@@ -86,14 +87,14 @@ class Ledger:
 
     def accept(self, receipt: Receipt) -> str | None:
         """Count an event in. Returns the bound that it goes over, if it does: it is counted all the same."""
+        size = len(receipt.data)
         with self._lock:
             pending = self._accepted - self._delivered - self._failed - self._dropped
-            waiting = self._bytes
             self._accepted += 1
-            self._bytes = waiting + len(receipt.data)
+            size = self._bytes = self._bytes + size
         if pending >= self._max_events:
             return f"max_queue_events={self._max_events:,}"
-        if self._bytes > self._max_bytes and pending:
+        if size > self._max_bytes and pending:
             return f"max_queue_bytes={self._max_bytes:,}"
         return None
 
@@ -133,6 +134,12 @@ class Ledger:
         for receipt in receipts:
             receipt._epoch = epoch
 
+    def replace(self, receipt: Receipt, data: bytes) -> None:
+        """Plugins have made something else of the event: from here on these are its bytes."""
+        with self._lock:
+            self._bytes += len(data) - len(receipt.data)
+            receipt.data = data
+
     def open(self, ticket: Ticket) -> None:
         """Start to wait for everything entered so far; what comes later belongs to the next epoch."""
         now = self.totals()
@@ -148,14 +155,15 @@ class Ledger:
 
     def settle(self, receipts: Sequence[Receipt], outcome: Outcome) -> None:
         """Give these events their outcome: counters, receipts, callbacks, listeners, flushes, in this order."""
+        count, size, kind = len(receipts), sum([len(r.data) for r in receipts]), outcome.kind
         with self._lock:
-            self._bytes -= sum([len(r.data) for r in receipts])
-            if outcome.error is None:
-                self._delivered += len(receipts)
-            elif outcome.kind == "dropped":
-                self._dropped += len(receipts)
+            self._bytes -= size
+            if kind == "delivered":
+                self._delivered += count
+            elif kind == "dropped":
+                self._dropped += count
             else:
-                self._failed += len(receipts)
+                self._failed += count
         for receipt in receipts:
             receipt._outcome = outcome
         if self._watchers:
@@ -163,7 +171,7 @@ class Ledger:
                 _run_all(self._watchers.pop(receipt, None), receipt)
         self._announce(receipts, outcome)
         if receipts and receipts[0]._epoch:  # else refused at the call: the worker never had it
-            self._inside -= len(receipts)
+            self._inside -= count
             for ticket in self._tickets:
                 ticket.count(receipts, outcome)
             self._complete()

@@ -54,6 +54,7 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
     _home: Home
     _outcome: Outcome | None = None
     _epoch: int = 0
+    _context: Context | None = None  # the one that plugins had in hand, if any
 
     def __repr__(self) -> str:
         state = "pending" if self._outcome is None else self._outcome.kind
@@ -97,11 +98,15 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
         self._home.watch(self, fn)
 
     def context(self) -> Context:
-        """The event and how far it came, as a Context of its own."""
-        outcome = self._outcome
-        if outcome is None:
-            return Context(self.data, self.message_id)
-        return Context(self.data, self.message_id, outcome.attempts, outcome.error)
+        """The event and how far it came: the Context that its plugins had, or else a fresh one."""
+        context = self._context or Context(self.data, self.message_id)
+        if self._outcome is not None:
+            context.settle(self._outcome.attempts, self._outcome.error)
+        return context
+
+    def attach(self, context: Context) -> None:
+        """From now on the event has this Context: the one that plugins get."""
+        self._context = context
 
     def _result(self) -> Context:
         if self._outcome is None:

@@ -121,8 +121,8 @@ def retry_after(value: str | None, now: float) -> float | None:
     if not value:
         return None
     value = value.strip()
-    if re.fullmatch(r"\d{1,9}(\.\d*)?", value):
-        seconds = float(int(float(value)))
+    if number := re.fullmatch(r"([0-9]+)(\.[0-9]*)?", value):
+        seconds = float(number[1])
     else:
         try:
             date = parsedate_to_datetime(value)

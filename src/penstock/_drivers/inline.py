@@ -1,77 +1,38 @@
-"""The loop that every driver runs, in the calling thread.
-
-    submit ──▶ mailbox ──▶ turn: read the mail, ask the engine, do what it says, settle what has an outcome
-
-Events and commands share one mailbox, first in, first out: so a flush means everything submitted before it. A
-SimpleQueue is the only thing that two threads touch: its `put` may be interrupted by a signal handler, or by `__del__`,
-that puts as well (a lock would deadlock there), and it cannot lose a wake-up.
-"""
+"""The inline driver: the worker's loop in the calling thread; and what callers ask of every synchronous driver."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from queue import Empty, SimpleQueue
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, cast
 
-from .._core.actions import Done, Send, Wait
-from .._core.engine import Engine, Policy
-from .._core.events import KINDS
-from .._core.ledger import Ledger, Ticket
+from .._core.ledger import Ticket
 from .._core.receipt import Outcome, Receipt
-from .._log import Summary
-from .._stamp import sent_at
-from ..destinations.tracking_api import TrackingAPI
-from ..emitter import Emitter
-from ..errors import Abandoned, DeliveryError, PenstockError, QueueFull, TransportError
-from ..http import as_response
-from ..types import Callback, ErrorEvent, FlushResult, HTTPClient, Request, Response, Stats
+from ..errors import DeliveryError, PenstockError, PluginError, QueueFull
+from ..types import Callback, FlushResult, Stats
+from .worker import Command, Worker, earliest
 
 __all__ = ["InlineDriver"]
 
-Command = Callable[[], object]
-Mail = Receipt | Command
 CLOSE_GRACE = 0.5
 """Seconds beyond its deadline that `close` gives the worker to hand back what is left."""
 
 
-class InlineDriver:
+class InlineDriver(Worker):
     """Delivers in whatever thread calls: at a call that makes a batch due, at `flush`, `close` and `Receipt.wait`.
 
     Used where there can be no thread. `submit` then takes as long as the network does.
     """
 
-    def __init__(
-        self,
-        *,
-        destination: TrackingAPI,
-        policy: Policy,
-        make_client: Callable[[], HTTPClient],
-        emitter: Emitter,
-        summary: Summary,
-        max_events: int,
-        max_bytes: int,
-    ) -> None:
-        self._destination = destination
-        self._make_client = make_client
-        self._client: HTTPClient | None = None
-        self._emitter = emitter
-        self._summary = summary
-        self._clock = time.monotonic
-        self._mailbox: SimpleQueue[Mail] = SimpleQueue()
-        self._engine = Engine(policy, random.random)
-        self._ledger = Ledger(threading.RLock(), self._announce, max_events, max_bytes)
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
         self._pumping = threading.Lock()
-        self._worker: int | None = None  # the thread that is in the loop
-        self._finished = False
+        self._loop_thread: int | None = None  # the thread that is in the loop
         self._orphaned = False
         self._afterwards: list[threading.Thread] = []  # what callbacks returned to be awaited
-
-    # -- the callers' side --------------------------------------------------------------------------
 
     def accept(self, receipt: Receipt) -> None:
         """Count an event in and put it on its way, if there is room; else it is dropped."""
@@ -99,7 +60,7 @@ class InlineDriver:
 
         Looks again every few milliseconds: a condition variable would deadlock when a signal handler calls in here.
         """
-        while not self._ledger.has_room() and not self._finished and self._worker != threading.get_ident():
+        while not self._ledger.has_room() and not self._finished and self._loop_thread != threading.get_ident():
             self._nudge()
             time.sleep(0.005)
 
@@ -166,9 +127,29 @@ class InlineDriver:
         """This process is a forked child: what is in here belongs to the parent, who delivers it."""
         self._orphaned = True
 
+    def plug(self, plugin: Any) -> None:
+        """Run this plugin for the events that are recorded from now on."""
+        self._tell(lambda: self._runner.timeline.add(plugin))
+
+    def unplug(self, name: str) -> None:
+        """Stop running the plugin of this name."""
+        self._tell(lambda: self._runner.timeline.remove(name))
+
+    def hold(self) -> None:
+        """A critical plugin is being loaded: nothing is delivered, and what comes waits to see it."""
+        self._tell(self._on_hold)
+
+    def release(self) -> None:
+        """It is loaded."""
+        self._tell(self._on_release)
+
+    def halt(self, error: PluginError) -> None:
+        """It cannot be loaded: what is here and what comes is kept until `close` hands it back."""
+        self._tell(lambda: self._on_halt(error))
+
     def stats(self) -> Stats:
         """The counters, as of now."""
-        totals, engine = self._ledger.totals(), self._engine
+        totals, engine, hook = self._ledger.totals(), self._engine, self._runner.running()
         return Stats(
             accepted=totals.accepted,
             delivered=totals.delivered,
@@ -179,6 +160,8 @@ class InlineDriver:
             in_flight=engine.in_flight,
             requests=engine.requests,
             retries=engine.retries,
+            running_hook=hook and hook[0],
+            running_hook_seconds=hook[1] if hook else 0.0,
         )
 
     def _wait_for_ticket(
@@ -199,7 +182,7 @@ class InlineDriver:
             raise PenstockError(
                 f"{what}: the event was recorded before the fork, and is the parent process's to deliver"
             )
-        if self._worker == threading.get_ident():
+        if self._loop_thread == threading.get_ident():
             raise PenstockError(
                 f"{what} was called on the client's own worker (in a callback, listener or plugin), "
                 "which would wait for itself: call it from another thread"
@@ -226,134 +209,19 @@ class InlineDriver:
             until = deadline
             if self._pumping.acquire(blocking=False):
                 try:
-                    until = _earliest(self._pump(), deadline)
+                    until = earliest(self._pump(), deadline)
                 finally:
                     self._pumping.release()
             pause = 0.05 if until is None else until - self._clock()
             event.wait(min(max(pause, 0.0), 0.05))
 
-    # -- the worker's side --------------------------------------------------------------------------
-
     def _pump(self) -> float | None:
         """One turn in this thread. Returns when the next is due."""
-        self._worker = threading.get_ident()
+        self._loop_thread = threading.get_ident()
         try:
             return self._turn()
         finally:
-            self._worker = None
-
-    def _turn(self, mail: Mail | None = None) -> float | None:
-        """Do all there is to do now. Returns when time alone will bring more.
-
-        `mail` is what was taken from the mailbox already.
-        """
-        while True:
-            self._read_mail(mail)
-            mail = None
-            now = self._clock()
-            action = self._engine.next_action(now)
-            self._settle()
-            match action:
-                case Send():
-                    self._send(action)
-                case Wait(until):
-                    if not self._mailbox.empty():
-                        continue
-                    self._summary.tick(now)
-                    return _earliest(until, self._summary.due_at())
-                case Done():
-                    if not self._finished:
-                        self._finish(now)
-                    if self._mailbox.empty():
-                        return None
-
-    def _read_mail(self, item: Mail | None) -> None:
-        fresh: list[Receipt] = []
-        get = self._mailbox.get_nowait
-        try:
-            while True:
-                if isinstance(item, Receipt):
-                    fresh.append(item)
-                elif item is not None:
-                    self._enter(fresh)
-                    fresh = []
-                    item()
-                item = get()
-        except Empty:
-            self._enter(fresh)
-
-    def _enter(self, receipts: list[Receipt]) -> None:
-        if not receipts:
-            return
-        self._ledger.enter(receipts)
-        if self._finished:  # the call and the close crossed each other
-            self._ledger.settle(receipts, Outcome(Abandoned()))
-        else:
-            self._engine.enqueue(receipts, self._clock())
-
-    def _on_flush(self, ticket: Ticket) -> None:
-        self._engine.flush()
-        self._ledger.open(ticket)
-
-    def _on_close(self, ticket: Ticket, deadline: float) -> None:
-        self._engine.close(deadline)
-        self._ledger.open(ticket)
-
-    def _settle(self) -> None:
-        for items, outcome in self._engine.settled():
-            self._ledger.settle(cast("list[Receipt]", items), outcome)
-
-    def _finish(self, now: float) -> None:
-        self._finished = True
-        self._summary.tick(now, last=True)
-        if self._client is not None:
-            self._client.close()
-
-    # -- sending ------------------------------------------------------------------------------------
-
-    def _send(self, send: Send) -> None:
-        """Send a batch, and report."""
-        self._exchange(send, self._request(send), self._http())()
-
-    def _request(self, send: Send) -> Request:
-        request = self._destination.request(send.batch.items, send.attempt, sent_at())
-        self._emitter.emit("http_request", request)
-        return request
-
-    def _exchange(self, send: Send, request: Request, client: HTTPClient) -> Command:
-        """Exchange a request for an answer, in any thread, and make of it a report for the worker."""
-        try:
-            response = as_response(client.send(request))
-        except Exception as exc:  # noqa: BLE001 - an HTTP client may raise anything
-            error = _transport_error(exc)
-            return lambda: self._engine.failed(send, error, self._clock())
-        return lambda: self._on_response(send, request, response)
-
-    def _on_response(self, send: Send, request: Request, response: Response) -> None:
-        self._engine.responded(send, self._destination.judge(response, time.time()), self._clock())
-        self._emitter.emit("http_response", request, response)
-
-    def _http(self) -> HTTPClient:
-        if self._client is None:
-            self._client = self._make_client()
-        return self._client
-
-    # -- telling --------------------------------------------------------------------------------------
-
-    def _announce(self, receipts: Sequence[Receipt], outcome: Outcome) -> None:
-        """Tell the listeners, and count for the log, what has got an outcome."""
-        emitter = self._emitter
-        if outcome.error is not None:
-            self._summary.count(f"{outcome.kind}: {outcome.error}", len(receipts), self._clock())
-            if emitter.heard("error"):
-                code = "delivery_failure" if outcome.kind == "failed" else "dropped"
-                for receipt in receipts:
-                    emitter.emit("error", ErrorEvent(code, outcome.error, receipt.context()))
-        elif any(emitter.heard(kind) for kind in KINDS):
-            for receipt in receipts:
-                emitter.emit(receipt.kind, receipt.context())
-        if emitter.heard("drained") and self._ledger.totals().pending == 0:
-            emitter.emit("drained")
+            self._loop_thread = None
 
     def _guarded(self, fn: Callable[[Receipt], object]) -> Callable[[Receipt], object]:
         def guarded(receipt: Receipt) -> None:
@@ -380,16 +248,3 @@ class InlineDriver:
         thread = threading.Thread(target=target, name="penstock-callback", daemon=True)
         self._afterwards.append(thread)
         thread.start()
-
-
-def _earliest(*moments: float | None) -> float | None:
-    return min((moment for moment in moments if moment is not None), default=None)
-
-
-def _transport_error(exc: Exception) -> DeliveryError:
-    """What an HTTP client raised, as one of ours; without frames, which would keep the whole batch alive."""
-    error = exc if isinstance(exc, DeliveryError) else TransportError(f"{type(exc).__name__}: {exc}")
-    cause = exc.__cause__ if error is exc else exc
-    error.__cause__ = None if cause is None else cause.with_traceback(None)
-    error.__context__ = None
-    return error.with_traceback(None)

@@ -10,8 +10,9 @@ from .._core.actions import Send
 from .._core.engine import Policy
 from .._core.receipt import Receipt
 from ..errors import TransportError
-from .inline import Command, InlineDriver, Mail
+from .inline import InlineDriver
 from .senders import Senders
+from .worker import Command, Mail
 
 __all__ = ["ThreadDriver"]
 
@@ -65,13 +66,13 @@ class ThreadDriver(InlineDriver):
 
     def _run(self) -> None:
         with self._pumping:
-            self._worker = threading.get_ident()
+            self._loop_thread = threading.get_ident()
             try:
                 until = self._guarded_turn(None)
                 while not self._finished:
                     until = self._guarded_turn(self._receive(until))
             finally:
-                self._worker = None
+                self._loop_thread = None
                 self._running = False
         # A call may have put its event after our last look, and have left it to us because we were running.
         self._nudge()

@@ -1,0 +1,42 @@
+"""A server on loopback, and clients that deliver to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support.api import Api
+
+from penstock import Analytics
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What happens to be in the environment decides no test."""
+    names = "PENSTOCK_WRITE_KEY PENSTOCK_HOST PENSTOCK_DISABLE HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY".split()
+    for name in (*names, *(name.lower() for name in names)):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    """A Tracking API on loopback that answers as scripted, and with 200 otherwise."""
+    server = Api()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def client(api: Api) -> Iterator[Callable[..., Analytics]]:
+    """Makes clients of `api` (no retries unless asked for), and closes them when the test is over."""
+    made: list[Analytics] = []
+
+    def make(write_key: str = "key", **settings: Any) -> Analytics:
+        analytics = Analytics(write_key, **{"host": api.url, "max_retries": 0, **settings})
+        made.append(analytics)
+        return analytics
+
+    yield make
+    for analytics in made:
+        analytics.close_and_flush(timeout=0.2)
