@@ -106,6 +106,17 @@ def half(code: int = 200) -> Answer:
     return Answer(code, {}, b"x" * 1000, how="half")
 
 
+def by_event(**answers: list[Answer]) -> Callable[[Seen], Answer]:
+    """Answers for batches of one event, by that event's name, in turn; the last one stays."""
+    left = {name: deque(few) for name, few in answers.items()}
+
+    def choose(seen: Seen) -> Answer:
+        mine = left[seen.events[0]["event"]]
+        return mine.popleft() if len(mine) > 1 else mine[0]
+
+    return choose
+
+
 def garbage(data: bytes = b"\x00\x01 this is no HTTP\r\n\r\n") -> Answer:
     """These bytes instead of an answer."""
     return Answer(body=data, how="raw")
@@ -183,6 +194,7 @@ class Api:
         self._closing.set()
         for answer in self._held:
             answer.release()
+        _wake(self._listener)
         _hang_up(self._listener)
         with self._news:
             sockets = list(self._sockets)
@@ -299,6 +311,13 @@ def _server_context(pem: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     return context
+
+
+def _wake(listener: socket.socket) -> None:
+    try:
+        socket.create_connection(listener.getsockname(), timeout=1).close()
+    except OSError:
+        pass
 
 
 def _hang_up(sock: socket.socket) -> None:

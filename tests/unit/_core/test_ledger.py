@@ -1,0 +1,357 @@
+"""Every accepted event is settled once, counted once, and told to everybody once."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from penstock._core.ledger import Ledger, Ticket
+from penstock._core.receipt import DELIVERED, Outcome, Receipt
+from penstock.errors import Abandoned, ClientClosed, Dropped, EventTooLarge, QueueFull, Rejected
+from penstock.types import FlushResult
+
+FAILED = Outcome(Rejected(400), 1)
+DROPPED = Outcome(Dropped("a plugin said so"))
+FULL = Outcome(QueueFull("max_queue_events=2"))
+ABANDONED = Outcome(Abandoned())
+
+
+class Book(Ledger):
+    """A ledger that remembers what it announced, and makes its own receipts."""
+
+    def __init__(self, max_events: int = 100, max_bytes: int = 10_000) -> None:
+        self.announced: list[tuple[Sequence[Receipt], Outcome]] = []
+        super().__init__(threading.RLock(), lambda *told: self.announced.append(told), max_events, max_bytes)
+
+    def accepted(self, count: int, size: int = 10) -> list[Receipt]:
+        receipts = [receipt(size) for _ in range(count)]
+        for each in receipts:
+            self.accept(each)
+        return receipts
+
+    def entered(self, count: int) -> list[Receipt]:
+        receipts = self.accepted(count)
+        self.enter(receipts)
+        return receipts
+
+    def flushing(self) -> tuple[Ticket, list[str]]:
+        """A ticket, opened, and a list that has a word in it when the ticket is done."""
+        done: list[str] = []
+        ticket = Ticket(lambda: done.append("done"))
+        self.open(ticket)
+        return ticket, done
+
+
+def receipt(size: int = 10) -> Receipt:
+    return Receipt(b'"' + b"x" * (size - 2) + b'"', "track", "id", None)  # type: ignore[arg-type]
+
+
+def together(*work: Callable[[], None]) -> None:
+    """Run these at the same time, each in a thread of its own."""
+    threads = [threading.Thread(target=each, daemon=True) for each in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+# -- counters -----------------------------------------------------------------------------------------
+
+
+def test_accepted_is_the_sum_of_all_outcomes_and_pending():
+    """accepted == delivered + failed + dropped + pending, and each outcome counts as what it is."""
+    book = Book()
+    receipts = book.entered(10)
+    book.settle(receipts[:4], DELIVERED)
+    book.settle(receipts[4:6], FAILED)
+    book.settle(receipts[6:7], DROPPED)
+    book.settle(receipts[7:8], FULL)
+    totals = book.totals()
+    assert (totals.accepted, totals.delivered, totals.failed, totals.dropped, totals.pending) == (10, 4, 2, 2, 2)
+    assert totals.queue_bytes == 20
+
+
+def test_an_event_refused_at_the_call_is_counted_without_ever_being_entered():
+    """EventTooLarge is accepted and failed: in the counters, and nobody's to wait for."""
+    book = Book()
+    ticket, _ = book.flushing()
+    refused = book.accepted(1)
+    book.settle(refused, Outcome(EventTooLarge(40_000, 32_768, "properties")))
+    assert (book.totals().accepted, book.totals().failed, book.totals().pending) == (1, 1, 0)
+    assert ticket.result() == FlushResult()
+
+
+def test_a_rejected_event_counts_nowhere():
+    """A receipt for an event that was never accepted has its outcome, and no counter or listener knows of it."""
+    book = Book()
+    late, told = receipt(), []
+    book.watch(late, told.append)
+    book.reject(late, Outcome(ClientClosed()))
+    assert book.totals() == (0, 0, 0, 0, 0)
+    assert told == [late]
+    assert late.outcome is not None
+    assert isinstance(late.outcome.error, ClientClosed)
+    assert book.announced == []
+
+
+def test_an_outcome_is_announced_once_for_all_who_share_it():
+    """Listeners are told per batch, after the receipts have their outcome."""
+    book = Book()
+    receipts = book.entered(3)
+    book.settle(receipts, FAILED)
+    assert book.announced == [(receipts, FAILED)]
+    assert all(each.outcome is FAILED for each in receipts)
+
+
+def test_receipts_and_counters_are_true_when_watchers_run():
+    """Whoever is told finds counters and all receipts of the batch settled already."""
+    book = Book()
+    receipts = book.entered(2)
+    seen: list[object] = []
+    book.watch(receipts[0], lambda _: seen.append((book.totals().delivered, receipts[1].done(), book.announced)))
+    book.settle(receipts, DELIVERED)
+    assert seen == [(2, True, [(receipts, DELIVERED)])]
+
+
+class Interrupted(bytes):
+    """Bytes that are interrupted while they are measured, as by a signal handler that makes a call."""
+
+    interrupt = staticmethod(lambda: None)
+
+    def __len__(self) -> int:
+        self.interrupt()
+        return super().__len__()
+
+
+def test_a_call_that_cuts_in_is_counted_too():
+    """A signal handler or `__del__` that makes a call while a call or a settlement is under way loses no count."""
+    book = Book()
+    hit = receipt()
+    hit.data = Interrupted(hit.data)
+    hit.data.interrupt = lambda: book.accept(receipt())  # type: ignore[attr-defined]
+    book.accept(hit)
+    assert (book.totals().accepted, book.totals().queue_bytes) == (2, 20)
+    book.settle([hit], DELIVERED)
+    assert (book.totals().accepted, book.totals().pending, book.totals().queue_bytes) == (3, 2, 20)
+
+
+def test_counters_stand_many_threads():
+    """Calls from many threads and a worker that settles leave sums that agree."""
+    book = Book(max_events=10**6)
+
+    def call() -> None:
+        for _ in range(300):
+            book.settle(book.accepted(2), DELIVERED)
+
+    together(*[call] * 4)
+    totals = book.totals()
+    assert (totals.accepted, totals.delivered, totals.pending, totals.queue_bytes) == (2400, 2400, 0, 0)
+
+
+# -- bounds -------------------------------------------------------------------------------------------
+
+
+def test_the_queue_is_bounded_in_events():
+    """An event beyond `max_events` pending ones is told so, and room is back when one is settled."""
+    book = Book(max_events=2)
+    receipts = [receipt() for _ in range(3)]
+    assert [book.accept(each) for each in receipts[:2]] == [None, None]
+    assert not book.has_room()
+    assert book.accept(receipts[2]) == "max_queue_events=2"
+    book.settle(receipts[2:], FULL)
+    book.settle(receipts[:1], DELIVERED)
+    assert book.has_room()
+    assert book.accept(receipt()) is None
+
+
+def test_the_queue_is_bounded_in_bytes():
+    """An event that would take the queue over `max_bytes` is told so; the bound itself is allowed."""
+    book = Book(max_bytes=30)
+    assert book.accept(receipt(20)) is None
+    assert book.has_room()
+    assert book.accept(receipt(10)) is None
+    assert not book.has_room()
+    assert book.accept(receipt(2)) == "max_queue_bytes=30"
+
+
+def test_a_single_event_is_accepted_however_large():
+    """A bound smaller than one event would otherwise stop everything."""
+    assert Book(max_bytes=30).accept(receipt(100)) is None
+
+
+# -- watchers -----------------------------------------------------------------------------------------
+
+
+def test_watchers_run_once_in_their_order():
+    """Each watcher is called once with its receipt, in the order of their coming."""
+    book = Book()
+    (one, two), told = book.entered(2), []
+    for name in "abc":
+        book.watch(one, lambda r, name=name: told.append((name, r)))
+    book.settle([one, two], DELIVERED)
+    assert told == [("a", one), ("b", one), ("c", one)]
+    assert book._watchers == {}
+
+
+def test_a_watcher_that_comes_late_runs_at_once():
+    """Whoever asks after the outcome is told then, and leaves nothing behind."""
+    book = Book()
+    (one,), told = book.entered(1), []
+    book.settle([one], DELIVERED)
+    book.watch(one, told.append)
+    assert told == [one]
+    assert book._watchers == {}
+
+
+def test_a_watcher_may_add_a_watcher():
+    """What a watcher adds to its own receipt runs too."""
+    book = Book()
+    (one,), told = book.entered(1), []
+    book.watch(one, lambda r: book.watch(r, told.append))
+    book.settle([one], DELIVERED)
+    assert told == [one]
+
+
+def test_watchers_run_once_when_added_while_settling():
+    """Two threads that add watchers while a third settles: each watcher runs exactly once, and none is kept."""
+    rounds, book = 400, Book(max_events=10**6)
+    receipts = book.entered(rounds)
+    told: Counter[tuple[int, str]] = Counter()
+    lock, gates = threading.Lock(), threading.Barrier(3)
+
+    def tell(key: tuple[int, str]) -> None:
+        with lock:
+            told[key] += 1
+
+    def watch(name: str) -> None:
+        for number, each in enumerate(receipts):
+            gates.wait(30)
+            book.watch(each, lambda _, key=(number, name): tell(key))
+
+    def settle() -> None:
+        for each in receipts:
+            gates.wait(30)
+            book.settle([each], DELIVERED)
+
+    together(lambda: watch("a"), lambda: watch("b"), settle)
+    assert told == Counter({(number, name): 1 for number in range(rounds) for name in "ab"})
+    assert book._watchers == {}
+
+
+# -- tickets ------------------------------------------------------------------------------------------
+
+
+def test_a_ticket_of_nothing_is_done_at_once():
+    """A flush with nothing to wait for does not wait."""
+    _, done = Book().flushing()
+    assert done == ["done"]
+
+
+def test_a_ticket_waits_for_what_was_entered_before_it():
+    """A flush is done when all before it have an outcome, and says which."""
+    book = Book()
+    receipts = book.entered(4)
+    ticket, done = book.flushing()
+    assert ticket.result() == FlushResult(pending=4)
+    book.settle(receipts[:2], DELIVERED)
+    assert ticket.result() == FlushResult(delivered=2, pending=2)
+    assert done == []
+    book.settle(receipts[2:3], FAILED)
+    book.settle(receipts[3:], DROPPED)
+    assert done == ["done"]
+    assert ticket.result() == FlushResult(delivered=2, failed=1, dropped=1)
+
+
+def test_a_ticket_does_not_wait_for_what_comes_later():
+    """Later events neither hold up a flush nor count in it, also when they travel in the same batch."""
+    book = Book()
+    before = book.entered(2)
+    ticket, done = book.flushing()
+    later = book.entered(3)
+    book.settle(later[:1], DELIVERED)
+    book.settle([*before, *later[1:2]], DELIVERED)
+    assert done == ["done"]
+    assert ticket.result() == FlushResult(delivered=2)
+    book.settle(later[2:], DELIVERED)
+    assert done == ["done"]
+    assert ticket.result() == FlushResult(delivered=2)
+
+
+def test_an_event_that_is_accepted_but_not_entered_is_not_waited_for():
+    """What the worker has not taken over by then was submitted after the flush."""
+    book = Book()
+    book.accepted(3)
+    ticket, done = book.flushing()
+    assert (ticket.result(), done) == (FlushResult(), ["done"])
+
+
+def test_a_ticket_counts_what_ended_since_the_flush_before():
+    """Each outcome is told by one flush: by the first that begins after it, if none was waiting for it."""
+    book = Book()
+    receipts = book.entered(5)
+    book.settle(receipts[:2], DELIVERED)
+    book.settle(receipts[2:3], FAILED)
+    first, _ = book.flushing()
+    book.settle(receipts[3:], DELIVERED)
+    second, _ = book.flushing()
+    third, _ = book.flushing()
+    assert first.result() == FlushResult(delivered=4, failed=1)
+    assert second.result() == FlushResult(delivered=2)  # they had no outcome when the first one began
+    assert third.result() == FlushResult()
+
+
+def test_tickets_may_overlap():
+    """Two flushes at once both wait for what is before them, and each is done when its own are."""
+    book = Book()
+    early = book.entered(2)
+    first, first_done = book.flushing()
+    late = book.entered(3)
+    second, second_done = book.flushing()
+    book.settle(early, DELIVERED)
+    assert (first_done, second_done) == (["done"], [])
+    book.settle(late, FAILED)
+    assert second_done == ["done"]
+    assert first.result() == FlushResult(delivered=2)
+    assert second.result() == FlushResult(delivered=2, failed=3)
+
+
+def test_a_later_ticket_is_never_done_before_an_earlier_one():
+    """What an earlier flush waits for, a later one waits for too."""
+    book = Book()
+    early = book.entered(1)
+    _, first_done = book.flushing()
+    late = book.entered(1)
+    _, second_done = book.flushing()
+    book.settle(late, DELIVERED)
+    assert (first_done, second_done) == ([], [])
+    book.settle(early, DELIVERED)
+    assert (first_done, second_done) == (["done"], ["done"])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kept"), [(ABANDONED, True), (FAILED, False), (Outcome(Abandoned(spooled=True)), False)]
+)
+def test_unsent_is_what_was_given_up(outcome: Outcome, kept: bool):
+    """A close hands back what it gave up, decoded; not what failed for good, and not what the spool keeps."""
+    book = Book()
+    receipts = book.entered(2)
+    receipts[0].data, receipts[1].data = b'{"messageId":"1"}', b'{"messageId":"2"}'
+    ticket, _ = book.flushing()
+    later = book.entered(1)
+    book.settle([*receipts, *later], outcome)
+    assert ticket.result().failed == 2
+    assert ticket.result().unsent == ([{"messageId": "1"}, {"messageId": "2"}] if kept else [])
+
+
+def test_a_ticket_that_was_not_opened_says_so():
+    """Epoch 0 means that the worker has not come to read it: no event has that epoch."""
+    ticket = Ticket(lambda: None)
+    assert ticket.epoch == 0
+    book = Book()
+    book.settle(book.accepted(1), FAILED)
+    book.open(ticket)
+    assert ticket.epoch == 1
