@@ -6,17 +6,20 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.api import Api
 
 from penstock import Analytics
+from support.api import Api
+
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+DECIDED_OUTSIDE = ("PENSTOCK_WRITE_KEY", "PENSTOCK_HOST", "PENSTOCK_DISABLE", *PROXIES)
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """What happens to be in the environment decides no test."""
-    names = "PENSTOCK_WRITE_KEY PENSTOCK_HOST PENSTOCK_DISABLE HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY".split()
-    for name in (*names, *(name.lower() for name in names)):
+    for name in DECIDED_OUTSIDE:
         monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
 
 
 @pytest.fixture

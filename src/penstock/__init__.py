@@ -18,6 +18,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from ._core.context import Context
     from ._core.receipt import Receipt
+    from .aio import AsyncAnalytics
     from .client import Analytics
     from .errors import (
         Abandoned,
@@ -39,13 +40,18 @@ if TYPE_CHECKING:
         SpoolError,
         TransportError,
     )
+    from .http.aiohttp import AiohttpClient
     from .http.urllib3 import Urllib3Client
-    from .plugins import Plugin, after, before, destination, enrichment
+    from .integrations.serverless import flush_on_return
+    from .plugins import Plugin, after, before, destination, enrichment, utility
+    from .settings import OAuthSettings
     from .types import ErrorEvent, FlushResult, HTTPClient, Request, Response, Stats
 
 __all__ = [
     "Abandoned",
+    "AiohttpClient",
     "Analytics",
+    "AsyncAnalytics",
     "AuthError",
     "ClientClosed",
     "Context",
@@ -58,6 +64,7 @@ __all__ = [
     "HTTPClient",
     "InvalidEvent",
     "MissingExtra",
+    "OAuthSettings",
     "PenstockError",
     "Plugin",
     "PluginError",
@@ -78,14 +85,20 @@ __all__ = [
     "before",
     "destination",
     "enrichment",
+    "flush_on_return",
+    "utility",
 ]
 
 _ROOMS = {
     "._core.context": ("Context",),
     "._core.receipt": ("Receipt",),
+    ".aio": ("AsyncAnalytics",),
     ".client": ("Analytics",),
+    ".http.aiohttp": ("AiohttpClient",),
     ".http.urllib3": ("Urllib3Client",),
-    ".plugins": ("Plugin", "after", "before", "destination", "enrichment"),
+    ".integrations.serverless": ("flush_on_return",),
+    ".plugins": ("Plugin", "after", "before", "destination", "enrichment", "utility"),
+    ".settings": ("OAuthSettings",),
     ".types": ("ErrorEvent", "FlushResult", "HTTPClient", "Request", "Response", "Stats"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

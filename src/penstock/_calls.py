@@ -15,7 +15,7 @@ from ._drivers.inline import InlineDriver
 from ._log import Summary
 from ._stamp import stamp
 from .emitter import Emitter, Listener
-from .errors import ClientClosed, Dropped, EventTooLarge, InvalidEvent, QueueFull
+from .errors import ClientClosed, Dropped, EventTooLarge, InvalidEvent, SettingsError
 from .settings import Settings
 from .types import Callback, Event, Stats
 
@@ -38,14 +38,14 @@ class EventCalls:
         self._emitter = Emitter(lambda fault: self._summary.fault(fault, monotonic()))
         self._closed = False
         # Encoded and decoded once: what the caller does to these objects later changes nothing.
-        self._defaults = decode(
-            encode(
-                {
-                    "context": {**settings.context, "library": LIBRARY},
-                    "integrations": dict(settings.integrations),
-                }
-            )
-        )
+        defaults = {
+            "context": {**settings.context, "library": LIBRARY},
+            "integrations": dict(settings.integrations),
+        }
+        try:
+            self._defaults = decode(encode(defaults))
+        except InvalidEvent as exc:
+            raise SettingsError(str(exc)) from exc
 
     # -- the six calls ------------------------------------------------------------------------------
 
@@ -284,7 +284,9 @@ class EventCalls:
         """From the encoded event to the mailbox."""
         driver = self._driver
         receipt = Receipt(data, event["type"], event["messageId"], driver)
-        if callback is not None:
+        # Before the worker has it; but QueueFull may be raised, and then nobody may remember the callback.
+        may_raise = self._settings.overflow == "raise"
+        if callback is not None and not may_raise:
             driver.watch_callback(receipt, callback)
         if self._closed:
             driver.reject(receipt, ClientClosed())
@@ -292,10 +294,22 @@ class EventCalls:
         elif len(data) > MAX_EVENT_BYTES:
             driver.refuse(receipt, EventTooLarge(len(data), MAX_EVENT_BYTES, largest_field(data)))
         else:
-            if self._settings.overflow != "drop_newest" and not driver.has_room():
-                self._wait_or_raise()
-            driver.accept(receipt)
+            self._hand_over(receipt)
+        if callback is not None and may_raise:
+            driver.watch_callback(receipt, callback)
         return receipt
+
+    def _hand_over(self, receipt: Receipt) -> None:
+        """Into the queue, by the rule for a full one."""
+        match self._settings.overflow:
+            case "drop_newest":
+                self._driver.accept(receipt)
+            case "block":
+                self._driver.accept_when_room(receipt)
+            case "raise":
+                full = self._driver.accept_if_room(receipt)
+                if full is not None:
+                    raise full
 
     def _provided(self, context: Map) -> Map:
         """The call's context over what the providers say here and now."""
@@ -306,11 +320,6 @@ class EventCalls:
             except Exception as exc:  # noqa: BLE001 - it is the user's code, and the event goes on without it
                 self._emitter.fault("context_provider", exc)
         return {**merged, **events.mapping("context", context)}
-
-    def _wait_or_raise(self) -> None:
-        if self._settings.overflow == "raise":
-            raise QueueFull("max_queue_events or max_queue_bytes")
-        self._driver.wait_for_room()
 
     def _invalid(self, kind: str, exc: InvalidEvent, callback: Callback | None) -> Receipt:
         """Raise, or report: an `error` event, and a receipt that has failed already."""

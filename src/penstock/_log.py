@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
-from .errors import PluginError, Rejected, RetriesExhausted, TransportError
+from .errors import AuthError, PluginError, Rejected, RetriesExhausted, TransportError
 from .types import ErrorEvent
 
 __all__ = ["Summary", "label", "logger"]
@@ -41,10 +41,10 @@ class Summary:
         """Say what there is to say, if it is time, or the last time."""
         if not self._counts or (self._next is not None and now < self._next and not last):
             return
-        told = ", ".join(f"{number:,} × {what}" for what, number in self._counts.most_common())
+        self._next = now + EVERY  # before the line: a log handler may record events, and come back here
+        counts, self._counts = self._counts, Counter()
+        told = ", ".join(f"{number:,} × {what}" for what, number in counts.most_common())
         logger.warning("%s (listen to 'error' for each of them)", told)
-        self._counts.clear()
-        self._next = now + EVERY
 
 
 def label(error: BaseException) -> str:
@@ -52,6 +52,8 @@ def label(error: BaseException) -> str:
     match error:
         case Rejected(status=status):
             return f"Rejected [{status}]"
+        case AuthError(status=int(status)):
+            return f"AuthError [{status}]"
         case RetriesExhausted(last=last):
             return f"RetriesExhausted ({label(last)})"
         case PluginError(plugin=plugin):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
+from .errors import DropEvent
 from .types import ErrorEvent
 
-__all__ = ["Emitter", "Listener"]
+__all__ = ["Emitter", "Listener", "reportable"]
 
 Listener = Callable[..., object]
 F = TypeVar("F", bound=Listener)
@@ -65,7 +67,9 @@ class Emitter:
                 self._listeners[name] = left
             try:
                 _fn(entry)(*args)
-            except Exception as exc:  # noqa: BLE001 - a listener may raise anything
+            except BaseException as exc:
+                if not reportable(exc):
+                    raise
                 self.fault("listener", exc, of_error=name == "error")
 
     def fault(self, code: str, exc: BaseException, *, of_error: bool = False) -> None:
@@ -77,6 +81,15 @@ class Emitter:
         if not of_error:
             self.emit("error", event)
         self._unheard(event)
+
+
+def reportable(exc: BaseException) -> bool:
+    """Whether what user code raised is to be reported, and not passed on.
+
+    All is but what ends a program on its main thread: a signal's KeyboardInterrupt or SystemExit arrives there. On a
+    thread of ours it would end nothing but the worker, and with it the delivery.
+    """
+    return isinstance(exc, Exception | DropEvent) or threading.current_thread() is not threading.main_thread()
 
 
 def _fn(entry: Listener | _Once) -> Listener:

@@ -15,7 +15,7 @@
         ├── ClientClosed
         ├── Dropped                       reason
         ├── PluginError                   plugin
-        ├── AuthError
+        ├── AuthError                     status
         └── TransportError
 
     DropEvent (BaseException)             a decision of a plugin, not an error: drop this event
@@ -194,7 +194,15 @@ class PluginError(DeliveryError):
 
 
 class AuthError(DeliveryError):
-    """The authorization server did not grant a token."""
+    """The authorization server did not grant a token. `status` is what it answered; None if it did not."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+
+    def __reduce__(self) -> tuple[type[AuthError], tuple[str, int | None]]:
+        return type(self), (self.message, self.status)
 
 
 class TransportError(DeliveryError):

@@ -10,10 +10,22 @@ from ._core.context import Context
 from ._core.events import KINDS
 from .errors import SettingsError
 
-__all__ = ["Plugin", "after", "assert_loaded", "before", "check", "destination", "enrichment"]
+__all__ = [
+    "Plugin",
+    "after",
+    "assert_loaded",
+    "before",
+    "call",
+    "check",
+    "destination",
+    "enrichment",
+    "is_critical",
+    "utility",
+]
 
 TYPES = ("before", "enrichment", "destination", "after", "utility")
-Hook = Callable[[Context], Any]
+RESERVED = ("Segment.io", "All")
+Hook = Callable[..., Any]
 
 
 class Plugin:
@@ -58,16 +70,27 @@ class _FunctionPlugin(Plugin):
         self.name = name or str(getattr(fn, "__name__", "function"))
         self.type = stage
         self._fn = fn
-        for kind in events:
-            setattr(self, kind, fn)
+        for hook in ("load",) if stage == "utility" else _kinds(self.name, events):
+            setattr(self, hook, fn)
 
-    def __call__(self, ctx: Context) -> Any:
+    def __call__(self, *args: Any) -> Any:
         """The function itself still is one."""
-        return self._fn(ctx)
+        return self._fn(*args)
+
+
+def _kinds(plugin: str, events: Sequence[str]) -> Sequence[str]:
+    events = (events,) if isinstance(events, str) else tuple(events)
+    for kind in events:
+        if kind not in KINDS:
+            raise SettingsError(f"plugin {plugin!r}: events must be some of {', '.join(KINDS)}; got {kind!r}")
+    return events
 
 
 class _Decorator:
-    """`@before`, `@enrichment` … over a function `(ctx) -> ctx`; also `@enrichment(name=…, events=["track"])`."""
+    """`@before`, `@enrichment` … over a function `(ctx) -> ctx`; also `@enrichment(name=…, events=["track"])`.
+
+    `@utility` is for a function `(ctx, analytics)`, which is called once, by `register`.
+    """
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
@@ -90,6 +113,9 @@ destination = _Decorator("destination")
 after = _Decorator("after")
 
 
+utility = _Decorator("utility")
+
+
 def check(plugin: Any, *, may_await: bool) -> None:
     """See that this is a plugin, while whoever registers it is still there to be told.
 
@@ -101,36 +127,58 @@ def check(plugin: Any, *, may_await: bool) -> None:
     name = getattr(plugin, "name", None)
     if not isinstance(name, str) or not name:
         raise SettingsError(f"the plugin {plugin!r} needs a `name`: a non-empty str")
+    if name in RESERVED:
+        raise SettingsError(f"plugin {name!r}: in an event's integrations this name means something else")
     if getattr(plugin, "type", None) not in TYPES:
         raise SettingsError(
             f"plugin {name!r} has type {getattr(plugin, 'type', None)!r}; it must be one of {', '.join(TYPES)}"
         )
+    others = getattr(plugin, "alternative_names", ())
+    if isinstance(others, str) or not all(isinstance(other, str) for other in others):
+        raise SettingsError(f"plugin {name!r}: alternative_names must be a list of str, got {others!r}")
     for kind in KINDS:
-        _check_hook(name, kind, getattr(plugin, kind, None), 1, may_await=may_await)
+        _check_method(plugin, kind, "(ctx)", may_await=may_await)
     for method in ("load", "unload"):
-        _check_hook(name, method, getattr(plugin, method, None), 2, may_await=may_await)
+        _check_method(plugin, method, "(ctx, analytics)", may_await=may_await)
+    _check_method(plugin, "is_loaded", "()", may_await=False)
 
 
-def _check_hook(plugin: str, name: str, hook: Any, arguments: int, *, may_await: bool) -> None:
-    if hook is None:
+def _check_method(plugin: Any, name: str, wanted: str, *, may_await: bool) -> None:
+    method = getattr(plugin, name, None)
+    if method is None:
         return
-    wanted = "(ctx)" if arguments == 1 else "(ctx, analytics)"
-    if not callable(hook):
-        raise SettingsError(f"plugin {plugin!r}: {name} must be a function of {wanted}, got {type(hook).__name__}")
-    if inspect.iscoroutinefunction(hook) and not may_await:
-        raise SettingsError(
-            f"plugin {plugin!r}: {name} is `async def`, which Analytics cannot await; "
-            "write it as a plain `def`, or use AsyncAnalytics"
-        )
+    where = f"plugin {plugin.name!r}: {name}"
+    if not callable(method):
+        raise SettingsError(f"{where} must be a function of {wanted}, got {type(method).__name__}")
+    functions = (method, getattr(method, "__call__", None))  # noqa: B004 - an object whose __call__ is `async def`
+    if not may_await and any(inspect.iscoroutinefunction(function) for function in functions):
+        remedy = "write it as a plain `def`" + ("" if name == "is_loaded" else ", or use AsyncAnalytics")
+        raise SettingsError(f"{where} is `async def`, which Analytics cannot await; {remedy}")
+    if any(inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function) for function in functions):
+        raise SettingsError(f"{where} has a `yield` in it, so that calling it would do nothing; return the context")
     try:
-        inspect.signature(hook).bind(*[None] * arguments)
+        signature = inspect.signature(method)
+    except ValueError:  # a built-in that tells no signature
+        return
+    try:
+        signature.bind(*[None] * (wanted.count(",") + (wanted != "()")))
     except TypeError:
-        raise SettingsError(f"plugin {plugin!r}: {name} must take {wanted}") from None
-    except ValueError:
-        pass  # a built-in that tells no signature
+        raise SettingsError(f"{where} must take {wanted}, and takes {signature}") from None
+
+
+def is_critical(plugin: Any) -> bool:
+    """Whether nothing may be delivered before this plugin is loaded."""
+    return bool(getattr(plugin, "critical", False))
+
+
+def call(plugin: Any, method: str, analytics: Any) -> Any:
+    """Call a plugin's `load` or `unload`, if it has it, and return what it returns."""
+    fn = getattr(plugin, method, None)
+    return None if fn is None else fn(Context(b"{}", ""), analytics)
 
 
 def assert_loaded(plugin: Any) -> None:
     """Raise RuntimeError if a plugin that has been loaded says that it is not."""
-    if not plugin.is_loaded():
+    is_loaded = getattr(plugin, "is_loaded", None)
+    if is_loaded is not None and not is_loaded():
         raise RuntimeError("is_loaded() is false after load()")

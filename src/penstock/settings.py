@@ -14,10 +14,11 @@ from .errors import SettingsError
 if TYPE_CHECKING:
     from .types import HTTPClient, HTTPClientFunction
 
-__all__ = ["Settings", "SettingsArgs", "seconds"]
+__all__ = ["OAuthSettings", "Settings", "SettingsArgs", "seconds"]
 
 Overflow = Literal["drop_newest", "block", "raise"]
 OnInvalid = Literal["raise", "report"]
+SigningAlgorithm = Literal["RS256", "ES256"]
 
 MILLISECONDS_FROM = 1000.0
 """From here on a number of seconds can only be milliseconds: a wait of a quarter of an hour helps no event."""
@@ -34,6 +35,7 @@ class SettingsArgs(TypedDict, total=False):
     http_request_timeout: float
     disable: bool
     http_client: HTTPClient | HTTPClientFunction | None
+    oauth_settings: OAuthSettings | None
     max_batch_events: int | None
     max_in_flight: int
     max_queue_events: int
@@ -48,6 +50,53 @@ class SettingsArgs(TypedDict, total=False):
     context_providers: Sequence[Callable[[], Mapping[str, Any]]]
     on_invalid: OnInvalid
     exit_timeout: float
+    plugin_timeout: float
+
+
+@dataclass(frozen=True)
+class OAuthSettings:
+    """How a client proves who it is and gets tokens (OAuth 2.0, client credentials with a signed assertion, RFC 7523).
+
+    With a key in a key service, `signer` takes the place of `client_key`. Nothing here is checked before a client is
+    made with it, and no key is ever printed.
+    """
+
+    client_id: str
+    """The OAuth application's id."""
+    client_key: str | bytes | None = field(default=None, repr=False)
+    """Its private key, the text of a PEM file: RSA (signs RS256) or EC on P-256 (signs ES256)."""
+    key_id: str = ""
+    """The id of the public key that the server knows."""
+    auth_server: str = "https://oauth2.segment.io"
+    """Base URL of the authorization server: that of the workspace's region, as a token counts in its region only."""
+    scope: str = "tracking_api:write"
+    """What the token is to allow."""
+    max_retries: int | None = None
+    """Token requests that may fail after the first before the batches that wait count it as a failed attempt of
+    their own. By default the client's `max_retries`."""
+    http_client: HTTPClient | HTTPClientFunction | None = field(default=None, repr=False)
+    """What sends token requests; by default what sends the events."""
+    signer: Callable[[bytes], bytes] | None = field(default=None, repr=False)
+    """Signs bytes with SHA-256 and the private key, wherever that is; may be called in any thread."""
+    algorithm: SigningAlgorithm | None = None
+    """What `signer` signs with. With `client_key` the key itself says so."""
+
+    def check(self) -> None:
+        """Raise SettingsError for the first value that cannot be used. The key is read later."""
+        for name in ("client_id", "key_id", "scope"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value:
+                raise _wrong(f"oauth_settings: {name}", value, "a text that is not empty")
+        _check_url("oauth_settings: auth_server", self.auth_server)
+        if (self.client_key is None) == (self.signer is None):
+            raise SettingsError("oauth_settings needs a client_key or a signer, and not both")
+        _check_secret("oauth_settings: client_key", self.client_key, str, bytes, type(None))
+        if self.algorithm is not None or self.signer is not None:
+            _check_choice("oauth_settings: algorithm", self.algorithm, ("RS256", "ES256"))
+        if self.signer is not None and not callable(self.signer):
+            raise SettingsError("oauth_settings: signer must be a function of bytes that returns the signature")
+        if self.max_retries is not None:
+            _check_count("oauth_settings: max_retries", self.max_retries, least=0)
 
 
 @dataclass(frozen=True)
@@ -71,7 +120,9 @@ class Settings:
     disable: bool = False
     """Check calls and do nothing else: receipts succeed, no key is needed. `$PENSTOCK_DISABLE` does the same."""
     http_client: HTTPClient | HTTPClientFunction | None = None
-    """What sends requests; by default a Urllib3Client."""
+    """What sends requests; by default a Urllib3Client, for AsyncAnalytics an AiohttpClient."""
+    oauth_settings: OAuthSettings | None = None
+    """Send with OAuth 2.0 tokens instead of the write key alone. Needs the extra `oauth`, unless it has a `signer`."""
     max_batch_events: int | None = None
     """Events in one request, at most. By default 2500, the API's limit, or 1 when `flush_at` is 1."""
     max_in_flight: int = 4
@@ -100,6 +151,9 @@ class Settings:
     """What InvalidEvent does: `raise` in the call, or `report` as an `error` event and a failed receipt."""
     exit_timeout: float = 5.0
     """Seconds that the end of the process may take to deliver what is left."""
+    plugin_timeout: float = 30.0
+    """Seconds for one `async def` hook of a plugin; then it counts as having raised TimeoutError. It has an effect under
+    AsyncAnalytics only: a plain function that hangs cannot be interrupted."""
 
     @classmethod
     def make(cls, write_key: str | None, given: Mapping[str, Any]) -> Settings:
@@ -131,15 +185,14 @@ class Settings:
                 "tests can do without one with disable=True or $PENSTOCK_DISABLE=1"
             )
         self._check_http()
+        self._check_oauth()
         self._check_counts()
         self._check_times()
         for name in ("disable", "gzip"):
             _check_type(name, getattr(self, name), bool)
         for name in ("context", "integrations"):
             _check_type(name, getattr(self, name), Mapping)
-        for provider in self.context_providers:
-            if not callable(provider):
-                raise _wrong("context_providers", provider, "a sequence of functions that return a mapping")
+        _check_functions("context_providers", self.context_providers)
         _check_choice("overflow", self.overflow, ("drop_newest", "block", "raise"))
         _check_choice("on_invalid", self.on_invalid, ("raise", "report"))
 
@@ -148,6 +201,11 @@ class Settings:
         _check_type("path", self.path, str)
         if self.proxy is not None:
             _check_url("proxy", self.proxy)
+
+    def _check_oauth(self) -> None:
+        _check_secret("oauth_settings", self.oauth_settings, OAuthSettings, type(None))
+        if self.oauth_settings is not None and not self.disable:  # else no key is needed either
+            self.oauth_settings.check()
 
     def _check_counts(self) -> None:
         for name in ("flush_at", "max_in_flight", "max_queue_events", "max_queue_bytes"):
@@ -159,7 +217,7 @@ class Settings:
                 raise _wrong("max_batch_events", self.max_batch_events, f"1 to {API_BATCH_EVENTS}, the API's limit")
 
     def _check_times(self) -> None:
-        for name in ("flush_interval", "http_request_timeout"):
+        for name in ("flush_interval", "http_request_timeout", "plugin_timeout"):
             seconds(name, getattr(self, name), above_zero=True)
         seconds("exit_timeout", self.exit_timeout)
         for name in ("max_total_backoff_duration", "max_rate_limit_duration"):
@@ -210,6 +268,16 @@ def _check_count(name: str, value: object, *, least: int) -> None:
 def _check_type(name: str, value: object, kind: type) -> None:
     if not isinstance(value, kind):
         raise _wrong(name, value, f"a {kind.__name__.lower()}")
+
+
+def _check_secret(name: str, value: object, kind: type, *others: type) -> None:
+    if not isinstance(value, (kind, *others)):
+        raise SettingsError(f"{name} is a {type(value).__name__}; it must be a {kind.__name__}")
+
+
+def _check_functions(name: str, value: object) -> None:
+    if not isinstance(value, Sequence) or not all(callable(part) for part in value):
+        raise _wrong(name, value, "a sequence of functions that return a mapping")
 
 
 def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -71,15 +71,18 @@ class HTTPClient(Protocol):
     `send` returns a Response, or anything with `status` (or `status_code`), `headers` and `body`
     (or `content`, or `data`): what requests, httpx and urllib3 return will do. It raises whatever it
     likes when there is no answer; that counts as a failed attempt.
+
+    For AsyncAnalytics both may be `async def`: they are awaited on the event loop, and no thread is needed. A plain
+    `send` is called there in the loop's default executor. Analytics, which cannot await, refuses an `async def send`.
     """
 
     def send(self, request: Request, /) -> Any: ...
 
-    def close(self) -> None: ...
+    def close(self) -> Any: ...
 
 
 HTTPClientFunction: TypeAlias = Callable[[Request], Any]
-"""The short form of an HTTPClient: `(request) -> response`."""
+"""The short form of an HTTPClient: `(request) -> response`; for AsyncAnalytics it may be `async def`."""
 
 
 @dataclass(frozen=True)

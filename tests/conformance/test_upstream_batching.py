@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 
 import pytest
-from support.api import Api, stall
 
 from penstock import Analytics, EventTooLarge
+from support.api import Api, stall
 
 Make = Callable[..., Analytics]
 KB = 1024

@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from penstock import Analytics, Rejected
 from support.api import Api, status
 from support.background import Heard
-
-from penstock import Analytics, Rejected
 
 Make = Callable[..., Analytics]
 

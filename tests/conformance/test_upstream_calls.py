@@ -8,10 +8,10 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from support.api import Api
 
 import penstock
 from penstock import Analytics, InvalidEvent
+from support.api import Api
 
 LIBRARY = {"name": "penstock", "version": penstock.__version__}
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")

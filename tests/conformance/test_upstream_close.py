@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 
 import pytest
-from support.api import Api, stall
-from support.background import Background, Heard
 
 from penstock import Analytics, ClientClosed
+from support.api import Api, stall
+from support.background import Background, Heard
 
 Make = Callable[..., Analytics]
 
@@ -189,7 +189,7 @@ def test_flush_one_after_another_is_quiet(client: Make, caplog: pytest.LogCaptur
 
 
 def test_several_clients_know_nothing_of_each_other(api: Api, client: Make) -> None:
-    """N31, N61 (beyond): each has its own key, queue and end."""
+    """N31 (beyond): each has its own key, queue and end."""
     one, other = client("key-one"), client("key-other")
     one.track("A", user_id="u")
     other.track("B", user_id="u")

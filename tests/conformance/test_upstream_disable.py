@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from penstock import Analytics, Response
 from support.api import Api
 from support.background import Heard
-
-from penstock import Analytics, Response
 
 Make = Callable[..., Analytics]
 

@@ -7,10 +7,10 @@ import warnings
 from collections.abc import Callable
 
 import pytest
-from support.api import Api, by_event, status
-from support.background import Heard
 
 from penstock import Analytics, RetriesExhausted
+from support.api import Api, by_event, status
+from support.background import Heard
 
 Make = Callable[..., Analytics]
 
@@ -76,7 +76,7 @@ def test_a_failed_event_is_emitted_as_an_error(api: Api, client: Make) -> None:
 
 @pytest.mark.parametrize("kind", ["identify", "track", "page", "screen", "group", "alias"])
 def test_each_kind_is_emitted_after_delivery(client: Make, kind: str) -> None:
-    """N11, N19: the event of the call's own name comes once, with its Context."""
+    """N19: the event of the call's own name comes once, with its Context."""
     heard = Heard()
     analytics = client()
     analytics.on(kind, heard)

@@ -11,10 +11,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from support.api import Api, stall, status
 
 import penstock
 from penstock import Analytics, Request, Response, RetriesExhausted, SettingsError, TransportError, Urllib3Client
+from support.api import Api, stall, status
 
 Make = Callable[..., Analytics]
 

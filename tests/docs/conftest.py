@@ -32,7 +32,9 @@ class Collector:
 
     def events(self) -> list[dict[str, Any]]:
         """What it has stored, in order."""
-        return [json.loads(line) for file in sorted(self.data.glob("*.jsonl")) for line in file.open("rb")]
+        return [
+            json.loads(line) for file in sorted(self.data.glob("*.jsonl")) for line in file.read_bytes().splitlines()
+        ]
 
     def stop(self) -> None:
         self.process.terminate()
@@ -56,7 +58,7 @@ class _Proxy(BaseHTTPRequestHandler):
         answer = onward.getresponse()
         content = answer.read()
         onward.close()
-        self.server.seen.append(dict(self.headers))  # type: ignore[attr-defined]
+        self.server.seen.append({name.lower() for name in self.headers})  # type: ignore[attr-defined]
         self.send_response(answer.status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -67,11 +69,11 @@ class _Proxy(BaseHTTPRequestHandler):
 
 
 class Proxy:
-    """An HTTP proxy. `seen` holds the headers of the requests that went through it."""
+    """An HTTP proxy. `seen` holds the names of the headers of the requests that went through it."""
 
     def __init__(self) -> None:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Proxy)
-        self.seen: list[dict[str, str]] = []
+        self.seen: list[set[str]] = []
         self._server.seen = self.seen  # type: ignore[attr-defined]
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -37,8 +37,8 @@ class Page:
         return self.path.read_text("utf-8")
 
     def blocks(self, *languages: str) -> list[Block]:
-        """The fenced blocks in one of these languages, in order."""
-        return [block for block in _blocks(self.text) if block.language in languages]
+        """The fenced blocks in one of these languages (in any, if none is named), in order."""
+        return [block for block in _blocks(self.text) if not languages or block.language in languages]
 
     def links(self) -> list[str]:
         """Targets of all links outside code."""

@@ -28,7 +28,7 @@ PATIENCE = 10.0
 
 @dataclass
 class Answer:
-    """What a request is answered with. `how`: whole, half (of the body), raw (only the body's bytes), drop, reset, stall."""
+    """What a request is answered with. `how`: whole, half (of the body), raw (only the body), drop, reset, stall."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -138,14 +138,11 @@ class Api:
         self._held: list[Answer] = []
         self._tls = _server_context(tls) if tls else None
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port: int = self._listener.getsockname()[1]
         self._threads = [threading.Thread(target=self._accept, name="test-api", daemon=True)]
         self._threads[0].start()
 
     # -- what tests use -----------------------------------------------------------------------------
-
-    @property
-    def port(self) -> int:
-        return self._listener.getsockname()[1]
 
     @property
     def url(self) -> str:
@@ -200,9 +197,9 @@ class Api:
             sockets = list(self._sockets)
         for sock in sockets:
             _hang_up(sock)
-        for thread in list(self._threads):
+        for thread in self._threads:  # the first accepts, and may add one more
             thread.join(PATIENCE)
-        assert not any(thread.is_alive() for thread in self._threads), "the test server does not end"
+            assert not thread.is_alive(), "the test server does not end"
 
     def _wait(self, predicate: Callable[[], bool], timeout: float, what: str) -> None:
         with self._news:

@@ -21,7 +21,7 @@ class Background:
     def _run(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> None:
         try:
             self._result = fn(*args, **kwargs)
-        except BaseException as exc:  # noqa: BLE001 - handed to whoever asks for the result
+        except BaseException as exc:
             self._error = exc
 
     def running(self) -> bool:

@@ -19,7 +19,7 @@ class Item(Protocol):
 class Batch:
     """Events that travel together, and what their attempts have met so far."""
 
-    __slots__ = ("attempts", "failures", "first_failure", "items", "limited")
+    __slots__ = ("attempts", "failures", "first_failure", "items", "limited", "reauthorized")
 
     def __init__(self, items: list[Item]) -> None:
         self.items = items
@@ -27,6 +27,7 @@ class Batch:
         self.failures = 0  # those that count against max_retries
         self.first_failure: float | None = None  # when max_total_backoff_duration began
         self.limited = False  # whether it waits because the server asked for it
+        self.reauthorized = False  # whether it has had its one more try with a fresh token
 
     def halves(self) -> tuple[Batch, Batch]:
         """Two batches in the same order, each with the history of this one."""

@@ -78,7 +78,7 @@ class Context:
         self.stats = Metrics()
         """`increment` and `gauge`, for plugins."""
         self.deliveries: dict[str, Outcome] = {}
-        """What became of the event at each destination that is a plugin."""
+        """What became of the event at each destination, where some are plugins."""
 
     def __repr__(self) -> str:
         return f"<Context {self.id}>"
@@ -91,28 +91,43 @@ class Context:
             event = self._event = decode(self.data)
         return event
 
+    @event.setter
+    def event(self, event: Event) -> None:
+        self._event = event
+
     @property
     def looked_at(self) -> bool:
         """Whether anybody has had the event in hand, and may have changed it."""
         return self._event is not None
 
+    def seal(self, data: bytes) -> None:
+        """These are the event's bytes now. What anybody does to the dict that they had in hand changes nothing."""
+        self.data = data
+        self._event = None
+
     def update_event(self, path: str, value: Any) -> Event:
         """Set a value deep in the event, creating the levels that are missing: `update_event("traits.custom", …)`.
 
-        An integration that the event has set to false is never overridden.
+        An integration that the event has set to false is never overridden. A number stands for a place in a list that
+        there is (`"properties.products.0.name"`).
 
         Returns:
             The event.
+
+        Raises:
+            LookupError: the list has no such place.
+            ValueError: a place in a list is no number.
         """
         *levels, last = path.split(".")
         if levels[:1] == ["integrations"] and self._is_switched_off([*levels, last][1]):
             return self.event
-        inner = self.event
+        inner: Any = self.event
         for level in levels:
-            if not isinstance(inner.get(level), dict):
-                inner[level] = {}
-            inner = inner[level]
-        inner[last] = value
+            inner = _step_into(inner, level)
+        if isinstance(inner, list):
+            inner[int(last)] = value
+        else:
+            inner[last] = value
         return self.event
 
     def _is_switched_off(self, name: str) -> bool:
@@ -120,8 +135,8 @@ class Context:
         return integrations.get(name) is False
 
     def adopt(self, other: Context) -> None:
-        """Take over what another context says of the event."""
-        self._event = other.event
+        """Take over what another context says of the event, and what was noted there."""
+        self._event, self._logs, self.stats = other.event, other._logs, other.stats
 
     def cancel(self, reason: str = "cancelled by a plugin") -> NoReturn:
         """Stop here: in a `before` or `enrichment` hook the event is dropped, and its receipt fails with Dropped."""
@@ -156,3 +171,14 @@ class Context:
             "logs": [{"level": e.level, "message": e.message, "extras": dict(e.extras)} for e in self._logs],
             "metrics": [{"metric": m.metric, "value": m.value, "type": m.type, "tags": [*m.tags]} for m in self.stats],
         }
+
+
+def _step_into(inner: Event | list[Any], level: str) -> Any:
+    """The next level: what is there if it can hold something, else a new one."""
+    if isinstance(inner, list):
+        if not isinstance(inner[int(level)], dict | list):
+            inner[int(level)] = {}
+        return inner[int(level)]
+    if not isinstance(inner.get(level), dict | list):
+        inner[level] = {}
+    return inner[level]

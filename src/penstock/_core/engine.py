@@ -17,6 +17,11 @@ of the queue keeps its attempts.
     in flight   too large, several events                halved      two batches, in order; the first keeps the slot
     in flight   too large, one event; refused            settled     failed: Rejected
     in flight   its deadline passed, no report           backing off counted; a later report is ignored
+    in flight   recalled (there is a token; or the event backing off not counted; goes again when there is a driver
+                loop under it has ended)
+    in flight   held back (there is no token)            in flight   no deadline; the request has not left
+    in flight   unauthorized, the first time             backing off for no time; not counted
+    in flight   unauthorized again                       settled     failed: Rejected
     backing off time reached, gate open                  in flight   Send
     backing off too many or too long                     settled     failed: RetriesExhausted
     limited     gate open                                in flight   Send
@@ -33,15 +38,16 @@ is left that waits.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import Abandoned, DeliveryError, RateLimitExpired, RetriesExhausted, TransportError
 from .actions import Action, Done, Send, Wait
 from .batcher import Batch, Batcher, Item
 from .receipt import DELIVERED, Outcome
-from .retry import Delivered, Limited, Refused, Retry, TooLarge, Verdict, backoff
+from .retry import Delivered, Limited, Refused, Retry, TooLarge, Unauthorized, Verdict, backoff
 
 __all__ = ["Engine", "Policy"]
 
@@ -138,13 +144,32 @@ class Engine:
                 self._count_failure(batch, error, now)
             case TooLarge(error):
                 self._split(batch, error, now)
-            case Refused(error):
+            case Unauthorized(error) if not batch.reauthorized:
+                batch.reauthorized = True
+                self._hold(batch, now, error, capped=self._over_cap(batch))
+            case Refused(error) | Unauthorized(error):
                 self._fail(batch, error)
 
     def failed(self, send: Send, error: DeliveryError, now: float) -> None:
         """The world did not answer."""
         if self._take_back(send):
             self._count_failure(send.batch, error, now)
+
+    def hold_back(self, send: Send) -> Send:
+        """The request cannot leave yet. Report with what this returns: it has no deadline."""
+        self.requests -= 1
+        self.retries -= send.attempt > 1
+        held = self._sent[send.batch] = replace(send, deadline=math.inf)
+        return held
+
+    def recalled(self, send: Send, now: float) -> None:
+        """The driver took the request back before there was an answer, or held it back and no longer does.
+
+        It counts as not sent, and takes its turn.
+        """
+        if self._take_back(send):
+            send.batch.attempts -= 1
+            self._waiting[send.batch] = now
 
     # -- questions ----------------------------------------------------------------------------------
 
@@ -281,7 +306,7 @@ class Engine:
 
     def _next_moment(self, now: float) -> float | None:
         """When time alone will change something."""
-        moments = [send.deadline for send in self._sent.values()]
+        moments = [send.deadline for send in self._sent.values() if send.deadline < math.inf]
         if not self._paused:
             moments += self._next_sends(now)
         limit = self._rate_limit_ends()

@@ -151,6 +151,12 @@ class Ledger:
         self._tickets.append(ticket)
         self._complete()
 
+    def give_up(self) -> None:
+        """Nothing more will be settled before the close: whoever waits is told how far it came."""
+        tickets, self._tickets = self._tickets, []
+        for ticket in tickets:
+            ticket.on_done()
+
     # -- the one door -----------------------------------------------------------------------------
 
     def settle(self, receipts: Sequence[Receipt], outcome: Outcome) -> None:

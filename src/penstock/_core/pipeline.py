@@ -10,7 +10,7 @@ after another, the asyncio driver awaits them, and the rules below are written o
     ──────────── ──────────────────────────── ────────────────────────────────────────── ──────────────────
     before       the event fails: PluginError dropped                                    the context is kept
     enrichment   reported, the event goes on  dropped                                    the context is kept
-    destination  reported, the others go on   reported as skipped, the others go on      nothing
+    destination  reported, the others go on   noted as dropped there, the others go on   nothing
     after        reported                     reported                                   nothing
 """
 
@@ -22,8 +22,8 @@ from typing import Any, Protocol, TypeAlias, cast
 
 from ..errors import DeliveryError, DropEvent, Dropped, EventTooLarge, InvalidEvent, PluginError
 from .context import Context
-from .encoding import encode, largest_field
-from .events import MAX_EVENT_BYTES
+from .encoding import encode, head, largest_field
+from .events import MAX_EVENT_BYTES, whole
 from .receipt import Outcome
 
 __all__ = ["SEGMENT", "Call", "Deliver", "Delivered", "Dialog", "Report", "Step", "Timeline", "Together", "process"]
@@ -101,25 +101,30 @@ class Timeline:
         """The plugins of a stage that have a hook for this kind of event."""
         return [p for p in self._plugins if p.type == stage and callable(getattr(p, kind, None))]
 
+    def still(self, plugins: Iterable[Hooked]) -> list[Hooked]:
+        """Those of these plugins that have not been removed since."""
+        return [p for p in plugins if any(p is one for one in self._plugins)]
+
 
 def process(context: Context, kind: str, timeline: Timeline) -> Dialog:
     """One event's way through the plugins. Returns its Outcome, or None when delivery alone decides it."""
-    for plugin in timeline.hooked("before", kind):
+    before, enrichment = timeline.hooked("before", kind), timeline.hooked("enrichment", kind)
+    for plugin in before:
         try:
             yield from _step(plugin, kind, context)
         except DropEvent as exc:
-            return _dropped(exc)
+            return _dropped(plugin, exc, context)
         except Exception as exc:  # noqa: BLE001 - a plugin may raise anything
             return Outcome(_plugin_error(plugin, exc))
-    for plugin in timeline.hooked("enrichment", kind):
+    for plugin in enrichment:
         try:
             yield from _step(plugin, kind, context)
         except DropEvent as exc:
-            return _dropped(exc)
+            return _dropped(plugin, exc, context)
         except Exception as exc:  # noqa: BLE001
             yield Report(_plugin_error(plugin, exc), context)
     try:
-        data = _sealed(context)
+        data = _sealed(context, [*before, *enrichment])
     except DeliveryError as exc:
         return Outcome(exc)
     return (yield from _deliver(context, kind, data, timeline))
@@ -137,25 +142,25 @@ def _step(plugin: Hooked, kind: str, context: Context) -> Generator[Step, Any, N
 
 def _deliver(context: Context, kind: str, data: bytes, timeline: Timeline) -> Dialog:
     """The event goes out: to the destinations that its integrations allow, and to the Tracking API."""
-    integrations: Mapping[str, Any] = context.event.get("integrations") or {}
-    plugins = [p for p in timeline.hooked("destination", kind) if _selected(p, integrations)]
-    after = timeline.hooked("after", kind)
+    plugins, after = timeline.hooked("destination", kind), timeline.hooked("after", kind)
+    integrations = head(data).integrations
+    plugins = [p for p in plugins if _chosen(p, integrations) is not False]
     to_segment = integrations.get(SEGMENT, True) is not False
     if to_segment:
         yield Deliver(data)
         if not plugins and not after:
             return None
-    error = None
+    elif not plugins:
+        context.log("info", "no destination")
     if plugins:
-        error = yield from _to_plugins(context, kind, data, plugins, integrations)
+        yield from _to_plugins(context, kind, data, plugins)
     if to_segment:
         outcome: Outcome = yield Delivered()
-    elif plugins:
-        outcome = Outcome(error)
+        context.deliveries[SEGMENT] = outcome
     else:
-        outcome = Outcome(Dropped("its integrations allow no destination that there is"))
+        outcome = _in_sum(context.deliveries)
     context.settle(outcome.attempts, outcome.error)
-    for plugin in after:
+    for plugin in timeline.still(after):  # it may be long since it was decided: nobody's hook runs after `unload`
         try:
             yield Call(plugin, kind, context)
         except (DropEvent, Exception) as exc:  # noqa: BLE001
@@ -163,64 +168,77 @@ def _deliver(context: Context, kind: str, data: bytes, timeline: Timeline) -> Di
     return outcome
 
 
-def _to_plugins(
-    context: Context, kind: str, data: bytes, plugins: Iterable[Hooked], integrations: Mapping[str, Any]
-) -> Generator[Step, Any, PluginError | None]:
+def _to_plugins(context: Context, kind: str, data: bytes, plugins: Sequence[Hooked]) -> Generator[Step, Any, None]:
     """Each destination gets a context of its own, so that none can change what another sees."""
-    calls = [Call(p, kind, Context(data, context.id, options=_options(p, integrations))) for p in plugins]
+    calls = [Call(p, kind, Context(data, context.id, options=_options(p, data))) for p in plugins]
     raised: list[BaseException | None] = yield Together(calls)
-    first = None
-    for call, exc in zip(calls, raised, strict=True):
-        context.deliveries[call.plugin.name] = Outcome() if exc is None else Outcome(_plugin_error(call.plugin, exc))
-        if exc is not None:
-            error = _plugin_error(call.plugin, exc)
-            first = first or error
+    for plugin, exc in zip(plugins, raised, strict=True):
+        if exc is None:
+            outcome = Outcome()
+        elif isinstance(exc, DropEvent):
+            outcome = _dropped(plugin, exc, context)
+        else:
+            error = _plugin_error(plugin, exc)
+            outcome = Outcome(error)
             yield Report(error, context)
-    return first
+        context.deliveries[plugin.name] = outcome
 
 
-def _selected(plugin: Hooked, integrations: Mapping[str, Any]) -> bool:
-    """Whether an event's integrations let it go to this plugin: its name, its other names, then `All`."""
-    value = _chosen(plugin, integrations)
-    return value is not False
+def _in_sum(deliveries: Mapping[str, Outcome]) -> Outcome:
+    """The outcome of an event that does not go to the Tracking API: failed if any failed, dropped if all dropped it."""
+    if not deliveries:
+        return Outcome(Dropped("its integrations allow no destination that there is"))
+    by_kind = {outcome.kind: outcome for outcome in reversed([*deliveries.values()])}
+    return by_kind.get("failed") or by_kind.get("delivered") or by_kind["dropped"]
 
 
 def _chosen(plugin: Hooked, integrations: Mapping[str, Any]) -> Any:
+    """What an event's integrations say of this plugin: under its name, its other names (the last counts), or `All`."""
     for name in (plugin.name, *reversed(getattr(plugin, "alternative_names", ())), "All"):
         if name in integrations:
             return integrations[name]
     return True
 
 
-def _options(plugin: Hooked, integrations: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The object that stands for this plugin in the integrations, if it is one."""
-    value = _chosen(plugin, integrations)
+def _options(plugin: Hooked, data: bytes) -> Mapping[str, Any]:
+    """The object that stands for this plugin in the integrations, if it is one: a copy that is the plugin's alone."""
+    value = _chosen(plugin, head(data).integrations)
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
 
 
-def _sealed(context: Context) -> bytes:
-    """The event's bytes after the plugins: encoded anew, and measured again, if any of them looked at it.
+def _sealed(context: Context, plugins: Iterable[Hooked]) -> bytes:
+    """The event's bytes after the plugins: checked, encoded and measured again, if any of them looked at it.
 
     Raises:
         DeliveryError: a plugin has made it something that cannot be sent.
     """
     if not context.looked_at:
         return context.data
+    # An id or a time that a plugin took away comes back: the API would put another in its place for every attempt.
+    stamp = head(context.data).timestamp, context.id
     try:
-        data = encode(context.event)
+        data = encode(whole(context.event, stamp, _NO_DEFAULTS))
     except InvalidEvent as exc:
-        raise PluginError("before or enrichment", str(exc)) from None
+        raise PluginError(", ".join(p.name for p in plugins), f"the event cannot be sent any more: {exc}") from None
     if len(data) > MAX_EVENT_BYTES:
         raise EventTooLarge(len(data), MAX_EVENT_BYTES, largest_field(data))
-    context.data = data
+    context.seal(data)
     return data
 
 
-def _dropped(exc: DropEvent) -> Outcome:
+_NO_DEFAULTS: Mapping[str, Any] = {"context": {}, "integrations": {}}
+
+
+def _dropped(plugin: Hooked, exc: DropEvent, context: Context) -> Outcome:
+    context.log("info", f"dropped by {plugin.name}: {exc.reason}")
     return Outcome(Dropped(exc.reason))
 
 
 def _plugin_error(plugin: Hooked, exc: BaseException) -> PluginError:
-    error = PluginError(plugin.name, f"{type(exc).__name__}: {exc}")
+    try:
+        said = f"{type(exc).__name__}: {exc}"
+    except Exception:  # noqa: BLE001 - even its text may raise
+        said = type(exc).__name__
+    error = PluginError(plugin.name, said)
     error.__cause__ = exc.with_traceback(None)
     return error

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
-from ..errors import Rejected, TransportError
+from ..errors import AuthError, Rejected, TransportError
 from ..types import Response
 
 __all__ = [
@@ -22,8 +22,10 @@ __all__ = [
     "Refused",
     "Retry",
     "TooLarge",
+    "Unauthorized",
     "Verdict",
     "backoff",
+    "header",
     "judge",
     "retry_after",
 ]
@@ -68,23 +70,35 @@ class TooLarge:
 class Refused:
     """Trying again would change nothing."""
 
+    error: Rejected | AuthError
+
+
+@dataclass(frozen=True)
+class Unauthorized:
+    """Try again with a fresh token, once for each batch, at once; the attempt does not count."""
+
     error: Rejected
 
 
-Verdict = Delivered | Retry | Limited | TooLarge | Refused
+Verdict = Delivered | Retry | Limited | TooLarge | Refused | Unauthorized
 
 
-def judge(response: Response, now: float) -> Verdict:
-    """What an answer of a Tracking API means. `now` is seconds since the epoch, for a Retry-After date."""
+def judge(response: Response, now: float, *, oauth: bool = False) -> Verdict:
+    """What an answer of a Tracking API means. `now` is seconds since the epoch, for a Retry-After date.
+
+    With `oauth`, 401 and 511 speak of the token and not of the write key: another one may do.
+    """
     status = response.status
     if 200 <= status < 300:
         return Delivered()
-    error = Rejected(status, response.body, _hint(response))
+    error = Rejected(status, response.body, _hint(response, oauth=oauth))
     if status == 413 or (status == 400 and _SIZE_COMPLAINT.search(response.body[:4096])):
         return TooLarge(error)
-    if not _retryable(status):
+    if oauth and status == 401:
+        return Unauthorized(error)
+    if not (_retryable(status) or (oauth and status == 511)):
         return Refused(error)
-    wait = retry_after(_header(response, "retry-after"), now)
+    wait = retry_after(header(response, "retry-after"), now)
     return Retry(error) if wait is None else Limited(wait, error)
 
 
@@ -94,19 +108,19 @@ def _retryable(status: int) -> bool:
     return status not in FINAL_5XX
 
 
-def _hint(response: Response) -> str:
+def _hint(response: Response, *, oauth: bool) -> str:
     status = response.status
     if 300 <= status < 400:
-        location = _header(response, "location")
+        location = header(response, "location")
         return f"it redirects to {location or 'nowhere'}; set `host` to where the API is"
     if status in {401, 403}:
-        return "check the write key"
+        return "check the write key" + (", and that the OAuth application has access to its source" if oauth else "")
     if status == 404:
         return "check `host` and `path`"
     return ""
 
 
-def _header(response: Response, name: str) -> str | None:
+def header(response: Response, name: str) -> str | None:
     for key, value in response.headers.items():
         if key.lower() == name:
             return value

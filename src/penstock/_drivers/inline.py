@@ -11,14 +11,19 @@ from typing import Any, cast
 
 from .._core.ledger import Ticket
 from .._core.receipt import Outcome, Receipt
+from ..emitter import reportable
 from ..errors import DeliveryError, PenstockError, PluginError, QueueFull
 from ..types import Callback, FlushResult, Stats
 from .worker import Command, Worker, earliest
 
 __all__ = ["InlineDriver"]
 
-CLOSE_GRACE = 0.5
+CLOSE_GRACE = 0.25
 """Seconds beyond its deadline that `close` gives the worker to hand back what is left."""
+TAKE_OVER_GRACE = 0.15
+"""Seconds that it then waits for the worker's place."""
+UNPLUG_PATIENCE = 10.0
+"""Seconds that `unplug` waits for the hooks of a plugin to be over."""
 
 
 class InlineDriver(Worker):
@@ -27,8 +32,10 @@ class InlineDriver(Worker):
     Used where there can be no thread. `submit` then takes as long as the network does.
     """
 
-    def __init__(self, **parts: Any) -> None:
-        super().__init__(**parts)
+    def __init__(self, *, max_events: int, max_bytes: int, **parts: Any) -> None:
+        super().__init__(max_events=max_events, max_bytes=max_bytes, **parts)
+        self._max_events, self._max_bytes = max_events, max_bytes
+        self._admission = threading.RLock()  # a signal handler may record an event while one is being let in
         self._pumping = threading.Lock()
         self._loop_thread: int | None = None  # the thread that is in the loop
         self._orphaned = False
@@ -51,18 +58,36 @@ class InlineDriver(Worker):
         """Settle an event that was never accepted."""
         self._ledger.reject(receipt, Outcome(error))
 
-    def has_room(self) -> bool:
-        """Whether the queue has room for one more event."""
-        return self._ledger.has_room()
+    def accept_if_room(self, receipt: Receipt) -> QueueFull | None:
+        """Count an event in and put it on its way, if there is room; else say what is full, and count nothing."""
+        with self._admission:  # or two threads would take the same room
+            full = self._full(len(receipt.data))
+            if full is not None:
+                return QueueFull(full)
+            self._ledger.accept(receipt)
+        self.submit(receipt)
+        return None
 
-    def wait_for_room(self) -> None:
-        """Wait until there is room, or until the client is closed.
+    def accept_when_room(self, receipt: Receipt) -> None:
+        """The same, after waiting for room: until the client is closed, and not on the worker, which makes it.
 
         Looks again every few milliseconds: a condition variable would deadlock when a signal handler calls in here.
         """
-        while not self._ledger.has_room() and not self._finished and self._loop_thread != threading.get_ident():
+        while self.accept_if_room(receipt) is not None:
+            if self._finished or self._loop_thread == threading.get_ident():
+                self.accept(receipt)
+                return
             self._nudge()
             time.sleep(0.005)
+
+    def _full(self, size: int) -> str | None:
+        """The bound that one more event of this size would go over. An empty queue takes any."""
+        totals = self._ledger.totals()
+        if totals.pending >= self._max_events:
+            return f"max_queue_events={self._max_events:,}"
+        if totals.pending and totals.queue_bytes + size > self._max_bytes:
+            return f"max_queue_bytes={self._max_bytes:,}"
+        return None
 
     def submit(self, receipt: Receipt) -> None:
         """Hand over an accepted event."""
@@ -71,14 +96,30 @@ class InlineDriver(Worker):
 
     def flush(self, timeout: float) -> FlushResult:
         """Send everything submitted before now, and wait for its outcome, `timeout` seconds at most."""
-        return self._wait_for_ticket("flush", timeout, self._on_flush)
+        self._refuse_on_worker("flush")
+        done = threading.Event()
+        ticket = Ticket(done.set)
+        self._tell(lambda: self._on_flush(ticket))
+        self._block(done, self._clock() + timeout)
+        return self._result(ticket)
 
     def close(self, timeout: float) -> FlushResult:
         """The same, and then stop. What has no outcome at the deadline is given up, and returned."""
+        self._refuse_on_worker("close_and_flush")
         deadline = self._clock() + timeout
-        result = self._wait_for_ticket(
-            "close_and_flush", timeout, lambda ticket: self._on_close(ticket, deadline), grace=CLOSE_GRACE
-        )
+        done = threading.Event()
+        ticket = Ticket(done.set)
+        self._tell(lambda: self._on_close(ticket, deadline))
+        self._block(done, deadline + CLOSE_GRACE)
+        if not done.is_set():
+            self._loop_thread = threading.get_ident()
+            try:
+                self._take_over(ticket, TAKE_OVER_GRACE)
+            finally:
+                self._loop_thread = None
+        else:
+            self._block(self._over, deadline + CLOSE_GRACE)
+        result = self._result(ticket)
         for thread in self._afterwards:
             thread.join(max(0.0, deadline - self._clock()))
         return result
@@ -88,7 +129,7 @@ class InlineDriver(Worker):
         self._refuse_on_worker("Receipt.wait")
         settled = threading.Event()
         self._ledger.watch(receipt, lambda _: settled.set())
-        self._tell(self._engine.flush)
+        self._tell(self._hurry)
         self._block(settled, None if timeout is None else self._clock() + timeout)
 
     def awaited(self, receipt: Receipt) -> Generator[Any, None, None]:
@@ -105,7 +146,7 @@ class InlineDriver(Worker):
                 loop.call_soon_threadsafe(resolve)
 
         self._ledger.watch(receipt, self._guarded(wake))
-        self._tell(self._engine.flush)
+        self._tell(self._hurry)
         yield from settled.__await__()
 
     def watch(self, receipt: Receipt, watcher: Callable[[Receipt], object]) -> None:
@@ -129,11 +170,23 @@ class InlineDriver(Worker):
 
     def plug(self, plugin: Any) -> None:
         """Run this plugin for the events that are recorded from now on."""
-        self._tell(lambda: self._runner.timeline.add(plugin))
+        self._tell(lambda: self._change(lambda: self._runner.timeline.add(plugin)))
 
     def unplug(self, name: str) -> None:
-        """Stop running the plugin of this name."""
-        self._tell(lambda: self._runner.timeline.remove(name))
+        """Stop running the plugin of this name for the events that come from now on, and wait until no hook of it runs.
+
+        Where that cannot be waited for (on the worker itself, or while a hook hangs) it stops at once.
+        """
+        if self._loop_thread != threading.get_ident():
+            gone = threading.Event()
+
+            def remove() -> None:
+                self._runner.timeline.remove(name)
+                gone.set()
+
+            self._tell(lambda: self._change(remove))
+            self._block(gone, self._clock() + UNPLUG_PATIENCE)
+        self._runner.timeline.remove(name)
 
     def hold(self) -> None:
         """A critical plugin is being loaded: nothing is delivered, and what comes waits to see it."""
@@ -164,15 +217,7 @@ class InlineDriver(Worker):
             running_hook_seconds=hook[1] if hook else 0.0,
         )
 
-    def _wait_for_ticket(
-        self, what: str, timeout: float, command: Callable[[Ticket], object], grace: float = 0.0
-    ) -> FlushResult:
-        self._refuse_on_worker(what)
-        done = threading.Event()
-        ticket = Ticket(done.set)
-        deadline = self._clock() + timeout + grace
-        self._tell(lambda: command(ticket))
-        self._block(done, deadline)
+    def _result(self, ticket: Ticket) -> FlushResult:
         if not ticket.epoch:  # the worker has not even come to read it
             return FlushResult(pending=self._ledger.totals().pending)
         return ticket.result()
@@ -227,13 +272,15 @@ class InlineDriver(Worker):
         def guarded(receipt: Receipt) -> None:
             try:
                 fn(receipt)
-            except Exception as exc:  # noqa: BLE001 - it is the user's code
+            except BaseException as exc:
+                if not reportable(exc):
+                    raise
                 self._emitter.fault("callback", exc)
 
         return guarded
 
     def _see_to(self, awaitable: Awaitable[object]) -> None:
-        """Run what a callback returned, where it holds up nothing; `close` waits for it."""
+        """Run what a callback returned, where it holds up nothing; `close` waits for it. Without threads: here."""
 
         async def run() -> None:
             await awaitable
@@ -241,10 +288,16 @@ class InlineDriver(Worker):
         def target() -> None:
             try:
                 asyncio.run(run())
-            except Exception as exc:  # noqa: BLE001 - it is the user's code
+            except BaseException as exc:
+                if not reportable(exc):
+                    raise
                 self._emitter.fault("callback", exc)
 
         self._afterwards = [thread for thread in self._afterwards if thread.is_alive()]
         thread = threading.Thread(target=target, name="penstock-callback", daemon=True)
-        self._afterwards.append(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            target()
+        else:
+            self._afterwards.append(thread)

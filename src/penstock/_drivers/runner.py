@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
 import time
+from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from .._core.context import Context
-from .._core.pipeline import Call, Deliver, Delivered, Dialog, Report, Timeline, Together, process
+from .._core.pipeline import Call, Deliver, Delivered, Dialog, Report, Step, Timeline, Together, process
 from .._core.receipt import Outcome, Receipt
-from ..emitter import Emitter
-from ..errors import DropEvent, PluginError
+from ..emitter import Emitter, reportable
+from ..errors import PluginError
 from ..types import ErrorEvent
+from .baton import Relieved
 
-__all__ = ["Runner"]
+__all__ = ["Answer", "Runner", "Walk"]
+
+Answer = tuple[Any, BaseException | None]
+"""What came of a step: what it returned, or what it raised."""
 
 
-@dataclass
-class _Walk:
+@dataclass(eq=False)
+class Walk:
     """One event under way: its dialog, and the outcome of its delivery, whichever of the two is first."""
 
     receipt: Receipt
     dialog: Dialog
     outcome: Outcome | None = None
     waiting: bool = False
+    handed_over: bool = False
 
 
 class Runner:
@@ -34,6 +42,7 @@ class Runner:
         emitter: who is told of plugins that fail where their failure stops nothing.
         deliver: hands an event, with the bytes that the plugins made of it, to the engine.
         settle: gives an event its outcome.
+        aside: a block for the time of a hook, in which another thread may take over from this one.
     """
 
     def __init__(
@@ -41,29 +50,56 @@ class Runner:
         emitter: Emitter,
         deliver: Callable[[Receipt, bytes], object],
         settle: Callable[[Receipt, Outcome], object],
+        aside: Callable[[], AbstractContextManager[object]],
     ) -> None:
         self.timeline = Timeline()
         self._emitter = emitter
         self._deliver = deliver
         self._settle = settle
-        self._walks: dict[Receipt, _Walk] = {}
+        self._aside = aside
+        self._walks: dict[Receipt, Walk] = {}  # whose dialog is not over
+        self._due: deque[Walk] = deque()  # whose delivery has its outcome, which the dialog waits for
         self._running: tuple[str, float] | None = None
 
     def start(self, receipt: Receipt) -> None:
         """Begin an event's way."""
         context = Context(receipt.data, receipt.message_id)
         receipt.attach(context)
-        self._advance(_Walk(receipt, process(context, receipt.kind, self.timeline)))
+        walk = self._walks[receipt] = Walk(receipt, process(context, receipt.kind, self.timeline))
+        self._advance(walk)
 
     def delivered(self, receipt: Receipt, outcome: Outcome) -> bool:
-        """The delivery has its outcome. Returns whether that is for a dialog to deal with."""
-        walk = self._walks.pop(receipt, None)
+        """The delivery has its outcome. Returns whether that is for a dialog to deal with: see `go_on`."""
+        walk = self._walks.get(receipt)
         if walk is None:
             return False
         walk.outcome = outcome
         if walk.waiting:
-            self._advance(walk, outcome)
+            self._due.append(walk)
         return True
+
+    def go_on(self) -> None:
+        """Go on with the events whose delivery has its outcome."""
+        while self._due:
+            walk = self._due.popleft()
+            self._advance(walk, walk.outcome)
+
+    def relieve(self) -> list[Receipt]:
+        """Another thread has taken over, or the client closes: forget every dialog.
+
+        Returns the events that nobody else knows of.
+        """
+        walks, self._walks = self._walks, {}
+        self._due.clear()
+        for walk in walks.values():
+            if walk.outcome is not None:
+                self._settle(walk.receipt, walk.outcome)
+        return [walk.receipt for walk in walks.values() if walk.outcome is None and not walk.handed_over]
+
+    @property
+    def wanted(self) -> bool:
+        """Whether an event that comes now has to go this way."""
+        return bool(self.timeline)
 
     @property
     def busy(self) -> bool:
@@ -75,53 +111,86 @@ class Runner:
         now = self._running
         return None if now is None else (now[0], time.monotonic() - now[1])
 
-    def _advance(self, walk: _Walk, value: Any = None) -> None:
-        """Run a dialog until it is over, or has to wait for its delivery."""
-        raised: BaseException | None = None
+    def _advance(self, walk: Walk, value: Any = None, raised: BaseException | None = None) -> None:
+        """Go on with a dialog as far as it goes. Whatever happens, its event is not lost."""
+        try:
+            self._run(walk, value, raised)
+        except Relieved:
+            raise
+        except BaseException as exc:
+            error = PluginError("unknown", f"the pipeline met {type(exc).__name__}")
+            error.__cause__ = exc.with_traceback(None)
+            self._over(walk, Outcome(error))
+            if not reportable(exc):
+                raise
+
+    def _run(self, walk: Walk, value: Any, raised: BaseException | None) -> None:
+        """Run a dialog until it is over, or has to wait."""
         while True:
             try:
                 step = walk.dialog.send(value) if raised is None else walk.dialog.throw(raised)
             except StopIteration as stop:
                 self._over(walk, stop.value)
                 return
-            value, raised = None, None
-            match step:
-                case Call():
-                    value, raised = self._call(step)
-                case Together(calls):
-                    value = [self._call(call)[1] for call in calls]
-                case Deliver(data):
-                    self._hand_over(walk, data)
-                case Delivered():
-                    if walk.outcome is None:
-                        walk.waiting = True
-                        return
-                    value = walk.outcome
-                case Report(error, context):
-                    self._report(error, context)
+            answer = self._do(walk, step)
+            if answer is None:
+                return
+            value, raised = answer
 
-    def _call(self, call: Call) -> tuple[Any, BaseException | None]:
-        self._running = f"{call.plugin.name}.{call.hook}", time.monotonic()
-        try:
-            return getattr(call.plugin, call.hook)(call.context), None
-        except (Exception, DropEvent) as exc:  # noqa: BLE001 - a plugin may raise anything
-            return None, exc
-        finally:
-            self._running = None
+    def _do(self, walk: Walk, step: Step) -> Answer | None:
+        """Do what a dialog asks for. None: it takes time, and whoever brings the answer goes on with the dialog."""
+        match step:
+            case Call():
+                return self._call(step)
+            case Together(calls):
+                return [self._call(call)[1] for call in calls], None
+            case Deliver(data):
+                self._hand_over(walk, data)
+            case Delivered():
+                walk.waiting = walk.outcome is None
+                return None if walk.waiting else (walk.outcome, None)
+            case Report(error, context):
+                self._report(error, context)
+        return None, None
 
-    def _hand_over(self, walk: _Walk, data: bytes) -> None:
-        self._walks[walk.receipt] = walk
+    def _hand_over(self, walk: Walk, data: bytes) -> None:
+        walk.handed_over = True
         self._deliver(walk.receipt, data)
 
-    def _over(self, walk: _Walk, outcome: Outcome | None) -> None:
-        if outcome is not None:
-            self._walks.pop(walk.receipt, None)
+    def _call(self, call: Call) -> Answer:
+        returned, raised = self._invoke(call)
+        return (returned, raised) if not inspect.isawaitable(returned) else (None, _not_awaited(call, returned))
+
+    def _invoke(self, call: Call) -> Answer:
+        self._running = f"{call.plugin.name}.{call.hook}", time.monotonic()
+        returned: Any = None
+        raised: BaseException | None = None
+        try:
+            with self._aside():
+                try:
+                    returned = getattr(call.plugin, call.hook)(call.context)
+                except BaseException as exc:
+                    if not reportable(exc):
+                        raise
+                    raised = exc
+        finally:
+            self._running = None
+        return returned, raised
+
+    def _over(self, walk: Walk, outcome: Outcome | None) -> None:
+        self._walks.pop(walk.receipt, None)
+        outcome = outcome or walk.outcome
+        if outcome is not None:  # else delivery alone decides from here on
             self._settle(walk.receipt, outcome)
-        elif walk.outcome is not None:  # delivered before the dialog was over
-            self._settle(walk.receipt, walk.outcome)
-        else:  # from here on delivery alone decides
-            self._walks.pop(walk.receipt, None)
 
     def _report(self, error: PluginError, context: Context) -> None:
         context.log("error", str(error))
         self._emitter.report(ErrorEvent("plugin", error, context))
+
+
+def _not_awaited(call: Call, awaitable: Any) -> TypeError:
+    """A hook that is `async def` in disguise (a lambda, say), which nobody could see when it was registered."""
+    if inspect.iscoroutine(awaitable):
+        awaitable.close()
+    kind = type(awaitable).__name__
+    return TypeError(f"{call.hook} returned {kind}, which Analytics cannot await: use AsyncAnalytics")

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from queue import Empty
 from typing import Any
 
-from .._core.actions import Send
 from .._core.engine import Policy
 from .._core.receipt import Receipt
-from ..errors import TransportError
 from .inline import InlineDriver
 from .senders import Senders
 from .worker import Command, Mail
 
 __all__ = ["ThreadDriver"]
-
-AFTER_A_FAULT = 1.0
-"""Seconds until the worker tries again after an error of our own: it must neither die nor spin."""
 
 
 class ThreadDriver(InlineDriver):
@@ -29,7 +25,7 @@ class ThreadDriver(InlineDriver):
 
     def __init__(self, *, policy: Policy, **rest: Any) -> None:
         super().__init__(policy=policy, **rest)
-        self._senders = Senders(policy.max_in_flight)
+        self._senders = Senders(policy.max_in_flight + (self._tokens is not None))
         self._starting = threading.RLock()  # a signal handler may call in while a thread is being started
         self._running = False
         self._threadless = False
@@ -77,13 +73,6 @@ class ThreadDriver(InlineDriver):
         # A call may have put its event after our last look, and have left it to us because we were running.
         self._nudge()
 
-    def _guarded_turn(self, mail: Mail | None) -> float | None:
-        try:
-            return self._turn(mail)
-        except Exception as exc:  # noqa: BLE001 - ours: it is reported, and the events are still there
-            self._emitter.fault("internal", exc)
-            return self._clock() + AFTER_A_FAULT
-
     def _receive(self, until: float | None) -> Mail | None:
         """The next piece of mail; None when it is `until` and there is none."""
         try:
@@ -91,16 +80,12 @@ class ThreadDriver(InlineDriver):
         except Empty:
             return None
 
-    def _send(self, send: Send) -> None:
-        request, client = self._request(send), self._http()
-
-        def job() -> Command:
-            report = self._exchange(send, request, client)
+    def _dispatch(self, job: Callable[[], Command]) -> bool:
+        def do() -> Command:
+            report = job()
             return lambda: self._mailbox.put(report)
 
         try:
-            if not self._senders.start(job):
-                error = TransportError("every sender is held by an HTTP client that does not return")
-                self._engine.failed(send, error, self._clock())
+            return self._senders.start(do)
         except RuntimeError:
-            self._exchange(send, request, client)()
+            return super()._dispatch(job)

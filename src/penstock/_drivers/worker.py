@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import cast
@@ -20,17 +21,29 @@ from .._core.actions import Done, Send, Wait
 from .._core.engine import Engine, Policy
 from .._core.events import KINDS
 from .._core.ledger import Ledger, Ticket
+from .._core.oauth import Ask
 from .._core.receipt import Outcome, Receipt
 from .._log import Summary, label
 from .._stamp import sent_at
+from ..auth import OAuth, bearer, quotes, shown, without
 from ..destinations.tracking_api import TrackingAPI
-from ..emitter import Emitter
-from ..errors import Abandoned, DeliveryError, PluginError, TransportError
+from ..emitter import Emitter, reportable
+from ..errors import Abandoned, AuthError, DeliveryError, PluginError, TransportError
 from ..http import as_response
 from ..types import ErrorEvent, HTTPClient, Request, Response
+from .baton import Baton, Relieved
 from .runner import Runner
+from .tokens import Tokens, bare, talk
 
 __all__ = ["Command", "Mail", "Worker"]
+
+AFTER_A_FAULT = 1.0
+"""Seconds until the worker tries again after an error of our own: it must neither die nor spin."""
+
+NO_SENDER = "every sender is held by an HTTP client that does not return"
+
+NOT_TO_SEGMENT = b'"Segment.io":false'
+"""In an event that may have to stay away from the Tracking API. The pipeline reads its integrations and knows."""
 
 Command = Callable[[], object]
 Mail = Receipt | Command
@@ -38,6 +51,11 @@ Mail = Receipt | Command
 
 class Worker:
     """The side of a driver that only one thread at a time may be on. Subclasses give it a thread and callers."""
+
+    SLICE = 0.05
+    """Seconds that plugins may take before the worker looks after its mail and the engine again."""
+    YIELDS = False
+    """Whether a turn ends after a slice: its thread has other things to do."""
 
     def __init__(
         self,
@@ -49,6 +67,7 @@ class Worker:
         summary: Summary,
         max_events: int,
         max_bytes: int,
+        oauth: OAuth | None = None,
     ) -> None:
         self._destination = destination
         self._make_client = make_client
@@ -58,13 +77,17 @@ class Worker:
         self._clock = time.monotonic
         self._mailbox: SimpleQueue[Mail] = SimpleQueue()
         self._engine = Engine(policy, random.random)
+        self._tokens = None if oauth is None else Tokens(oauth, self._engine, emitter, self._clock)
         self._ledger = Ledger(threading.RLock(), self._announce, max_events, max_bytes)
-        self._runner = Runner(emitter, self._deliver, lambda receipt, outcome: self._ledger.settle([receipt], outcome))
+        self._baton = Baton()
+        self._runner = Runner(emitter, self._deliver, self._settle_one, self._baton.aside)
         self._holds = 0  # critical plugins that are being loaded, or could not be
-        self._held: list[Receipt] = []  # what came meanwhile
+        self._held: deque[Mail] = deque()  # events that plugins have not seen yet, and commands that must wait for them
         self._halted: PluginError | None = None
+        self._closing = False
         self._deadline = 0.0  # of the close
         self._finished = False
+        self._over = threading.Event()  # finished, and all has been let go of
 
     # -- mail ---------------------------------------------------------------------------------------
 
@@ -73,27 +96,44 @@ class Worker:
 
         `mail` is what was taken from the mailbox already.
         """
+        try:
+            with self._baton:
+                return self._work(mail)
+        except Relieved:
+            return None
+
+    def _work(self, mail: Mail | None) -> float | None:
         while True:
             self._read_mail(mail)
             mail = None
+            self._walk()
+            self._see_to_token()
             now = self._clock()
             action = self._engine.next_action(now)
             self._settle()
+            more = bool(self._held) and not self._holds
             match action:
                 case Send():
-                    self._send(action)
+                    self._admit(action)
                 case Wait(until):
-                    if not self._mailbox.empty():
-                        continue
-                    self._summary.tick(now)
-                    return earliest(until, self._summary.due_at())
+                    if not more and self._mailbox.empty():
+                        self._summary.tick(now)
+                        return earliest(until, self._summary.due_at(), self._token_due_at())
                 case Done():
-                    if self._held and now < self._deadline and self._halted is None:
-                        return self._deadline
-                    if not self._finished:
-                        self._finish(now)
-                    if self._mailbox.empty():
+                    if (self._held or self._runner.busy) and now < self._deadline and self._halted is None:
+                        if not more:
+                            return self._deadline
+                    elif self._close_down(now):
                         return None
+            if more and self.YIELDS:
+                return now
+
+    def _guarded_turn(self, mail: Mail | None = None) -> float | None:
+        try:
+            return self._turn(mail)
+        except Exception as exc:  # noqa: BLE001 - ours: it is reported, and the events are still there
+            self._emitter.fault("internal", exc)
+            return self._clock() + AFTER_A_FAULT
 
     def _read_mail(self, item: Mail | None) -> None:
         fresh: list[Receipt] = []
@@ -116,13 +156,32 @@ class Worker:
         self._ledger.enter(receipts)
         if self._finished:  # the call and the close crossed each other
             self._abandon(receipts)
-        elif self._holds:
-            self._held += receipts
-        elif self._runner.timeline:
-            for receipt in receipts:
-                self._runner.start(receipt)
+        elif self._holds or self._held or self._runner.wanted or any(NOT_TO_SEGMENT in r.data for r in receipts):
+            self._held.extend(receipts)
         else:
             self._engine.enqueue(receipts, self._clock())
+
+    def _walk(self) -> None:
+        """Take events through the plugins, for a moment."""
+        if self._holds or not self._held or self._finished:
+            return
+        now = self._clock()
+        # What enters a closing engine leaves at once: longer slices make fewer requests.
+        until = min(now + 10 * self.SLICE, self._deadline) if self._closing else now + self.SLICE
+        while self._held and self._clock() < until:
+            item = self._held.popleft()
+            if isinstance(item, Receipt):
+                self._runner.start(item)
+            else:
+                item()
+        self._read_mail(None)  # an answer that came meanwhile must not be taken for one that never came
+
+    def _after_held(self, command: Command) -> None:
+        """Do this when the plugins have seen all events that came before it."""
+        if self._held:
+            self._held.append(command)
+        else:
+            command()
 
     def _deliver(self, receipt: Receipt, data: bytes) -> None:
         """The pipeline hands an event over."""
@@ -130,13 +189,20 @@ class Worker:
             self._ledger.replace(receipt, data)
         self._engine.enqueue([receipt], self._clock())
 
-    def _on_flush(self, ticket: Ticket) -> None:
+    def _hurry(self) -> None:
+        """Somebody waits for what has come: all of it is due now."""
         self._engine.flush()
+        if self._held:
+            self._held.append(self._engine.flush)
+
+    def _on_flush(self, ticket: Ticket) -> None:
+        self._hurry()
         self._ledger.open(ticket)
         if self._halted is not None:  # nothing will come of waiting
             ticket.on_done()
 
     def _on_close(self, ticket: Ticket, deadline: float) -> None:
+        self._closing = True
         self._deadline = deadline if self._halted is None else self._clock()
         self._engine.close(self._deadline)
         self._ledger.open(ticket)
@@ -149,12 +215,22 @@ class Worker:
         self._holds -= 1
         if not self._holds:
             self._engine.resume()
-            held, self._held = self._held, []
-            for receipt in held:
-                self._runner.start(receipt)
 
     def _on_halt(self, error: PluginError) -> None:
+        """Whoever waits for an outcome waits in vain; whoever closes has waited long enough."""
         self._halted = error
+        if self._closing:
+            self._deadline = self._clock()
+            self._engine.close(self._deadline)
+        else:
+            self._ledger.give_up()
+
+    def _change(self, command: Command) -> None:
+        """Change the timeline, for the events that come after this. What is held has to be seen by what is loaded."""
+        if self._holds:
+            command()
+        else:
+            self._after_held(command)
 
     def _settle(self) -> None:
         """Pass on what the engine has decided: to the pipeline where plugins want to know first, else to the ledger."""
@@ -163,45 +239,140 @@ class Worker:
             if self._runner.busy:
                 receipts = [r for r in receipts if not self._runner.delivered(r, outcome)]
             if receipts:
-                self._ledger.settle(receipts, outcome)
+                self._ledger.settle(receipts, outcome if self._halted is None else self._because_halted(outcome))
+        self._runner.go_on()
+
+    def _because_halted(self, outcome: Outcome) -> Outcome:
+        return self._abandoned() if isinstance(outcome.error, Abandoned) else outcome
+
+    def _settle_one(self, receipt: Receipt, outcome: Outcome) -> None:
+        self._ledger.settle([receipt], outcome)
 
     def _abandon(self, receipts: list[Receipt]) -> None:
+        self._ledger.settle(receipts, self._abandoned())
+
+    def _abandoned(self) -> Outcome:
         error = Abandoned()
         error.__cause__ = self._halted
-        self._ledger.settle(receipts, Outcome(error))
+        return Outcome(error)
+
+    def _close_down(self, now: float) -> bool:
+        """Everything has its outcome. Returns whether nobody wants anything more."""
+        if not self._finished:
+            self._finish(now)
+        return self._mailbox.empty()
 
     def _finish(self, now: float) -> None:
         self._finished = True
-        held, self._held = self._held, []
-        if held:
-            self._abandon(held)
+        held, self._held = self._held, deque()
+        left = self._runner.relieve() + [item for item in held if isinstance(item, Receipt)]
+        if left:
+            self._abandon(left)
+        for item in held:
+            if not isinstance(item, Receipt):
+                item()
         self._summary.tick(now, last=True)
-        if self._client is not None:
-            self._client.close()
+        self._hang_up()
+        self._over.set()
+
+    def _take_over(self, ticket: Ticket, patience: float) -> None:
+        """Close in the place of a worker that is in a hook and does not come back; in vain if it hangs elsewhere."""
+        if not self._baton.take(patience):
+            return
+        try:
+            self._holds += 1  # no hook runs from here on
+            self._read_mail(None)
+            if not ticket.epoch:  # the worker has our command in hand
+                self._on_close(ticket, self._clock())
+            left = self._runner.relieve()
+            if left:
+                self._abandon(left)
+            self._work(None)
+        finally:
+            self._baton.__exit__()
+
+    def _hang_up(self) -> None:
+        """Nothing more will be sent."""
+        for client in (self._client, None if self._tokens is None else self._tokens.client):
+            try:
+                if client is not None:
+                    client.close()
+            except BaseException as exc:
+                if not reportable(exc):
+                    raise
+                self._emitter.fault("http_client", exc)
 
     # -- sending ------------------------------------------------------------------------------------
 
     def _send(self, send: Send) -> None:
         """Send a batch, and report."""
-        self._exchange(send, self._request(send), self._http())()
+        request, client = self._request(send), self._http()
+        if not self._dispatch(lambda: self._exchange(send, request, client)):
+            self._engine.failed(send, TransportError(NO_SENDER), self._clock())
+
+    def _admit(self, send: Send) -> None:
+        """Send a batch, if nothing but its turn was missing."""
+        if self._tokens is None or self._tokens.admit(send):
+            self._send(send)
+
+    def _see_to_token(self) -> None:
+        """Have a token asked for, if one is missing or old."""
+        if self._tokens is None or self._finished:
+            return
+        ask = self._tokens.next_ask(closing=self._closing)
+        if ask is not None:
+            self._ask(self._tokens, ask)
+
+    def _token_due_at(self) -> float | None:
+        return None if self._tokens is None else self._tokens.due_at(closing=self._closing)
+
+    def _ask(self, tokens: Tokens, ask: Ask) -> None:
+        """Ask for a token, and report."""
+        client = tokens.client or self._http()
+        if not self._dispatch(lambda: self._obtain(tokens, ask, client)):
+            tokens.failed(ask, AuthError(NO_SENDER))
+
+    def _dispatch(self, job: Callable[[], Command]) -> bool:
+        """Have a job done, and do what it reports. False: there is nobody to do it."""
+        job()()
+        return True
 
     def _request(self, send: Send) -> Request:
-        request = self._destination.request(send.batch.items, send.attempt, sent_at())
-        self._emitter.emit("http_request", request)
+        token = None if self._tokens is None else self._tokens.token
+        request = self._destination.request(send.batch.items, send.attempt, sent_at(), token)
+        self._emitter.emit("http_request", shown(request))
         return request
 
     def _exchange(self, send: Send, request: Request, client: HTTPClient) -> Command:
         """Exchange a request for an answer, in any thread, and make of it a report for the worker."""
         try:
             response = as_response(client.send(request))
-        except Exception as exc:  # noqa: BLE001 - an HTTP client may raise anything
-            error = transport_error(exc)
-            return lambda: self._engine.failed(send, error, self._clock())
+        except BaseException as exc:
+            if not reportable(exc):
+                raise
+            return self._no_answer(send, request, exc)
         return lambda: self._on_response(send, request, response)
 
+    def _no_answer(self, send: Send, request: Request, exc: BaseException) -> Command:
+        error = transport_error(exc, bearer(request))
+        return lambda: self._engine.failed(send, error, self._clock())
+
     def _on_response(self, send: Send, request: Request, response: Response) -> None:
-        self._engine.responded(send, self._destination.judge(response, time.time()), self._clock())
-        self._emitter.emit("http_response", request, response)
+        response = without(response, bearer(request))
+        verdict = self._destination.judge(response, time.time())
+        if self._tokens is not None:
+            verdict = self._tokens.review(request, verdict, response.status)
+        self._engine.responded(send, verdict, self._clock())
+        self._emitter.emit("http_response", shown(request), response)
+
+    def _obtain(self, tokens: Tokens, ask: Ask, client: HTTPClient) -> Command:
+        """Ask for a token, in any thread, and make of the answer a report for the worker."""
+        try:
+            response = talk(tokens.dialog(ask), tokens.sign, client)
+        except AuthError as exc:
+            error = bare(exc)
+            return lambda: tokens.failed(ask, error)
+        return lambda: tokens.responded(ask, response)
 
     def _http(self) -> HTTPClient:
         if self._client is None:
@@ -230,8 +401,13 @@ def earliest(*moments: float | None) -> float | None:
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def transport_error(exc: Exception) -> DeliveryError:
-    """What an HTTP client raised, as one of ours; without frames, which would keep the whole batch alive."""
+def transport_error(exc: BaseException, token: str = "") -> DeliveryError:
+    """What an HTTP client raised, as one of ours; without frames, which would keep the whole batch alive.
+
+    And without the token, if it quotes it.
+    """
+    if quotes(exc, token):
+        return TransportError(f"{type(exc).__name__}, whose text quotes the token")
     error = exc if isinstance(exc, DeliveryError) else TransportError(f"{type(exc).__name__}: {exc}")
     cause = exc.__cause__ if error is exc else exc
     error.__cause__ = None if cause is None else cause.with_traceback(None)

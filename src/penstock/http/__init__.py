@@ -2,44 +2,59 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from ..errors import SettingsError, TransportError
 from ..types import HTTPClient, Request, Response
 
-__all__ = ["as_client", "as_response"]
+__all__ = ["as_client", "as_response", "is_async"]
 
 
 class _FunctionClient:
     """A plain function as an HTTPClient."""
 
     def __init__(self, fn: Callable[[Request], Any]) -> None:
-        self._fn = fn
-
-    def send(self, request: Request) -> Any:
-        return self._fn(request)
+        self.send = fn
 
     def close(self) -> None:
         pass
 
 
-def as_client(given: object) -> HTTPClient:
+def as_client(given: object, *, may_await: bool = False) -> HTTPClient:
     """An HTTPClient: `given` itself, or a wrapper around a function.
 
     Raises:
-        SettingsError: it is neither.
+        SettingsError: it is neither, or `async def` where nothing can await it.
     """
     if isinstance(given, type):
         raise SettingsError(f"http_client: pass an instance, not the class {given.__name__} itself")
     if isinstance(given, HTTPClient):
-        return given
-    if callable(given):
-        return _FunctionClient(given)
-    raise SettingsError(
-        f"http_client must have `send(request)` and `close()`, or be a function of a request; "
-        f"got {type(given).__name__}"
-    )
+        client = given
+    elif callable(given):
+        client = _FunctionClient(given)
+    else:
+        raise SettingsError(
+            f"http_client must have `send(request)` and `close()`, or be a function of a request; "
+            f"got {type(given).__name__}"
+        )
+    if is_async(client) and not may_await:
+        raise SettingsError(
+            f"http_client: {_name(given)} is `async def`, which Analytics cannot await; "
+            "give it one whose `send` is a plain `def`, or use AsyncAnalytics"
+        )
+    return client
+
+
+def is_async(client: HTTPClient) -> bool:
+    """Whether it says of itself that it is to be awaited; one that does not may return an awaitable all the same."""
+    call = getattr(client.send, "__call__", None)  # noqa: B004 - of an object that is called like a function
+    return inspect.iscoroutinefunction(client.send) or inspect.iscoroutinefunction(call)
+
+
+def _name(given: object) -> str:
+    return str(getattr(given, "__name__", None) or f"{type(given).__name__}.send")
 
 
 def as_response(answer: object) -> Response:

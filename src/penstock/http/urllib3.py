@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Any
-from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from ..errors import TransportError
 from ..types import Request, Response
+from ._common import MAX_BODY, MAX_HOPS, no_answer, proxy_from_environment, redirected
 
 __all__ = ["Urllib3Client"]
 
-MAX_BODY = 1 << 20
-"""Bytes of an answer that are read: an answer to a batch is short, and an endless one must not fill the memory."""
-MAX_HOPS = 3
+codecs.lookup("idna")  # resolving a name loads it: now, rather than in a thread while the process forks
 
 
 class Urllib3Client:
@@ -47,8 +45,8 @@ class Urllib3Client:
         url = request.url
         response = self._exchange(request, url)
         for _ in range(MAX_HOPS):
-            target = urljoin(url, response.headers.get("Location", ""))
-            if response.status not in {307, 308} or target == url or not _same_host(url, target):
+            target = redirected(url, response.status, response.headers.get("Location", ""))
+            if target is None:
                 break
             url = target
             response = self._exchange(request, url)
@@ -56,8 +54,11 @@ class Urllib3Client:
 
     def close(self) -> None:
         """Close the kept connections."""
-        for pool in self._pools.values():
-            pool.clear()
+        for manager in self._pools.values():
+            for key in manager.pools.keys():  # noqa: SIM118 - a container that cannot be iterated
+                # By hand: urllib3 leaves it to finalizers, which do nothing any more at the end of a process.
+                manager.pools[key].close()
+            manager.clear()
         self._pools.clear()
 
     def _exchange(self, request: Request, url: str) -> Response:
@@ -79,36 +80,24 @@ class Urllib3Client:
             finally:
                 answer.release_conn()
         except (HTTPError, OSError, ValueError) as exc:
-            raise TransportError(f"no answer from {urlsplit(url).netloc.rpartition('@')[2]}: {_reason(exc)}") from exc
+            raise no_answer(url, exc) from exc
         return Response(answer.status, answer.headers, body)
 
     def _pool(self, url: str) -> urllib3.PoolManager:
-        proxy = self._proxy or _proxy_from_environment(url)
+        proxy = self._proxy or proxy_from_environment(url)
         pool = self._pools.get(proxy)
         if pool is None:
-            made = urllib3.ProxyManager(proxy, **self._options) if proxy else urllib3.PoolManager(**self._options)
+            made = self._proxied(proxy) if proxy else urllib3.PoolManager(**self._options)
             pool = self._pools.setdefault(proxy, made)
         return pool
 
-
-def _same_host(one: str, other: str) -> bool:
-    """Same host and port, or the step from http to https on one host: anywhere else the key has no business."""
-    a, b = urlsplit(one), urlsplit(other)
-    upgrade = a.scheme == "http" and b.scheme == "https" and a.hostname == b.hostname
-    return (a.scheme, a.netloc) == (b.scheme, b.netloc) or upgrade
-
-
-def _proxy_from_environment(url: str) -> str | None:
-    parts = urlsplit(url)
-    proxy = getproxies().get(parts.scheme)
-    if proxy is None or (parts.hostname and proxy_bypass(parts.netloc)):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def _reason(exc: BaseException) -> str:
-    """The exception in a few words: urllib3 wraps the one that says something in several that do not."""
-    inner = getattr(exc, "reason", None)
-    exc = inner if isinstance(inner, BaseException) else exc
-    said = str(exc).rpartition(": ")[2] or str(exc)
-    return f"{type(exc).__name__}: {said}" if said else type(exc).__name__
+    def _proxied(self, proxy: str) -> urllib3.ProxyManager:
+        """A pool behind a proxy. User and password in its URL are sent to it: urllib3 leaves that to its caller."""
+        parts = urlsplit(proxy)
+        options = dict(self._options)
+        headers: dict[str, str] = dict(options.pop("proxy_headers", None) or {})
+        if parts.username is not None:
+            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            headers |= urllib3.make_headers(proxy_basic_auth=pair)
+        bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        return urllib3.ProxyManager(bare, proxy_headers=headers, **options)

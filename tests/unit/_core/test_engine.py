@@ -54,7 +54,9 @@ class World:
     written down in `log`: `(time, "send abc")`, `(time, "send abc #2")` for a second attempt, then how it ended.
     """
 
-    def __init__(self, *script: object, otherwise: object = 200, jitter: float = 0.0, **policy: float) -> None:
+    def __init__(
+        self, *script: object, otherwise: object = 200, jitter: float = 0.0, oauth: bool = False, **policy: float
+    ) -> None:
         defaults = {"flush_at": 1, "max_batch_events": 2500, "max_in_flight": 1}
         self.engine = Engine(Policy(**{**defaults, **policy}), lambda: jitter)  # type: ignore[arg-type]
         self.now = 0.0
@@ -62,6 +64,7 @@ class World:
         self.errors: dict[str, DeliveryError | None] = {}
         self.outcomes: dict[str, Outcome] = {}
         self._script = list(script)
+        self._oauth = oauth
         self._otherwise = otherwise
         self._reports: list[tuple[float, int, Callable[[], object]]] = []
         self._order = count()
@@ -124,7 +127,7 @@ class World:
             self.engine.failed(send, answer, self.now)
         else:
             response = answer if isinstance(answer, Response) else Response(int(str(answer)))
-            self.engine.responded(send, judge(response, 0.0), self.now)
+            self.engine.responded(send, judge(response, 0.0, oauth=self._oauth), self.now)
 
     def _note_settled(self) -> None:
         for items, outcome in self.engine.settled():
@@ -365,9 +368,9 @@ def test_attempts_count_up_from_1():
 
 def test_back_off_ends_when_it_has_taken_too_long():
     """After `max_total_backoff` since its first failure a batch that fails again is given up."""
-    world = World(otherwise=500, max_retries=1000, max_total_backoff=6.5)
+    world = World(otherwise=500, max_retries=1000, max_total_backoff=7)
     world.put("a").run()
-    assert world.log[-2:] == [(7, "send a #4"), (7, "RetriesExhausted a")]
+    assert world.log[-2:] == [(15, "send a #5"), (15, "RetriesExhausted a")]
 
 
 def test_max_total_backoff_counts_from_the_first_failure():
@@ -384,9 +387,10 @@ def test_a_hung_request_counts_as_a_failed_attempt():
 
 
 @pytest.mark.parametrize("late", [200, 400, 500, patience(60), TransportError("late")])
-def test_a_report_after_the_deadline_is_ignored(late: object):
-    """A report about a request that was given up changes nothing: the later attempt decides."""
-    world = World(After(11.5, late), After(2, 200), send_timeout=11)
+@pytest.mark.parametrize("seconds", [11.5, 13])
+def test_a_report_after_the_deadline_is_ignored(seconds: float, late: object):
+    """A report about a request that was given up changes nothing, before the next attempt or during it."""
+    world = World(After(seconds, late), After(2, 200), send_timeout=11)
     world.put("a").run()
     assert world.log == [(0, "send a"), (12, "send a #2"), (14, "delivered a")]
 
@@ -494,6 +498,27 @@ def test_a_success_while_the_gate_is_shut_begins_patience_anew():
     world = World(patience(14), After(5, 200), 200, max_in_flight=2, max_batch_events=1, max_rate_limit=10)
     world.put("ab").run()
     assert world.log[-1] == (14, "delivered a")
+    world = World(patience(60), After(5, 200), max_in_flight=2, max_batch_events=1, max_rate_limit=10)
+    world.put("ab").run()
+    assert world.log[-1] == (15, "RateLimitExpired a")
+
+
+def test_a_batch_that_was_limited_once_is_not_for_ever():
+    """A batch that has been tried since, and backs off now, does not fail when another one's patience ends."""
+    script = [patience(1), patience(1), 500, patience(60), 200]
+    world = World(*script, max_in_flight=2, max_batch_events=1, max_rate_limit=10, jitter=1.0, max_retries=1)
+    world.put("ab").run()
+    assert world.errors["a"] is None
+    assert isinstance(world.errors["b"], RateLimitExpired)
+
+
+def test_closing_waits_for_a_half_behind_the_gate():
+    """A half that no slot or gate has let through is not forgotten when its other half fails."""
+    world = World(*[patience(1)] * SAFETY_ATTEMPTS, 413, max_rate_limit=1000, max_retries=1)
+    world._script += [patience(60), 200]
+    world.put("ab").close().run()
+    assert isinstance(world.errors["a"], RetriesExhausted)
+    assert world.log[-2:] == [(80, "delivered b"), (80, "done")]
 
 
 def test_patience_is_not_carried_over_a_pause():
@@ -538,6 +563,129 @@ def test_twelve_hours_of_rate_limiting_take_no_time():
     assert time.perf_counter() - began < 1
     assert world.log[-2:] == [(86_400, "RateLimitExpired e"), (86_400, "RateLimitExpired f")]
     assert (43_200, "RateLimitExpired d") in world.log
+
+
+# -- in flight → in flight: what has not left, or came back -------------------------------------------
+
+
+def test_unauthorized_is_tried_once_more_at_once():
+    """With OAuth a batch has one more try with another token, at once, and not counted against `max_retries`."""
+    world = World(401, 500, 200, oauth=True, max_retries=1)
+    assert world.put("a").run()[:3] == [(0, "send a"), (0, "send a #2"), (1, "send a #3")]
+    assert world.errors["a"] is None
+
+
+def test_unauthorized_again_is_refused():
+    """A batch whose second token is no good either fails: there is no end to tokens."""
+    world = World(401, 500, 401, 200, oauth=True)
+    world.put("a").run()
+    assert world.log[-1] == (1, "Rejected a")
+    assert isinstance(world.errors["a"], Rejected)
+    assert world.errors["a"].status == 401
+
+
+def test_each_batch_has_its_own_second_token():
+    """What one batch has used up, another has not."""
+    world = World(401, 200, 401, 200, oauth=True, max_batch_events=1)
+    world.put("ab").run()
+    assert world.errors == {"a": None, "b": None}
+
+
+def held(world: World) -> Send:
+    """The next batch, held back."""
+    send = world.engine.next_action(world.now)
+    assert isinstance(send, Send)
+    return world.engine.hold_back(send)
+
+
+def test_what_is_held_back_keeps_its_slot_and_has_no_deadline():
+    """A request that waits for a token is not hung, and nothing overtakes it in its slot."""
+    world = World(send_timeout=11)
+    world.put("a")
+    held(world)
+    assert world.put("b").run(until=1000) == []
+    assert world.engine.next_action(world.now) == Wait(None)
+
+
+def test_what_is_released_goes_as_if_for_the_first_time():
+    """Waiting for a token is no attempt: neither `X-Retry-Count` nor the counters know of it."""
+    world = World(500)
+    world.put("a")
+    send = held(world)
+    world.now = 50
+    world.engine.recalled(send, 50)
+    assert world.run() == [(50, "send a"), (51, "send a #2"), (51, "delivered a")]
+    assert (world.engine.requests, world.engine.retries) == (2, 1)
+
+
+def test_what_is_released_waits_for_the_gate():
+    """A token does not open the gate."""
+    world = World(patience(60), max_in_flight=2, max_batch_events=1)
+    world.put("a")
+    send = held(world)
+    world.put("b").run(until=5)
+    world.engine.recalled(send, 5)
+    world.run()
+    assert world.sends() == [(0, "b"), (60, "b #2"), (60, "a")]
+
+
+def test_what_is_held_back_may_be_given_up():
+    """A token that is not to be had is a failed attempt, or the end; the report is for what `hold_back` returned."""
+    world = World(max_in_flight=2, max_batch_events=1)
+    world.put("ab")
+    first, second = held(world), held(world)
+    world.engine.failed(first, TransportError("no token"), 0)
+    world._report(second, 403)
+    assert world.run() == [(0, "Rejected b"), (1, "send a #2"), (1, "delivered a")]
+
+
+def test_what_is_held_back_is_abandoned_at_the_close():
+    """The close deadline is everybody's, and a token that comes later releases nothing."""
+    world = World()
+    world.put("a")
+    send = held(world)
+    assert world.close(deadline=5).run() == [(5, "Abandoned a"), (5, "done")]
+    world.engine.recalled(send, 6)
+    assert world.engine.next_action(6) == Done()
+
+
+def test_what_is_recalled_goes_again_uncounted():
+    """A request that the driver had to take back counts as not sent, and a report about it is ignored."""
+    world = World(After(5, 400), 200, max_retries=0)
+    world.put("a").run(until=1)
+    (send,) = world.engine._sent.values()
+    world.engine.recalled(send, 1)
+    world.engine.recalled(send, 1)
+    assert world.run() == [(0, "send a"), (1, "send a"), (1, "delivered a")]
+
+
+# -- pausing ------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_sent_while_paused():
+    """A pause holds everything, also what is flushed or backs off; nothing is lost by it, and nothing wakes for it."""
+    world = World(500, max_batch_events=1)
+    world.put("a").run(until=0)
+    world.engine.pause()
+    assert world.put("b").flush().run(until=100) == [(0, "send a")]
+    assert world.engine.next_action(100) == Wait(None)
+    world.engine.resume()
+    assert world.run()[1:] == [(100, "send a #2"), (100, "delivered a"), (100, "send b"), (100, "delivered b")]
+
+
+def test_a_report_is_taken_while_paused():
+    """What was on its way already gets its outcome."""
+    world = World(After(5, 200))
+    world.put("a").run(until=1)
+    world.engine.pause()
+    assert world.run() == [(0, "send a"), (5, "delivered a")]
+
+
+def test_a_close_ends_a_pause_that_lasts():
+    """What a pause has held is abandoned at the close deadline, and not sooner."""
+    world = World()
+    world.engine.pause()
+    assert world.put("a").close(deadline=5).run() == [(5, "Abandoned a"), (5, "done")]
 
 
 # -- in flight → halved -------------------------------------------------------------------------------

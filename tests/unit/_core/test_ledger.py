@@ -347,6 +347,21 @@ def test_unsent_is_what_was_given_up(outcome: Outcome, kept: bool):
     assert ticket.result().unsent == ([{"messageId": "1"}, {"messageId": "2"}] if kept else [])
 
 
+def test_giving_up_tells_whoever_waits_how_far_it_came():
+    """When nothing more will be settled, open flushes are done, once, with the rest as pending; later ones work."""
+    book = Book()
+    receipts = book.entered(3)
+    ticket, done = book.flushing()
+    book.settle(receipts[:1], DELIVERED)
+    book.give_up()
+    assert done == ["done"]
+    assert ticket.result() == FlushResult(delivered=1, pending=2)
+    closing, closed = book.flushing()
+    book.settle(receipts[1:], ABANDONED)
+    assert (done, closed) == (["done"], ["done"])
+    assert closing.result().failed == 2
+
+
 def test_a_ticket_that_was_not_opened_says_so():
     """Epoch 0 means that the worker has not come to read it: no event has that epoch."""
     ticket = Ticket(lambda: None)

@@ -15,6 +15,7 @@ from penstock._core.retry import (
     Refused,
     Retry,
     TooLarge,
+    Unauthorized,
     backoff,
     judge,
     retry_after,
@@ -84,6 +85,21 @@ def test_an_error_says_what_to_look_at(status: int, word: str):
     answer = verdict(status)
     assert isinstance(answer, Refused)
     assert word in str(answer.error)
+
+
+def test_oauth_changes_the_meaning_of_two_statuses():
+    """With OAuth 401 asks for another token and 511 may pass; every other answer means what it means without."""
+    with_oauth = {status: type(judge(Response(status), NOON, oauth=True)) for status in range(100, 600)}
+    without = {status: type(verdict(status)) for status in range(100, 600)}
+    assert with_oauth == {**without, 401: Unauthorized, 511: Retry}
+
+
+def test_a_refusal_under_oauth_says_where_else_to_look():
+    """Where a token can be at fault, the error names the application's access besides the write key."""
+    answer = judge(Response(403), NOON, oauth=True)
+    assert isinstance(answer, Refused)
+    assert "write key" in str(answer.error)
+    assert "OAuth" in str(answer.error)
 
 
 @pytest.mark.parametrize(

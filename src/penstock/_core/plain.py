@@ -1,0 +1,81 @@
+"""Which values msgspec alone writes as documented: those of the fast path, and of the repair's result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+__all__ = ["KEPT", "MAX_DEPTH", "MAX_NUMBER", "MINUTE", "is_plain", "write"]
+
+write = msgspec.json.Encoder(decimal_format="number").encode
+"""The one writer. It has no hook for unknown types, so no code of the caller's runs while it reads his objects: another
+thread would get its turn in there, and could take away what msgspec is reading."""
+
+MAX_DEPTH = 100
+"""Levels of nesting that are followed. Python's own limit, and so the caller's stack, would decide otherwise; and
+nobody reads an event that needs more."""
+MAX_NUMBER = 2**1024 - 2**971
+"""The largest double. A number beyond it makes strict readers of JSON refuse a whole batch."""
+MINUTE = timedelta(minutes=1)
+
+KEPT = frozenset({type(None), bool, float, bytes, date, timedelta, UUID})
+"""Types that are written as documented whatever the value; a NaN and an infinity as null."""
+
+_SEQUENCES = frozenset({list, tuple, set, frozenset})
+_MIN_NUMBER = -MAX_NUMBER
+_UTC = timezone.utc
+
+
+def is_plain(values: Iterable[Any], depth: int) -> bool:  # noqa: C901 - a call per type would double its time
+    """Whether msgspec alone writes these as documented: only types are here whose every value it does.
+
+    Left to itself it writes NaN for a Decimal that is none, the same key twice when two keys become the same text, a
+    Decimal key without quotes, and an offset of 53 minutes and 28 seconds without the seconds. So a type is known to be
+    harmless, or is looked into, or goes the long way.
+
+    This loop takes two thirds of the time of `encode` (2.4 of 3.4 µs for an event of 650 bytes, Python 3.11), and is
+    the fastest that was found. Slower: keys by `str.join`, `set(map(type, values))` against a set of types (both make
+    an object per container), a work list in place of recursion. `msgspec.convert` to a nested union of plain types
+    checks in C, in 0.9 µs, but no union may hold both str and datetime.
+
+    Another thread that changes a container between this look and the writing can get past it, with no worse effect
+    than the above: only standard types are written, and no code of the caller's runs meanwhile.
+    """
+    for value in values:
+        kind = type(value)  # pyright: ignore[reportUnknownVariableType] - a cast would cost time
+        if kind is str:
+            continue
+        if kind is dict:
+            for key in value:
+                if type(key) is not str:
+                    return False
+            if not is_plain(value.values(), depth + 1):
+                return False
+        elif kind is int:
+            if not _MIN_NUMBER <= value <= MAX_NUMBER:
+                return False
+        elif kind in KEPT:
+            continue
+        elif kind in _SEQUENCES:
+            if not is_plain(value, depth + 1):
+                return False
+        elif not _is_usual(value, kind):  # pyright: ignore[reportUnknownArgumentType]
+            return False
+    return depth <= MAX_DEPTH
+
+
+def _is_usual(value: Any, kind: type) -> bool:
+    """Whether a value is one of those that msgspec writes as documented, of a type where that depends on the value."""
+    if kind is datetime or kind is time:
+        zone = value.tzinfo
+        # Other zones are asked for their offset by the repair: many are written in Python (see `write`).
+        return zone is None or zone is _UTC or (type(zone) is timezone and not zone.utcoffset(None) % MINUTE)
+    if kind is Decimal:
+        return bool(value.is_finite() and value.adjusted() < 308)
+    return issubclass(kind, Enum) and is_plain((value._value_,), MAX_DEPTH)  # a scalar: what msgspec writes of it

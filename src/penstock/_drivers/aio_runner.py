@@ -1,0 +1,263 @@
+"""Runs the pipeline's dialogs on an event loop: hooks that are awaitable are awaited, and events keep their order.
+
+    call order ──▶ │ hooks of many events, side by side │ ──▶ the line: call order again ──▶ engine
+
+Hooks of different events run at the same time (a slow look-up must not hold up the next one), but an event is handed
+to the engine only when those that were recorded before it have been, or will not be. So with plugins that await, too,
+requests carry events in the order of the calls.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+from .._core.context import Context
+from .._core.pipeline import Call, Delivered, Step, Together, process
+from .._core.receipt import Outcome, Receipt
+from ..emitter import Emitter
+from ..errors import DropEvent
+from .runner import Answer, Runner, Walk
+
+__all__ = ["AsyncRunner", "Line"]
+
+AT_ONCE = 100
+"""Hooks that are awaited at the same time: enough for look-ups, few enough for whom they ask."""
+
+
+class Place:
+    """A place in the line. Without a receipt it is somebody's who waits for those before it."""
+
+    __slots__ = ("act", "receipt")
+
+    def __init__(self, receipt: Receipt | None) -> None:
+        self.receipt = receipt
+        self.act: Callable[[], object] | None = None
+
+
+class Line:
+    """Everybody acts in the order in which they joined, however late each is ready."""
+
+    def __init__(self) -> None:
+        self._places: deque[Place] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._places)
+
+    def join(self, receipt: Receipt | None = None) -> Place:
+        """A new place, at the end."""
+        place = Place(receipt)
+        self._places.append(place)
+        return place
+
+    def ready(self, place: Place, act: Callable[[], object] = lambda: None) -> None:
+        """Do this as soon as all before it have acted; the second time it is said, nothing."""
+        if place.act is None:
+            place.act = act
+            while self._places and (act_now := self._places[0].act) is not None:
+                self._places.popleft()
+                act_now()
+
+    def clear(self) -> list[Receipt]:
+        """Send everybody away. Returns the events among them."""
+        left = [place.receipt for place in self._places if place.receipt is not None]
+        self._places.clear()
+        return left
+
+
+@dataclass(eq=False)
+class AsyncWalk(Walk):
+    """A walk that has a place in the line."""
+
+    place: Place = field(default_factory=lambda: Place(None))
+
+
+class _Answers:
+    """The answers of calls that run side by side; complete when each has one."""
+
+    def __init__(self, number: int) -> None:
+        self.answers: list[Answer] = [(None, None)] * number
+        self.then: Callable[[], object] | None = None
+        self._left = number
+
+    def put(self, index: int, answer: Answer) -> None:
+        self.answers[index] = answer
+        self._left -= 1
+        if not self._left and self.then is not None:
+            self.then()
+
+    @property
+    def complete(self) -> bool:
+        return not self._left
+
+
+class WaitFor(Protocol):
+    """The driver's way to wait: calls `done` with what came of it, or `again` if its event loop ended meanwhile."""
+
+    def __call__(
+        self, awaitable: Awaitable[Any], done: Callable[[Answer], object], again: Callable[[], object]
+    ) -> object: ...
+
+
+@dataclass(eq=False)
+class _Hook:
+    """A hook that has returned an awaitable: waiting for its turn, or being awaited."""
+
+    call: Call
+    awaitable: Awaitable[Any]
+    done: Callable[[Answer], object]
+    again: bool
+    since: float = 0.0
+
+
+class AsyncRunner(Runner):
+    """Takes events through plugins whose hooks may be `async def`."""
+
+    def __init__(
+        self,
+        emitter: Emitter,
+        deliver: Callable[[Receipt, bytes], object],
+        settle: Callable[[Receipt, Outcome], object],
+        aside: Callable[[], AbstractContextManager[object]],
+        wait_for: WaitFor,
+    ) -> None:
+        super().__init__(emitter, deliver, settle, aside)
+        self.line = Line()
+        self._wait_for = wait_for
+        self._hooks: dict[_Hook, None] = {}  # being awaited, the oldest first
+        self._queued: deque[_Hook] = deque()
+        self._quiet: list[tuple[str, Callable[[], object]]] = []  # who waits for the end of a plugin's hooks
+
+    @property
+    def wanted(self) -> bool:
+        """Whether an event that comes now has to go this way: also behind those whose plugins are gone."""
+        return bool(self.timeline or self.line)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any event has a dialog that is not over, or waits for those before it."""
+        return bool(self._walks or self.line)
+
+    def start(self, receipt: Receipt) -> None:
+        """Begin an event's way."""
+        context = Context(receipt.data, receipt.message_id)
+        receipt.attach(context)
+        dialog = process(context, receipt.kind, self.timeline)
+        walk = self._walks[receipt] = AsyncWalk(receipt, dialog, place=self.line.join(receipt))
+        self._advance(walk)
+
+    def running(self) -> tuple[str, float] | None:
+        """The hook that runs now, or else the one that has been awaited for longest, and for how many seconds."""
+        hook = next(iter(list(self._hooks)), None)
+        if hook is None:
+            return super().running()
+        return f"{hook.call.plugin.name}.{hook.call.hook}", time.monotonic() - hook.since
+
+    def relieve(self) -> list[Receipt]:
+        """The client closes, or another thread has taken over: forget every dialog, and every hook.
+
+        Returns the events that nobody else knows of.
+        """
+        left = dict.fromkeys([*self.line.clear(), *super().relieve()])
+        for hook in self._queued:
+            if inspect.iscoroutine(hook.awaitable):
+                hook.awaitable.close()
+        self._queued.clear()
+        return list(left)
+
+    def when_quiet(self, name: str, then: Callable[[], object]) -> None:
+        """Do this as soon as no hook of this plugin is awaited."""
+        if any(hook.call.plugin.name == name for hook in [*self._hooks, *self._queued]):
+            self._quiet.append((name, then))
+        else:
+            then()
+
+    # -- steps ----------------------------------------------------------------------------------------
+
+    def _advance(self, walk: Walk, value: Any = None, raised: BaseException | None = None) -> None:
+        if walk.receipt in self._walks:  # else given up
+            super()._advance(walk, value, raised)
+
+    def _do(self, walk: Walk, step: Step) -> Answer | None:
+        match step:
+            case Call():
+                return self._ask(walk, [step], lambda answers: answers[0])
+            case Together(calls):
+                self._step_out(walk)
+                return self._ask(walk, calls, lambda answers: ([raised for _, raised in answers], None))
+            case Delivered():
+                self._step_out(walk)
+            case _:
+                pass
+        return super()._do(walk, step)
+
+    def _ask(self, walk: Walk, calls: Sequence[Call], shape: Callable[[list[Answer]], Answer]) -> Answer | None:
+        """Call hooks side by side. Returns their answers, if they all have one already."""
+        answers = _Answers(len(calls))
+        for index, call in enumerate(calls):
+            self._start_hook(call, partial(answers.put, index))
+        if answers.complete:
+            return shape(answers.answers)
+        answers.then = lambda: self._advance(walk, *shape(answers.answers))
+        return None
+
+    def _hand_over(self, walk: Walk, data: bytes) -> None:
+        if isinstance(walk, AsyncWalk):
+            self.line.ready(walk.place, partial(super()._hand_over, walk, data))
+
+    def _step_out(self, walk: Walk) -> None:
+        """It has been handed over, or will not be: nobody need wait for it."""
+        if isinstance(walk, AsyncWalk):
+            self.line.ready(walk.place)
+
+    def _over(self, walk: Walk, outcome: Outcome | None) -> None:
+        if isinstance(walk, AsyncWalk) and (outcome is not None or walk.outcome is not None):
+            walk.place.receipt = None
+            self.line.ready(walk.place)
+        super()._over(walk, outcome)
+
+    # -- hooks ----------------------------------------------------------------------------------------
+
+    def _start_hook(self, call: Call, done: Callable[[Answer], object], *, again: bool = False) -> None:
+        value, raised = self._invoke(call)
+        if raised is not None or not inspect.isawaitable(value):
+            done((value, raised))
+            return
+        self._queued.append(_Hook(call, value, done, again))
+        self._next_hooks()
+
+    def _next_hooks(self) -> None:
+        while self._queued and len(self._hooks) < AT_ONCE:
+            hook = self._queued.popleft()
+            hook.since = time.monotonic()
+            self._hooks[hook] = None
+            self._wait_for(hook.awaitable, partial(self._hook_done, hook), partial(self._hook_again, hook))
+
+    def _hook_done(self, hook: _Hook, answer: Answer) -> None:
+        self._hooks.pop(hook, None)
+        value, raised = answer
+        if raised is not None and not isinstance(raised, Exception | DropEvent):
+            raised = RuntimeError(f"{type(raised).__name__}: {raised}")  # the dialog is no place to end a program in
+        hook.done((value, raised))
+        self._after_hook()
+
+    def _hook_again(self, hook: _Hook) -> None:
+        """Its event loop has ended, or it was cancelled. Once it is called again; the second time it has failed."""
+        self._hooks.pop(hook, None)
+        if hook.again:
+            hook.done((None, RuntimeError("the hook was cancelled")))
+        else:
+            self._start_hook(hook.call, hook.done, again=True)
+        self._after_hook()
+
+    def _after_hook(self) -> None:
+        self._next_hooks()
+        quiet, self._quiet = self._quiet, []
+        for name, then in quiet:
+            self.when_quiet(name, then)

@@ -1,0 +1,58 @@
+"""The baton: whoever has it may touch a worker's state. The worker lays it aside while it runs a plugin's hook."""
+
+from __future__ import annotations
+
+import threading
+
+__all__ = ["Baton", "Relieved"]
+
+
+class Relieved(BaseException):
+    """Raised in a worker that comes back from a hook and finds that another thread has taken its place."""
+
+
+class Baton:
+    """Lets a thread take over from a worker that a plugin's hook does not let go of.
+
+    While a hook runs, the worker is in nobody's data but the plugin's: there, and only there, it can be relieved. A
+    worker that hangs elsewhere (in a callback, in a listener) may be in the middle of a settlement, and keeps its place.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tenure = 0
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def take(self, timeout: float) -> bool:
+        """Take over: whoever laid the baton aside gets it back only to be Relieved. False: nobody has laid it aside."""
+        taken = self._lock.acquire(timeout=timeout)
+        if taken:
+            self._tenure += 1
+        return taken
+
+    def aside(self) -> Aside:
+        """A block in which the baton is free to be taken.
+
+        Raises:
+            Relieved: at its end, if it has been. From there on, touch nothing.
+        """
+        return Aside(self)
+
+
+class Aside:
+    def __init__(self, baton: Baton) -> None:
+        self._baton = baton
+        self._tenure = baton._tenure
+
+    def __enter__(self) -> None:
+        self._baton._lock.release()
+
+    def __exit__(self, *_: object) -> None:
+        self._baton._lock.acquire()
+        if self._baton._tenure != self._tenure:
+            raise Relieved

@@ -1,0 +1,148 @@
+"""Keys and secrets: what signs a token request, and what keeps a token out of sight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ._core.oauth import Grant
+from .errors import MissingExtra, SettingsError
+from .settings import OAuthSettings, Settings
+from .types import HTTPClient, Request, Response
+
+__all__ = ["OAuth", "Signer", "bearer", "oauth_of", "quotes", "shown", "without"]
+
+Signer = Callable[[bytes], Any]
+HIDDEN = "…"
+_BEARER = "Bearer "
+
+
+@dataclass(frozen=True)
+class OAuth:
+    """What a driver needs to get tokens. Without a `client` of its own the one that sends the events asks for them."""
+
+    grant: Grant
+    sign: Signer
+    max_retries: int
+    client: HTTPClient | None
+
+
+def oauth_of(settings: Settings, as_client: Callable[[object], HTTPClient]) -> OAuth | None:
+    """What a client's settings say about tokens; None if it does without.
+
+    Raises:
+        SettingsError: the key or the HTTP client cannot be used.
+        MissingExtra: signing with a key needs the extra `oauth`.
+    """
+    oauth = settings.oauth_settings
+    if oauth is None or settings.disable:
+        return None
+    algorithm, sign = _signer_of(oauth)
+    return OAuth(
+        grant=Grant(
+            client_id=oauth.client_id,
+            key_id=oauth.key_id,
+            auth_server=oauth.auth_server,
+            scope=oauth.scope,
+            algorithm=algorithm,
+            timeout=settings.http_request_timeout,
+        ),
+        sign=sign,
+        max_retries=settings.max_retries if oauth.max_retries is None else oauth.max_retries,
+        client=None if oauth.http_client is None else as_client(oauth.http_client),
+    )
+
+
+def _signer_of(oauth: OAuthSettings) -> tuple[str, Signer]:
+    """The algorithm, and what signs with it: the user's own `signer`, or `client_key`, which is read here.
+
+    Raises:
+        SettingsError: the key cannot be used. The message says why, and never quotes the key.
+        MissingExtra: signing with a key needs the extra `oauth`.
+    """
+    if oauth.signer is not None:
+        return str(oauth.algorithm), oauth.signer
+    try:
+        from jwt.algorithms import get_default_algorithms  # noqa: PLC0415
+
+        key, name = _private_key(oauth.client_key or "")
+    except ImportError:
+        raise MissingExtra("OAuth", "oauth") from None
+    if oauth.algorithm not in {None, name}:
+        raise _wrong(f"it is a key for {name}, and algorithm says {oauth.algorithm}")
+    algorithm = get_default_algorithms()[name]
+    return name, lambda data: algorithm.sign(data, key)
+
+
+def _private_key(pem: str | bytes) -> tuple[Any, str]:
+    """The key, and the algorithm that goes with it."""
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+
+    data = _pem(pem)
+    try:
+        key = load_pem_private_key(data, password=None)
+    except TypeError:
+        raise _wrong("it is encrypted; decrypt it first, for instance with `openssl pkey -in … -out …`") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise _wrong("it is damaged, or of a kind that is not known") from None
+    if isinstance(key, RSAPrivateKey):
+        if key.key_size < 2048:
+            raise _wrong(f"it is an RSA key of {key.key_size} bits; RS256 needs 2048 or more")
+        return key, "RS256"
+    if isinstance(key, EllipticCurvePrivateKey):
+        if not isinstance(key.curve, SECP256R1):
+            raise _wrong(f"it is on the curve {key.curve.name}; ES256 needs P-256 (prime256v1)")
+        return key, "ES256"
+    raise _wrong(f"it is neither an RSA nor an EC key ({type(key).__name__.strip('_')})")
+
+
+def _pem(pem: str | bytes) -> bytes:
+    r"""The key as the parser wants it. Environment variables often hold `\n` where a line ends."""
+    data = pem.encode("utf-8", "replace") if isinstance(pem, str) else pem
+    if b"\n" not in data.strip():
+        data = data.replace(b"\\n", b"\n")
+    if b"-----BEGIN" not in data:
+        raise _wrong("there is no -----BEGIN … PRIVATE KEY----- in it; pass the text of the PEM file, not its path")
+    if b"PRIVATE KEY-----" not in data:
+        raise _wrong("it holds something else than a private key (a public key or a certificate, perhaps)")
+    return data
+
+
+def _wrong(what: str) -> SettingsError:
+    return SettingsError(f"oauth_settings: client_key must be a private RSA or EC key in PEM form; {what}")
+
+
+def bearer(request: Request) -> str:
+    """The token that a request carries; empty if it has none."""
+    value = request.headers.get("Authorization", "")
+    return value.removeprefix(_BEARER) if value.startswith(_BEARER) else ""
+
+
+def shown(request: Request) -> Request:
+    """The request as listeners see it: without the token."""
+    if not bearer(request):
+        return request
+    return replace(request, headers={**request.headers, "Authorization": _BEARER + HIDDEN})
+
+
+def without(response: Response, token: str) -> Response:
+    """The answer without the token, which a server may quote to say what it does not like."""
+    secret = token.encode()
+    if not secret or secret not in response.body:
+        return response
+    return replace(response, body=response.body.replace(secret, HIDDEN.encode()))
+
+
+def quotes(exc: BaseException | None, token: str) -> bool:
+    """Whether an exception's text, or that of one behind it, holds the token."""
+    seen: set[int] = set()
+    while token and exc is not None and id(exc) not in seen:
+        seen.add(id(exc))
+        if token in str(exc) or token in repr(exc):
+            return True
+        exc = exc.__cause__ or exc.__context__
+    return False

@@ -1,0 +1,197 @@
+"""HTTP clients as users write them: foreign answers, nonsense, exceptions, and never coming back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from penstock import Analytics, Rejected, Request, Response, RetriesExhausted, SettingsError, TransportError
+from support.background import Heard
+
+Make = Callable[..., Analytics]
+
+FOREIGN = {
+    "requests": lambda code: SimpleNamespace(status_code=code, headers={"A": "b"}, content=b"because", text="because"),
+    "httpx": lambda code: SimpleNamespace(status_code=code, headers={"a": "b"}, content=b"because", is_success=False),
+    "urllib3": lambda code: SimpleNamespace(status=code, headers={"A": "b"}, data=b"because", reason="x"),
+    "no body": lambda code: SimpleNamespace(status=code, headers=None, body=b"because"),
+    "text": lambda code: SimpleNamespace(status=code, headers={}, body="because"),
+    "bytearray": lambda code: SimpleNamespace(status=code, headers={}, body=bytearray(b"because")),
+}
+
+
+@pytest.mark.parametrize("library", FOREIGN)
+def test_an_answer_may_be_another_librarys(client: Make, library: str) -> None:
+    """What requests, httpx and urllib3 return is understood, as success and as failure."""
+    make = FOREIGN[library]
+    assert client(http_client=lambda _: make(200)).track("A", user_id="u").wait(timeout=10)
+    with pytest.raises(Rejected) as caught:
+        client(http_client=lambda _: make(400)).track("A", user_id="u").wait(timeout=10)
+    assert (caught.value.status, caught.value.body) == (400, b"because")
+
+
+def test_headers_of_another_library_are_read_in_any_case(client: Make) -> None:
+    """`Retry-After` is found in a foreign answer's headers, however they are written."""
+    answers = [SimpleNamespace(status_code=429, headers={"RETRY-after": 1}, content=b""), Response(200)]
+    analytics = client(http_client=lambda _: answers.pop(0))
+    analytics.track("A", user_id="u").wait(timeout=10)
+    assert analytics.stats().retries == 1
+
+
+NONSENSE = [None, 200, "200", b"OK", object(), {}, [200], SimpleNamespace(status="200"), SimpleNamespace(status=True)]
+
+
+@pytest.mark.parametrize("answer", NONSENSE, ids=repr)
+def test_an_answer_that_is_none_is_a_failed_attempt(client: Make, answer: object) -> None:
+    """What is nothing like a response counts as no answer, and the message says what is expected."""
+    with pytest.raises(RetriesExhausted, match="must return a Response") as caught:
+        client(http_client=lambda _: answer).track("A", user_id="u").wait(timeout=10)
+    assert isinstance(caught.value.last, TransportError)
+
+
+def test_an_answer_whose_parts_explode_is_a_failed_attempt(client: Make) -> None:
+    """An answer that raises when it is looked at is no answer either."""
+
+    class Trap:
+        status = 200
+
+        @property
+        def headers(self) -> Any:
+            raise ConnectionError("gone")
+
+    with pytest.raises(RetriesExhausted, match="gone"):
+        client(http_client=lambda _: Trap()).track("A", user_id="u").wait(timeout=10)
+
+
+@pytest.mark.parametrize(
+    "raised", [ValueError("x"), KeyError("x"), TimeoutError(), SystemExit(3), asyncio.CancelledError(), GeneratorExit()]
+)
+def test_whatever_a_client_raises_is_a_failed_attempt(client: Make, raised: BaseException) -> None:
+    """Also what is no Exception: the sender lives on, and the next event is delivered."""
+    script: list[Any] = [raised]
+
+    def http(_: Request) -> Response:
+        if script:
+            raise script.pop()
+        return Response(200)
+
+    analytics = client(http_client=http, max_in_flight=1)
+    with pytest.raises(RetriesExhausted, match=type(raised).__name__):
+        analytics.track("A", user_id="u").wait(timeout=10)
+    assert analytics.track("B", user_id="u").wait(timeout=10)
+
+
+@pytest.mark.parametrize("given", [5, "requests", object(), Response, SimpleNamespace(send=print)])
+def test_what_cannot_send_is_no_client(given: Any) -> None:
+    """An `http_client` that is neither an object with `send` and `close` nor a function is refused at once."""
+    with pytest.raises(SettingsError, match="http_client"):
+        Analytics("key", http_client=given)
+
+
+def test_a_client_that_does_not_come_back_costs_its_slot_alone(client: Make) -> None:
+    """A hung exchange is given up after the timeout; at most `max_in_flight` threads hang, and all events end."""
+    gate = threading.Event()
+    entered = Heard()
+
+    def http(request: Request) -> Response:
+        entered(request)
+        gate.wait(30)
+        return Response(200)
+
+    analytics = client(http_client=http, flush_at=1, max_in_flight=2, http_request_timeout=0.2)
+    receipts = [analytics.track(str(n), user_id="u") for n in range(5)]
+    result = analytics.flush(timeout=15)
+    assert (result.failed, result.pending) == (5, 0)
+    assert len(entered.calls) == 2
+    assert all(isinstance(receipt.outcome.error, RetriesExhausted) for receipt in receipts)
+    gate.set()
+
+
+def test_a_late_answer_changes_nothing(client: Make) -> None:
+    """What comes after the attempt was given up is ignored: each event has one outcome."""
+    gate = threading.Event()
+    late = Heard()
+
+    def http(_: Request) -> Response:
+        gate.wait(30)
+        late()
+        return Response(200)
+
+    analytics = client(http_client=http, flush_at=1, http_request_timeout=0.2)
+    outcomes = Heard()
+    analytics.track("A", user_id="u", callback=outcomes)
+    outcomes.wait_for(1)
+    gate.set()
+    late.wait_for(1)
+    analytics.flush(timeout=10)
+    assert len(outcomes.calls) == 1
+    stats = analytics.stats()
+    assert (stats.failed, stats.delivered, stats.pending) == (1, 0, 0)
+
+
+def test_senders_that_come_back_are_used_again(client: Make) -> None:
+    """When a hung client lets go of its threads, events are delivered as before."""
+    gate = threading.Event()
+
+    def http(_: Request) -> Response:
+        gate.wait(30)
+        return Response(200)
+
+    analytics = client(http_client=http, flush_at=1, max_in_flight=1, http_request_timeout=0.2)
+    analytics.track("A", user_id="u")
+    assert analytics.flush(timeout=10).failed == 1
+    gate.set()
+    assert client(http_client=http).track("B", user_id="u").wait(timeout=10)
+    _wait_until_delivered(analytics)
+
+
+def _wait_until_delivered(analytics: Analytics) -> None:
+    """The thread comes back in its own time; an event may meet it still gone."""
+    for _ in range(50):
+        receipt = analytics.track("C", user_id="u")
+        analytics.flush(timeout=10)
+        if receipt.outcome.error is None:
+            return
+    raise AssertionError("no event was delivered after the client had come back")
+
+
+def test_a_client_that_cannot_be_closed_hurts_nobody(client: Make) -> None:
+    """What its `close` raises is an `error` event, and not the caller's."""
+
+    class Client:
+        def send(self, _: Request) -> Response:
+            return Response(200)
+
+        def close(self) -> None:
+            raise OSError("stuck")
+
+    analytics, errors = client(http_client=Client()), Heard()
+    analytics.on("error", errors)
+    analytics.track("A", user_id="u")
+    assert analytics.close_and_flush(timeout=10).delivered == 1
+    ((event,),) = errors.calls
+    assert (event.code, str(event.reason)) == ("http_client", "stuck")
+
+
+def test_the_client_is_closed_with_the_analytics(client: Make) -> None:
+    """`close` of an HTTP client of one's own is called once, after its last request."""
+    order: list[str] = []
+
+    class Client:
+        def send(self, _: Request) -> Response:
+            order.append("send")
+            return Response(200)
+
+        def close(self) -> None:
+            order.append("close")
+
+    analytics = client(http_client=Client())
+    analytics.track("A", user_id="u")
+    analytics.close_and_flush(timeout=10)
+    analytics.close_and_flush(timeout=10)
+    assert order == ["send", "close"]

@@ -1,0 +1,351 @@
+"""Each setting has an effect, proven here; and each wrong value is refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from penstock import Analytics, InvalidEvent, QueueFull, RateLimitExpired, Response, RetriesExhausted, SettingsError
+from penstock.settings import OAuthSettings, Settings
+from support.api import Api, stall, status
+from support.processes import start_script
+from support.proxy import Proxy
+
+Make = Callable[..., Analytics]
+Proof = Callable[[Api, Make], None]
+PROOFS: dict[str, Proof] = {}
+ELSEWHERE = {"plugin_timeout": "has an effect under AsyncAnalytics only, and is proven with its tests"}
+
+
+NAMES = [field.name for field in dataclasses.fields(Settings)]
+
+
+def proves(name: str) -> Callable[[Proof], Proof]:
+    def remember(proof: Proof) -> Proof:
+        PROOFS[name] = proof
+        return proof
+
+    return remember
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ELSEWHERE])
+def test_every_setting_has_an_effect(api: Api, client: Make, name: str) -> None:
+    """Two values of a setting make a difference that can be seen from outside; a setting without a proof fails."""
+    assert name in PROOFS, f"{name} has no proof in this file: write one, decorated with @proves({name!r})"
+    PROOFS[name](api, client)
+
+
+def test_there_are_no_proofs_of_nothing() -> None:
+    """Each proof is about a setting that exists."""
+    assert set(PROOFS) | set(ELSEWHERE) == set(NAMES)
+    assert not set(PROOFS) & set(ELSEWHERE)
+
+
+@proves("write_key")
+def _(api: Api, client: Make) -> None:
+    for key in ("one", "two"):
+        client(key).track("A", user_id="u").wait(timeout=10)
+    assert [seen.json["writeKey"] for seen in api.requests] == ["one", "two"]
+
+
+@proves("host")
+def _(api: Api, client: Make) -> None:
+    client(host=api.url.replace("127.0.0.1", "localhost")).track("A", user_id="u").wait(timeout=10)
+    assert api.requests[0].header("host") == f"localhost:{api.port}"
+
+
+@proves("path")
+def _(api: Api, client: Make) -> None:
+    client(path="/v1/import").track("A", user_id="u").wait(timeout=10)
+    assert api.requests[0].path == "/v1/import"
+
+
+@proves("max_retries")
+def _(api: Api, client: Make) -> None:
+    api.always = status(500)
+    for retries in (0, 1):
+        analytics = client(max_retries=retries)
+        analytics.track("A", user_id="u")
+        analytics.flush(timeout=10)
+    assert [seen.header("x-retry-count") for seen in api.requests] == [None, None, "1"]
+
+
+@proves("flush_at")
+def _(api: Api, client: Make) -> None:
+    analytics = client(flush_at=3, flush_interval=300.0)
+    for name in "ABC":
+        assert api.requests == []
+        analytics.track(name, user_id="u")
+    api.wait_for(1)
+
+
+@proves("flush_interval")
+def _(api: Api, client: Make) -> None:
+    client(flush_interval=300.0).track("A", user_id="u")
+    client(flush_interval=0.05).track("B", user_id="u")
+    api.wait_for(1)
+    assert [event["event"] for event in api.events] == ["B"]
+
+
+@proves("http_request_timeout")
+def _(api: Api, client: Make) -> None:
+    api.always = stall()
+    quick = client(flush_at=1, http_request_timeout=0.1).track("A", user_id="u")
+    slow = client(flush_at=1, http_request_timeout=60.0).track("B", user_id="u")
+    with pytest.raises(RetriesExhausted):
+        quick.wait(timeout=10)
+    assert not slow.done()
+
+
+@proves("disable")
+def _(api: Api, client: Make) -> None:
+    for disable in (True, False):
+        client(disable=disable).track("A", user_id="u").wait(timeout=10)
+    assert len(api.requests) == 1
+
+
+@proves("http_client")
+def _(api: Api, client: Make) -> None:
+    client(http_client=lambda _: Response(200)).track("A", user_id="u").wait(timeout=10)
+    assert api.requests == []
+
+
+@proves("oauth_settings")
+def _(api: Api, client: Make) -> None:
+    api.always = lambda seen: status(
+        200, b'{"access_token":"t","expires_in":3600,"token_type":"Bearer"}' if seen.path == "/token" else b""
+    )
+    oauth = OAuthSettings("id", key_id="kid", auth_server=api.url, signer=lambda _: b"signed", algorithm="RS256")
+    for settings in (None, oauth):
+        client(oauth_settings=settings).track("A", user_id="u").wait(timeout=10)
+    kinds = [(seen.header("authorization") or "").split(" ")[0] for seen in api.requests if seen.path != "/token"]
+    assert kinds == ["Basic", "Bearer"]
+
+
+@proves("max_batch_events")
+def _(api: Api, client: Make) -> None:
+    for most in (None, 2):
+        analytics = client(max_batch_events=most, flush_at=100, max_in_flight=1)
+        for n in range(4):
+            analytics.track(str(n), user_id="u")
+        analytics.flush(timeout=10)
+    assert [len(seen.events) for seen in api.requests] == [4, 2, 2]
+
+
+@proves("max_in_flight")
+def _(api: Api, client: Make) -> None:
+    api.always = stall()
+    analytics = client(max_in_flight=2, flush_at=1)
+    for n in range(5):
+        analytics.track(str(n), user_id="u")
+    api.wait_for(2)
+    assert api.stays_at(2, 0.2)
+
+
+@proves("max_queue_events")
+def _(api: Api, client: Make) -> None:
+    analytics = client(max_queue_events=2, flush_interval=300.0)
+    outcomes = [analytics.track("A", user_id="u").done() for _ in range(4)]
+    assert outcomes == [False, False, True, True]
+
+
+@proves("max_queue_bytes")
+def _(api: Api, client: Make) -> None:
+    analytics = client(max_queue_bytes=5_000, flush_interval=300.0)
+    outcomes = [analytics.track("A", user_id="u", properties={"t": "x" * 2_000}).done() for _ in range(4)]
+    assert outcomes == [False, False, True, True]
+
+
+@proves("overflow")
+def _(api: Api, client: Make) -> None:
+    dropping = client(max_queue_events=1, flush_interval=300.0)
+    raising = client(max_queue_events=1, flush_interval=300.0, overflow="raise")
+    for analytics in (dropping, raising):
+        analytics.track("A", user_id="u")
+    assert dropping.track("B", user_id="u").done()
+    with pytest.raises(QueueFull):
+        raising.track("B", user_id="u")
+
+
+@proves("max_total_backoff_duration")
+def _(api: Api, client: Make) -> None:
+    api.always = status(500)
+    receipt = client(max_retries=20, max_total_backoff_duration=0.1).track("A", user_id="u")
+    with pytest.raises(RetriesExhausted) as caught:
+        receipt.wait(timeout=10)
+    assert caught.value.attempts == 2
+
+
+@proves("max_rate_limit_duration")
+def _(api: Api, client: Make) -> None:
+    api.always = status(429, retry_after=60)
+    begin = time.monotonic()
+    with pytest.raises(RateLimitExpired):
+        client(max_rate_limit_duration=0.2).track("A", user_id="u").wait(timeout=10)
+    assert time.monotonic() - begin < 5.0
+
+
+@proves("gzip")
+def _(api: Api, client: Make) -> None:
+    for packed in (False, True):
+        client(gzip=packed).track("A", user_id="u").wait(timeout=10)
+    assert [seen.body[:2] == b"\x1f\x8b" for seen in api.requests] == [False, True]
+
+
+@proves("proxy")
+def _(api: Api, client: Make) -> None:
+    proxy = Proxy()
+    try:
+        client(proxy=proxy.url).track("A", user_id="u").wait(timeout=10)
+        assert len(proxy.seen) == 1
+    finally:
+        proxy.close()
+
+
+@proves("context")
+def _(api: Api, client: Make) -> None:
+    analytics = client(context={"app": "shop", "locale": "de"})
+    analytics.track("A", user_id="u", context={"locale": "fr"}).wait(timeout=10)
+    context = api.events[0]["context"]
+    assert (context["app"], context["locale"]) == ("shop", "fr")
+
+
+@proves("integrations")
+def _(api: Api, client: Make) -> None:
+    client(integrations={"All": False}).track("A", user_id="u").wait(timeout=10)
+    assert api.events[0]["integrations"] == {"All": False}
+
+
+@proves("context_providers")
+def _(api: Api, client: Make) -> None:
+    analytics = client(context_providers=[lambda: {"request": "r1", "locale": "de"}])
+    analytics.track("A", user_id="u", context={"locale": "fr"}).wait(timeout=10)
+    context = api.events[0]["context"]
+    assert (context["request"], context["locale"]) == ("r1", "fr")
+
+
+@proves("on_invalid")
+def _(api: Api, client: Make) -> None:
+    with pytest.raises(InvalidEvent):
+        client().track("", user_id="u")
+    assert client(on_invalid="report").track("", user_id="u").done()
+
+
+@proves("exit_timeout")
+def _(api: Api, client: Make) -> None:
+    api.always = stall()
+    script = """
+        import sys
+        from penstock import Analytics
+        Analytics("key", host=sys.argv[1], exit_timeout=float(sys.argv[2])).track("A", user_id="u")
+    """
+    begin = time.monotonic()
+    _, err = start_script(script, api.url, "0.1").communicate(timeout=30)
+    assert "exit_timeout=0.1" in err
+    assert time.monotonic() - begin < 4.9  # the default would be longer
+
+
+# -- what is refused ------------------------------------------------------------------------------------
+
+UNSENDABLE = {"a": object()}  # found by encoding it, which names the path instead of the whole
+WRONG: list[tuple[str, Any, str]] = [
+    ("write_key", 5, "a str"),
+    ("write_key", "", "pass it first"),
+    ("host", "api.segment.io", "absolute URL"),
+    ("host", None, "str"),
+    ("host", "http://[::1", "absolute URL"),
+    ("host", "http://h:99999", "absolute URL"),
+    ("path", None, "str"),
+    ("max_retries", -1, "0 or more"),
+    ("max_retries", 1.5, "an int"),
+    ("flush_at", 0, "1 or more"),
+    ("flush_at", True, "an int"),
+    ("flush_interval", 10_000, "write 10"),
+    ("flush_interval", 0, "above 0"),
+    ("flush_interval", "10", "number of seconds"),
+    ("flush_interval", float("nan"), "number of seconds"),
+    ("http_request_timeout", 1000, "write 1"),
+    ("http_request_timeout", -1, "0 or more"),
+    ("disable", "no", "bool"),
+    ("http_client", 5, "send"),
+    ("oauth_settings", {"client_id": "id"}, "OAuthSettings"),
+    ("oauth_settings", OAuthSettings(""), "client_id"),
+    ("max_batch_events", 2501, "2500"),
+    ("max_batch_events", 0, "1 or more"),
+    ("max_in_flight", 0, "1 or more"),
+    ("max_queue_events", 0, "1 or more"),
+    ("max_queue_bytes", None, "an int"),
+    ("overflow", "drop_oldest", "'drop_newest' or 'block' or 'raise'"),
+    ("max_total_backoff_duration", -1, "0 or more"),
+    ("max_rate_limit_duration", "12h", "number of seconds"),
+    ("gzip", 1, "bool"),
+    ("proxy", "proxy:3128", "absolute URL"),
+    ("context", [("a", 1)], "mapping"),
+    ("context", UNSENDABLE, "send a str"),
+    ("integrations", "All", "mapping"),
+    ("context_providers", [5], "functions"),
+    ("context_providers", dict, "sequence of functions"),
+    ("context_providers", 5, "sequence of functions"),
+    ("on_invalid", "ignore", "'raise' or 'report'"),
+    ("exit_timeout", 5000, "write 5"),
+    ("plugin_timeout", 0, "above 0"),
+]
+SECRETS = {"write_key", "http_client", "oauth_settings"}
+"""Their values are in no message."""
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), WRONG, ids=lambda part: repr(part)[:30])
+def test_a_wrong_value_is_refused_by_name(name: str, value: Any, allowed: str) -> None:
+    """The message names the setting, the value (but never a key), and what is allowed."""
+    with pytest.raises(SettingsError) as caught:
+        Analytics(**{"write_key": "key", name: value})
+    message = str(caught.value)
+    assert name in message
+    assert allowed in message
+    if name not in SECRETS and value != UNSENDABLE:
+        assert repr(value) in message
+
+
+def test_every_setting_can_be_wrong() -> None:
+    """Each setting has at least one value that is refused."""
+    assert {name for name, _, _ in WRONG} == set(NAMES)
+
+
+def test_an_unknown_setting_is_refused_with_a_hint() -> None:
+    """A misspelt setting is an error that says what was meant; one in camel case as well."""
+    with pytest.raises(SettingsError, match="did you mean flush_at"):
+        Analytics("key", flush_att=1)
+    with pytest.raises(SettingsError, match="did you mean flush_interval"):
+        Analytics("key", flushInterval=1)
+
+
+def test_a_secret_is_in_no_message() -> None:
+    """A key of the wrong type is not shown, and settings are printed without theirs."""
+    with pytest.raises(SettingsError) as caught:
+        Analytics(b"secret")  # type: ignore[arg-type]
+    assert "secret" not in str(caught.value)
+    assert "secret" not in repr(Settings(write_key="secret"))
+
+
+def test_the_environment_gives_key_and_host(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """$PENSTOCK_WRITE_KEY and $PENSTOCK_HOST count where the arguments are silent, and only there."""
+    monkeypatch.setenv("PENSTOCK_WRITE_KEY", "from-outside")
+    monkeypatch.setenv("PENSTOCK_HOST", api.url)
+    with Analytics() as one, Analytics("mine", host=f"{api.url}/mine") as other:
+        one.track("A", user_id="u").wait(timeout=10)
+        other.track("B", user_id="u").wait(timeout=10)
+    assert [(seen.path, seen.json["writeKey"]) for seen in api.requests] == [
+        ("/v1/batch", "from-outside"),
+        ("/mine/v1/batch", "mine"),
+    ]
+
+
+def test_settings_do_not_change() -> None:
+    """Settings are frozen: a client goes by what it was made with."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings(write_key="key").flush_at = 2  # type: ignore[misc]

@@ -1,0 +1,147 @@
+"""The table from Node to Python: complete, and every Python form in it runs."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import atexit
+import re
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+from support.api import Api
+
+import penstock
+from penstock._core.context import Context
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "from-node.md"
+TEXT = PAGE.read_text()
+
+# What the Node documentation has: nothing of it may be missing on our page.
+HEADINGS = """
+    Getting started; Serverless environments; Graceful shutdown; Regional configuration; Errors and the event emitter;
+    Plugins; Selecting destinations; Historical import; Batching; Multiple clients; Another HTTP client;
+    Overriding the context; OAuth 2.0; Troubleshooting
+"""
+SETTINGS = "writeKey host path maxRetries flushAt flushInterval httpRequestTimeout disable httpClient oauthSettings"
+UNDOCUMENTED_SETTINGS = "maxTotalBackoffDuration maxRateLimitDuration"
+CALLS = "identify track page screen group alias flush closeAndFlush register deregister"
+FIELDS = """
+    userId anonymousId traits timestamp context event properties category name groupId previousId integrations messageId
+"""
+EMITTED = "error identify track page screen group alias http_request http_response call_after_close drained register"
+PLUGIN_TYPES = "before enrichment destination after utility critical"
+OAUTH = "clientId clientKey keyId authServer scope maxRetries httpClient"
+
+
+def rows() -> Iterator[tuple[str, str]]:
+    for line in TEXT.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if line.startswith("| ") and len(cells) == 2 and cells[0] not in {"Node", "---"}:
+            yield cells[0], cells[1]
+
+
+def runnable(cell: str) -> list[str]:
+    """The code spans of a cell that are whole Python, and do more than name something."""
+    return [code for code in re.findall(r"`([^`]+)`", cell) if does_something(code)]
+
+
+def does_something(code: str) -> bool:
+    try:
+        tree = ast.parse(code)
+    except SyntaxError:
+        return False
+    return not (code.startswith("await") or all(is_name(node) for node in tree.body))
+
+
+def is_name(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Name)
+
+
+def blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+ROWS = [(node, code) for node, cell in rows() for code in runnable(cell)]
+
+
+@pytest.fixture(scope="module")
+def private_key() -> str:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+
+
+@pytest.fixture
+def namespace(api: Api, monkeypatch: pytest.MonkeyPatch, private_key: str) -> dict[str, Any]:
+    """What the page says is imported, and clients that talk to a server on loopback unless they say otherwise."""
+    monkeypatch.setenv("PENSTOCK_WRITE_KEY", "WRITE_KEY")
+    monkeypatch.setenv("PENSTOCK_HOST", api.url)
+    analytics = penstock.Analytics()
+    names = {name: getattr(penstock, name) for name in penstock.__all__}
+
+    async def awaited() -> None:
+        async with penstock.AsyncAnalytics() as client:
+            await client.track("Invoked", user_id="u")
+
+    return names | {
+        "analytics": analytics,
+        "asyncio": asyncio,
+        "atexit": atexit,
+        "awaited": awaited,
+        "context": Context(b'{"type":"track","event":"Seen"}', "id-1"),
+        "datetime": datetime,
+        "penstock": penstock,
+        "plugin_a": penstock.enrichment(name="plugin_a")(lambda ctx: ctx),
+        "plugin_b": penstock.after(name="plugin_b")(print),
+        "private_key": private_key,
+        "timezone": timezone,
+        "unflushed": [],
+        "urllib3": urllib3,
+    }
+
+
+@pytest.mark.parametrize(("node", "code"), ROWS, ids=[f"{node[:40]}: {code[:40]}" for node, code in ROWS])
+def test_every_python_form_runs(node: str, code: str, namespace: dict[str, Any]):
+    """The Python beside a piece of Node does what the row says, without an error."""
+    namespace["analytics"].on("error", pytest.fail if "Big" not in code else print)
+    exec(code, namespace)  # noqa: S102 - it is our own documentation
+    result = namespace["analytics"].close_and_flush(timeout=10)
+    assert result.unsent == []
+
+
+@pytest.mark.parametrize("block", blocks())
+def test_every_sample_runs(block: str, namespace: dict[str, Any], api: Api):
+    """The samples of the page run as they stand, and what they record arrives."""
+    exec(block, namespace)  # noqa: S102 - it is our own documentation
+    namespace["analytics"].track("After The Sample", user_id="u")
+    namespace["analytics"].close_and_flush(timeout=10)
+    expected = "after the sample" if "Lowercase" in block else "After The Sample"
+    if "call_after_close" not in block:
+        assert expected in [event.get("event") for event in api.events]
+
+
+@pytest.mark.parametrize("heading", [h.strip() for h in HEADINGS.split(";")])
+def test_every_heading_is_there(heading: str):
+    """No part of the Node documentation is left out."""
+    assert f"\n## {heading}\n" in TEXT
+
+
+@pytest.mark.parametrize(
+    "word", f"{SETTINGS} {UNDOCUMENTED_SETTINGS} {CALLS} {FIELDS} {EMITTED} {PLUGIN_TYPES} {OAUTH}".split()
+)
+def test_every_word_is_there(word: str):
+    """Every setting, call, field, event, plugin type and OAuth setting of the Node documentation has a row."""
+    assert [node for node, _ in rows() if re.search(rf"\b{word}\b", node)]
+
+
+def test_nothing_is_promised_for_later():
+    """The page says what is, not what will be."""
+    assert not re.search(r"planned|not yet|coming|todo", TEXT, re.IGNORECASE)
