@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 from urllib.parse import urlsplit
 
 from .errors import SettingsError
@@ -276,8 +276,9 @@ def _check_secret(name: str, value: object, kind: type, *others: type) -> None:
 
 
 def _check_functions(name: str, value: object) -> None:
-    if not isinstance(value, Sequence) or not all(callable(part) for part in value):
-        raise _wrong(name, value, "a sequence of functions that return a mapping")
+    parts = cast("Sequence[object]", value)
+    if not isinstance(value, Sequence) or not all(map(callable, parts)):
+        raise _wrong(name, parts, "a sequence of functions that return a mapping")
 
 
 def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -89,7 +89,7 @@ HTTPClientFunction: TypeAlias = Callable[[Request], Any]
 class FlushResult:
     """What became of the events that were submitted before a `flush` or `close_and_flush`.
 
-    Counted are those that had no outcome when the previous flush began. `failed` counts events that
+    Counted are those that no earlier flush has counted. `failed` counts events that
     reached a final failure, `dropped` those that a plugin, `integrations` or a full queue refused,
     `pending` those that the deadline left undecided, `spooled` the part of them that is safe on disk.
     `unsent` holds, after a close, the events that were given up: each can be passed to `send` again.

@@ -173,7 +173,7 @@ def test_no_thread_of_ours(make: Make, run: Run) -> None:
     run(main())
 
 
-def test_it_needs_no_threads(make: Make, run: Run, remote: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_are_not_needed(make: Make, run: Run, remote: Any, monkeypatch: Any) -> None:
     """With an `async def` HTTP client nothing needs a thread: neither delivery nor close, nor the end of the process."""
 
     def none(_: threading.Thread) -> None:
@@ -278,6 +278,26 @@ def test_what_a_closed_loop_left_is_delivered_at_exit(api: Api) -> None:
         api.url,
     )
     assert [event["event"] for event in api.events] == [f"E{n}" for n in range(100)]
+
+
+@pytest.mark.process
+def test_what_a_forgotten_client_had_is_delivered_at_exit(api: Api) -> None:
+    """A client that nobody holds any more still owes its events, whether a loop ever had them or not."""
+    run_script(
+        """
+        import asyncio, gc, sys
+        from penstock import AsyncAnalytics
+        def record(name):
+            AsyncAnalytics("key", host=sys.argv[1]).track(name, user_id="u")
+        async def main():
+            record("On a loop")
+        asyncio.run(main())
+        record("Without one")
+        gc.collect()
+        """,
+        api.url,
+    )
+    assert sorted(event["event"] for event in api.events) == ["On a loop", "Without one"]
 
 
 @pytest.mark.process

@@ -242,7 +242,7 @@ def test_a_failed_delivery_is_known_to_all(api: Api, client: Make) -> None:
         analytics.track("Bad", user_id="u").wait(timeout=10)
     assert seen[0] is None
     assert isinstance(seen[1], Rejected)
-    assert [error.code for (error,) in errors.calls] == ["delivery_failure"]
+    assert [error.code for (error,) in errors.wait_for(1)] == ["delivery_failure"]
     assert errors.calls[0][0].context.failed_delivery() is seen[1]
 
 

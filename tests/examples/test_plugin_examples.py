@@ -40,7 +40,12 @@ def run(name: str, api: Api, **environment: str) -> str:
     """What an example prints, run as it stands, with its events going to `api`."""
     env = {**os.environ, "PENSTOCK_HOST": api.url, "PENSTOCK_WRITE_KEY": "key", "NO_PROXY": "127.0.0.1", **environment}
     done = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / name], env=env, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-W", "error", EXAMPLES / name],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout

@@ -16,7 +16,9 @@ PATIENCE = 10.0
 class Probe:
     """A plugin without a base class. Its hooks call `does(ctx)` and remember the events that they saw."""
 
-    def __init__(self, stage: str, name: str = "", does: Callable[[Context], Any] = lambda ctx: None, **more: Any) -> None:
+    def __init__(
+        self, stage: str, name: str = "", does: Callable[[Context], Any] = lambda ctx: None, **more: Any
+    ) -> None:
         self.name = name or stage
         self.type = stage
         self.seen: list[dict[str, Any]] = []

@@ -163,7 +163,9 @@ def test_an_answer_that_came_during_a_slow_hook_counts(api: Api, client: Make, h
     assert first.wait(timeout=10).attempts == 1
 
 
-def test_a_flush_during_slow_hooks_means_what_was_submitted_before_it(api: Api, client: Make, hang: Any, probe: Any) -> None:
+def test_a_flush_during_slow_hooks_means_what_was_submitted_before_it(
+    api: Api, client: Make, hang: Any, probe: Any
+) -> None:
     """A flush waits for events that are still with the plugins, and sends them at once when they are through."""
     analytics = client(flush_at=100, flush_interval=900)
     analytics.register(probe("enrichment", does=hang))

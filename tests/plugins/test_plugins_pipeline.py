@@ -463,7 +463,10 @@ def test_plugins_run_on_both_sides_of_a_fork(api: Api, client: Make, probe: Any)
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert [(e["event"], e["properties"]) for e in api.events] == [("Parent", {"order": "12"}), ("Child", {"order": "12"})]
+    assert [(e["event"], e["properties"]) for e in api.events] == [
+        ("Parent", {"order": "12"}),
+        ("Child", {"order": "12"}),
+    ]
 
 
 @pytest.mark.process

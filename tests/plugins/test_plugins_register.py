@@ -101,7 +101,9 @@ def test_a_wrong_decorator_argument_is_refused() -> None:
         penstock.enrichment(events=["trakc"])(lambda ctx: ctx)
 
 
-@pytest.mark.parametrize("plugin", [made(track=lambda ctx, more=1: None), made(track=lambda *args: None), made(track=print)])
+@pytest.mark.parametrize(
+    "plugin", [made(track=lambda ctx, more=1: None), made(track=lambda *args: None), made(track=print)]
+)
 def test_a_hook_may_take_more_than_it_must(client: Make, plugin: Any) -> None:
     """Defaults, `*args` and built-ins are as good as `(ctx)`."""
     client().register(plugin)
@@ -148,7 +150,9 @@ def test_a_function_is_a_plugin(api: Api, client: Make) -> None:
             """Does nothing."""
 
         assert (fn.name, fn.type) == ("fn", stage)
-        assert [kind for kind in ("track", "identify", "page", "screen", "group", "alias") if not hasattr(fn, kind)] == []
+        assert [
+            kind for kind in ("track", "identify", "page", "screen", "group", "alias") if not hasattr(fn, kind)
+        ] == []
         assert fn(Context(b"{}", "")) is None
 
 

@@ -382,9 +382,9 @@ class Delivery(RuleBasedStateMachine):
         return receipt
 
     def open_ticket(self) -> None:
-        """A flush tells of all that had no outcome when the one before it began."""
+        """A flush tells of all that no flush before it has told of."""
         flush = Flush(Ticket(lambda: setattr(flush, "done", flush.done + 1)), [], set())
-        old = self.flushes[-1].settled_before if self.flushes else set()
+        old = {each for flush in self.flushes for each in flush.members if each.outcome is not None}
         flush.members = [receipt for receipt in self.receipts if receipt not in old]
         flush.settled_before = {receipt for receipt in self.receipts if receipt.outcome is not None}
         self.flushes.append(flush)
@@ -412,11 +412,11 @@ class Delivery(RuleBasedStateMachine):
     def one_is_answered_again_or_late(self, data: st.DataObject, report: Report) -> None:
         self.report(data.draw(st.sampled_from(self.sends)), report)
 
-    @precondition(lambda self: self.model.flying)
+    @precondition(lambda self: self.on_the_wire())
     @rule(data=st.data())
     def one_is_held_back(self, data: st.DataObject) -> None:
         """For want of a token, say."""
-        send = data.draw(st.sampled_from(list(self.model.flying)))
+        send = data.draw(st.sampled_from(self.on_the_wire()))
         held = self.engine.hold_back(send)
         assert held.deadline == math.inf
         self.model.held_back(send, held)
@@ -424,10 +424,11 @@ class Delivery(RuleBasedStateMachine):
         self.something_happened()
 
     @precondition(lambda self: self.sends)
-    @rule(data=st.data(), released=st.booleans())
-    def one_is_released_or_recalled(self, data: st.DataObject, released: bool) -> None:
+    @rule(data=st.data())
+    def one_is_recalled(self, data: st.DataObject) -> None:
+        """Held back or not; and once more, or late, which must not count."""
         send = data.draw(st.sampled_from([*self.model.flying] * 3 + self.sends))
-        (self.engine.release if released else self.engine.recalled)(send, self.now)
+        self.engine.recalled(send, self.now)
         self.model.undo(send, self.now)
         self.something_happened()
 
@@ -447,6 +448,9 @@ class Delivery(RuleBasedStateMachine):
     def the_next_moment_comes(self) -> None:
         self.now = max(self.now, self.until or 0.0)
         self.ask()
+
+    def on_the_wire(self) -> list[Send]:
+        return [send for send in self.model.flying if send.deadline != math.inf]
 
     def report(self, send: Send, report: Report) -> None:
         if isinstance(report, TransportError):

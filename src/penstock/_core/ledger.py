@@ -81,7 +81,7 @@ class Ledger:
         self._epoch = 1
         self._inside = 0
         self._tickets: list[Ticket] = []
-        self._reported = Totals(0, 0, 0, 0, 0)
+        self._reported = {"delivered": 0, "failed": 0, "dropped": 0}  # what flushes have counted so far
 
     # -- the caller's side ------------------------------------------------------------------------
 
@@ -145,11 +145,17 @@ class Ledger:
         now = self.totals()
         ticket.epoch = self._epoch
         ticket.remaining = self._inside
-        ticket.counts = {k: getattr(now, k) - getattr(self._reported, k) for k in ticket.counts}
-        self._reported = now
+        for kind, reported in self._reported.items():
+            self._reported[kind] = getattr(now, kind)
+            ticket.counts[kind] = self._reported[kind] - reported
         self._epoch += 1
         self._tickets.append(ticket)
         self._complete()
+
+    def withdraw(self, ticket: Ticket) -> None:
+        """Whoever waited has gone: what this flush has not counted is for the next to count."""
+        if ticket in self._tickets:
+            self._tickets.remove(ticket)
 
     def give_up(self) -> None:
         """Nothing more will be settled before the close: whoever waits is told how far it came."""
@@ -178,9 +184,15 @@ class Ledger:
         self._announce(receipts, outcome)
         if receipts and receipts[0]._epoch:  # else refused at the call: the worker never had it
             self._inside -= count
-            for ticket in self._tickets:
-                ticket.count(receipts, outcome)
-            self._complete()
+            if self._tickets:
+                self._count(receipts, outcome)
+
+    def _count(self, receipts: Sequence[Receipt], outcome: Outcome) -> None:
+        newest = self._tickets[-1].epoch
+        self._reported[outcome.kind] += len([r for r in receipts if r._epoch <= newest])
+        for ticket in self._tickets:
+            ticket.count(receipts, outcome)
+        self._complete()
 
     def _complete(self) -> None:
         for ticket in [t for t in self._tickets if t.remaining == 0]:

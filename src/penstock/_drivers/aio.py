@@ -39,6 +39,11 @@ from .worker import Command, earliest
 __all__ = ["AsyncDisabledDriver", "AsyncDriver"]
 
 
+_busy: set[AsyncDriver] = set()
+"""Drivers with events that have no outcome. While a loop runs it keeps them; between two, and until the end of the
+process, nobody else does: a client that its function has forgotten would take its events with it."""
+
+
 class AsyncDriver(InlineDriver):
     """Delivers on the event loop of whoever calls.
 
@@ -128,7 +133,11 @@ class AsyncDriver(InlineDriver):
         done = loop.create_future()
         ticket = Ticket(lambda: _resolve(loop, done))
         self._tell(lambda: command(ticket))
-        await asyncio.wait([done], timeout=timeout + grace)  # whoever cancels this stops waiting, and nothing else
+        try:
+            await asyncio.wait([done], timeout=timeout + grace)  # whoever cancels this stops waiting, and nothing else
+        finally:
+            if not done.done():
+                self._tell(lambda: self._ledger.withdraw(ticket))
         if not ticket.epoch:  # the loop has not even come to read it
             return FlushResult(pending=self._ledger.totals().pending)
         return ticket.result()
@@ -156,7 +165,10 @@ class AsyncDriver(InlineDriver):
 
     def _nudge(self) -> None:
         loop = self._tether.get()
-        if loop is None or self._scheduled is loop:
+        if loop is None:
+            _busy.add(self)
+            return
+        if self._scheduled is loop:
             return
         self._scheduled = loop
         try:
@@ -178,6 +190,10 @@ class AsyncDriver(InlineDriver):
                 until = self._pump()
             finally:
                 self._pumping.release()
+        if self._ledger.totals().pending:
+            _busy.add(self)
+        else:
+            _busy.discard(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 
 __all__ = ["Baton", "Relieved"]
 
@@ -14,8 +16,8 @@ class Relieved(BaseException):
 class Baton:
     """Lets a thread take over from a worker that a plugin's hook does not let go of.
 
-    While a hook runs, the worker is in nobody's data but the plugin's: there, and only there, it can be relieved. A
-    worker that hangs elsewhere (in a callback, in a listener) may be in the middle of a settlement, and keeps its place.
+    While a hook runs, the worker is in nobody's data but the plugin's: there, and only there, it can be relieved. One
+    that hangs elsewhere (in a callback, in a listener) may be in the middle of a settlement, and keeps its place.
     """
 
     def __init__(self) -> None:
@@ -35,24 +37,18 @@ class Baton:
             self._tenure += 1
         return taken
 
-    def aside(self) -> Aside:
+    @contextmanager
+    def aside(self) -> Generator[None, None, None]:
         """A block in which the baton is free to be taken.
 
         Raises:
             Relieved: at its end, if it has been. From there on, touch nothing.
         """
-        return Aside(self)
-
-
-class Aside:
-    def __init__(self, baton: Baton) -> None:
-        self._baton = baton
-        self._tenure = baton._tenure
-
-    def __enter__(self) -> None:
-        self._baton._lock.release()
-
-    def __exit__(self, *_: object) -> None:
-        self._baton._lock.acquire()
-        if self._baton._tenure != self._tenure:
-            raise Relieved
+        tenure = self._tenure
+        self._lock.release()
+        try:
+            yield
+        finally:
+            self._lock.acquire()
+            if self._tenure != tenure:
+                raise Relieved

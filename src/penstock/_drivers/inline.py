@@ -77,7 +77,7 @@ class InlineDriver(Worker):
             if self._finished or self._loop_thread == threading.get_ident():
                 self.accept(receipt)
                 return
-            self._nudge()
+            self._tell(self._hurry)  # or a queue smaller than flush_at would sit out flush_interval
             time.sleep(0.005)
 
     def _full(self, size: int) -> str | None:
@@ -101,7 +101,10 @@ class InlineDriver(Worker):
         ticket = Ticket(done.set)
         self._tell(lambda: self._on_flush(ticket))
         self._block(done, self._clock() + timeout)
-        return self._result(ticket)
+        result = self._result(ticket)
+        if not done.is_set():
+            self._tell(lambda: self._ledger.withdraw(ticket))
+        return result
 
     def close(self, timeout: float) -> FlushResult:
         """The same, and then stop. What has no outcome at the deadline is given up, and returned."""

@@ -63,20 +63,20 @@ def as_response(answer: object) -> Response:
     Raises:
         TransportError: it is nothing like a response.
     """
-    if isinstance(answer, Response):
-        return answer
+    if isinstance(answer, Response) and type(answer.status) is int and type(answer.body) is bytes and answer.headers:
+        return answer  # as our own clients make it; somebody else's may have anything in it
     status = _first(answer, "status", "status_code")
     headers: Any = getattr(answer, "headers", None)
     body = _first(answer, "body", "content", "data")
     if isinstance(body, str):
         body = body.encode()
-    if type(status) is not int or not isinstance(body, bytes | bytearray | type(None)):
+    if not isinstance(status, int) or isinstance(status, bool) or not isinstance(body, bytes | bytearray | type(None)):
         raise TransportError(
             f"the HTTP client returned {type(answer).__name__}; it must return a Response, or an object "
             "with `status` (int), `headers` and `body` (bytes)"
         )
     pairs: dict[Any, Any] = dict(headers.items()) if hasattr(headers, "items") else {}
-    return Response(status, {str(k): str(v) for k, v in pairs.items()}, bytes(body or b""))
+    return Response(int(status), {str(k): str(v) for k, v in pairs.items()}, bytes(body or b""))
 
 
 def _first(answer: object, *names: str) -> Any:

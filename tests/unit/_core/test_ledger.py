@@ -83,6 +83,9 @@ def test_an_event_refused_at_the_call_is_counted_without_ever_being_entered():
     book.settle(refused, Outcome(EventTooLarge(40_000, 32_768, "properties")))
     assert (book.totals().accepted, book.totals().failed, book.totals().pending) == (1, 1, 0)
     assert ticket.result() == FlushResult()
+    book.entered(1)
+    _, done = book.flushing()
+    assert done == [], "the refused event was taken for the entered one"
 
 
 def test_a_rejected_event_counts_nowhere():
@@ -298,10 +301,24 @@ def test_a_ticket_counts_what_ended_since_the_flush_before():
     first, _ = book.flushing()
     book.settle(receipts[3:], DELIVERED)
     second, _ = book.flushing()
-    third, _ = book.flushing()
     assert first.result() == FlushResult(delivered=4, failed=1)
-    assert second.result() == FlushResult(delivered=2)  # they had no outcome when the first one began
-    assert third.result() == FlushResult()
+    assert second.result() == FlushResult()  # the first has counted them all
+    book.settle(book.entered(1), DELIVERED)
+    third, _ = book.flushing()
+    assert third.result() == FlushResult(delivered=1)
+
+
+def test_a_withdrawn_ticket_leaves_the_rest_to_the_next():
+    """What a flush that ran out of time has not counted is counted by the next one, and nothing twice."""
+    book = Book()
+    receipts = book.entered(3)
+    first, _ = book.flushing()
+    book.settle(receipts[:1], DELIVERED)
+    book.withdraw(first)
+    book.settle(receipts[1:], DELIVERED)
+    second, _ = book.flushing()
+    assert first.result() == FlushResult(delivered=1, pending=2)
+    assert second.result() == FlushResult(delivered=2)
 
 
 def test_tickets_may_overlap():

@@ -117,7 +117,9 @@ def test_a_failure_of_enrichment_is_reported() -> None:
 
 def test_failures_of_destinations_are_reported_one_by_one() -> None:
     """C89: each destination that failed is reported, and one that declined is noted."""
-    talk = Talk(P("destination", "d1"), P("destination", "d2"), P("destination", "d3"), integrations={"Segment.io": False})
+    talk = Talk(
+        P("destination", "d1"), P("destination", "d2"), P("destination", "d3"), integrations={"Segment.io": False}
+    )
     talk.step()
     report = talk.step([OSError("down"), DropEvent("not mine"), None])
     assert isinstance(report, Report)
