@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 from ._core import events
 from ._core.encoding import decode, encode, largest_field
 from ._core.events import LIBRARY, MAX_EVENT_BYTES
+from ._core.pipeline import SEGMENT
 from ._core.receipt import Receipt
 from ._drivers.inline import InlineDriver
 from ._log import Summary
@@ -283,7 +284,8 @@ class EventCalls:
     def _submit(self, event: Event, data: bytes, callback: Callback | None) -> Receipt:
         """From the encoded event to the mailbox."""
         driver = self._driver
-        receipt = Receipt(data, event["type"], event["messageId"], driver)
+        elsewhere = event["integrations"].get(SEGMENT) is False
+        receipt = Receipt(data, event["type"], event["messageId"], driver, elsewhere)
         # Before the worker has it; but QueueFull may be raised, and then nobody may remember the callback.
         may_raise = self._settings.overflow == "raise"
         if callback is not None and not may_raise:

@@ -174,7 +174,7 @@ def test_no_thread_of_ours(make: Make, run: Run) -> None:
 
 
 def test_threads_are_not_needed(make: Make, run: Run, remote: Any, monkeypatch: Any) -> None:
-    """With an `async def` HTTP client nothing needs a thread: neither delivery nor close, nor the end of the process."""
+    """With an `async def` HTTP client nothing needs a thread: not delivery, not close, not the end of the process."""
 
     def none(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
 
@@ -195,3 +197,18 @@ def test_the_client_is_closed_with_the_analytics(client: Make) -> None:
     analytics.close_and_flush(timeout=10)
     analytics.close_and_flush(timeout=10)
     assert order == ["send", "close"]
+
+
+def test_a_status_may_be_any_int(client: Make) -> None:
+    """The standard library's HTTPStatus is as good as a number, in our Response and in anybody's."""
+    for answer in (Response(HTTPStatus.OK), SimpleNamespace(status=HTTPStatus.OK, headers={}, body=b"")):
+        client(http_client=lambda request, answer=answer: answer).track("A", user_id="u").wait(timeout=10)
+
+
+@pytest.mark.parametrize("parts", [("200", {}, b""), (None, {}, b""), (True, {}, b""), (200, {}, 5)], ids=repr)
+def test_our_own_response_is_looked_at_too(client: Make, parts: tuple[Any, ...]) -> None:
+    """A Response that somebody made with the wrong parts is a failed attempt, and says so at once."""
+    begin = time.monotonic()
+    with pytest.raises(RetriesExhausted, match="Response"):
+        client(http_client=lambda request: Response(*parts)).track("A", user_id="u").wait(timeout=10)
+    assert time.monotonic() - begin < 5

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.api import Api, status
-from support.background import Background, Heard
 
 from penstock import Analytics, Context, Dropped, Plugin, PluginError, Rejected, after, before, destination, enrichment
+from support.api import Api, status
+from support.background import Background, Heard
 
 Make = Callable[..., Analytics]
 
@@ -62,13 +62,14 @@ def test_deregistering_unloads_once(client: Make) -> None:
 def test_registering_comes_before_dispatching(client: Make) -> None:
     """N59: the `register` event is emitted before the plugin's hook sees an event that was waiting for it."""
     order: list[str] = []
-    gate = threading.Event()
+    gate, entered = threading.Event(), threading.Event()
 
     class Critical(Plugin):
         type = "before"
         critical = True
 
         def load(self, ctx: Context, analytics: Any) -> None:
+            entered.set()
             gate.wait(10)
 
         def identify(self, ctx: Context) -> None:
@@ -77,8 +78,7 @@ def test_registering_comes_before_dispatching(client: Make) -> None:
     analytics = client()
     analytics.on("register", lambda names: order.append(f"register {names}"))
     loading = Background(analytics.register, Critical())
-    while not analytics._holds:
-        gate.wait(0.001)
+    assert entered.wait(10)
     receipt = analytics.identify("u")
     gate.set()
     loading.result()
@@ -185,7 +185,7 @@ def test_an_event_that_is_delivered_gives_back_its_context(client: Make) -> None
     """C56: the receipt's Context is the one that plugins had in hand."""
     seen: list[Context] = []
     analytics = client()
-    analytics.register(enrichment(name="keeps")(lambda ctx: seen.append(ctx)))
+    analytics.register(enrichment(name="keeps")(seen.append))
     assert analytics.track("A", user_id="u").wait(timeout=10) is seen[0]
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import urllib3
-from support.api import Api
 
 import penstock
 from penstock._core.context import Context
+from support.api import Api
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "from-node.md"
 TEXT = PAGE.read_text()
@@ -112,7 +112,7 @@ def namespace(api: Api, monkeypatch: pytest.MonkeyPatch, private_key: str) -> di
 def test_every_python_form_runs(node: str, code: str, namespace: dict[str, Any]):
     """The Python beside a piece of Node does what the row says, without an error."""
     namespace["analytics"].on("error", pytest.fail if "Big" not in code else print)
-    exec(code, namespace)  # noqa: S102 - it is our own documentation
+    exec(code, namespace)
     result = namespace["analytics"].close_and_flush(timeout=10)
     assert result.unsent == []
 
@@ -120,7 +120,7 @@ def test_every_python_form_runs(node: str, code: str, namespace: dict[str, Any])
 @pytest.mark.parametrize("block", blocks())
 def test_every_sample_runs(block: str, namespace: dict[str, Any], api: Api):
     """The samples of the page run as they stand, and what they record arrives."""
-    exec(block, namespace)  # noqa: S102 - it is our own documentation
+    exec(block, namespace)
     namespace["analytics"].track("After The Sample", user_id="u")
     namespace["analytics"].close_and_flush(timeout=10)
     expected = "after the sample" if "Lowercase" in block else "After The Sample"

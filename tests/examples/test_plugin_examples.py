@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from examples.identity_stitching import IdentityStitching
 from examples.lowercase_events import LowercaseEvents
-from support.api import Answer, Api, Seen, status
-from support.background import Heard
 
 from penstock import Analytics
+from support.api import Answer, Api, Seen, status
+from support.background import Heard
 
 Make = Callable[..., Analytics]
 EXAMPLES = Path(__file__).parents[2] / "examples"

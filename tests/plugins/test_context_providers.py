@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.api import Api
-from support.background import Background, Heard
 
 from penstock import Analytics, InvalidEvent
+from support.api import Api
+from support.background import Background, Heard
 
 Make = Callable[..., Analytics]
 trace: contextvars.ContextVar[str] = contextvars.ContextVar("trace", default="none")

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.api import Api, status
-from support.background import Heard
 
 from penstock import Analytics, Context, Dropped, Plugin, PluginError, before, destination, enrichment
+from support.api import Api, status
+from support.background import Heard
 
 Make = Callable[..., Analytics]
 
@@ -171,10 +171,7 @@ OUTCOMES = [
 
 @pytest.mark.parametrize(("does", "kind"), OUTCOMES)
 def test_without_the_tracking_api_the_destinations_decide(api: Api, client: Make, does: list[str], kind: str) -> None:
-    """An event that does not go to the Tracking API has failed if any destination failed, and is dropped if none took it.
-
-    It is never reported as delivered when it went nowhere.
-    """
+    """Away from the Tracking API an event has failed if any destination failed, and is dropped if none took it."""
 
     def hook(what: str) -> Callable[[Context], None]:
         def run(ctx: Context) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.api import Api
-from support.background import Background, Heard
 
 from penstock import Abandoned, Analytics
+from support.api import Api
+from support.background import Background, Heard
 
 Make = Callable[..., Analytics]
 

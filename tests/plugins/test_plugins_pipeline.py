@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.api import Api, status
-from support.background import Heard
 
 from penstock import (
     Analytics,
@@ -27,6 +25,8 @@ from penstock import (
     destination,
     enrichment,
 )
+from support.api import Api, status
+from support.background import Heard
 
 Make = Callable[..., Analytics]
 PAGE = Path(__file__).parents[2] / "docs/reference/plugins.md"
@@ -322,7 +322,7 @@ def test_dropping_is_explicit(api: Api, client: Make, probe: Any, stage: str, ho
         try:
             if how == "cancel":
                 ctx.cancel("a test account")
-            raise DropEvent("a test account")
+            raise DropEvent("a test account")  # noqa: TRY301
         except Exception:  # the decision is no Exception, which somebody's broad handler would swallow
             pytest.fail("swallowed")
 
@@ -429,7 +429,7 @@ def test_a_number_that_no_float_holds_survives_plugins(api: Api, client: Make, p
 
 
 def test_what_a_plugin_keeps_of_an_event_changes_nothing_later(api: Api, client: Make) -> None:
-    """A plugin that holds on to `ctx.event` and changes it after its hook reaches neither the wire nor other plugins."""
+    """A plugin that holds on to `ctx.event` and changes it after its hook reaches neither the wire nor anybody."""
     kept: list[dict[str, Any]] = []
     analytics = client()
     analytics.register(

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.api import Api
-from support.background import Background, Heard
 
 import penstock
 from penstock import Abandoned, Analytics, Context, PenstockError, Plugin, PluginError, SettingsError
+from support.api import Api
+from support.background import Background, Heard
 
 Make = Callable[..., Analytics]
 
@@ -87,12 +87,11 @@ def test_one_wrong_plugin_keeps_the_others_out(client: Make) -> None:
 def test_a_name_is_taken_once(client: Make, second: str) -> None:
     """Two plugins of one name cannot be told apart by `deregister` and `integrations`: the second is refused."""
     analytics = client()
+    plugins = [made(), made()]
+    if second == "later":
+        analytics.register(plugins.pop())
     with pytest.raises(SettingsError, match=r"'Mine' already"):
-        if second == "later":
-            analytics.register(made())
-            analytics.register(made())
-        else:
-            analytics.register(made(), made())
+        analytics.register(*plugins)
 
 
 def test_a_wrong_decorator_argument_is_refused() -> None:
@@ -366,7 +365,7 @@ def test_two_critical_plugins_hold_until_both_are_loaded(api: Api, client: Make)
     analytics = client(flush_at=1)
 
     def load(n: int) -> Callable[..., None]:
-        return lambda ctx, a: (entered[n].set(), gates[n].wait(10)) and None
+        return lambda ctx, a: (entered[n].set(), gates[n].wait(10))
 
     loading = [Background(analytics.register, made(name=f"P{n}", critical=True, load=load(n))) for n in (0, 1)]
     assert all(each.wait(10) for each in entered)
@@ -440,7 +439,7 @@ def test_a_close_while_a_critical_plugin_loads_keeps_its_deadline(client: Make) 
     """A plugin that does not come to an end with loading cannot keep a close from handing back what waits for it."""
     gate, entered = threading.Event(), threading.Event()
     analytics = client()
-    load = lambda ctx, a: (entered.set(), gate.wait(10)) and None  # noqa: E731
+    load = lambda ctx, a: (entered.set(), gate.wait(10))  # noqa: E731
     loading = Background(analytics.register, made(critical=True, load=load))
     assert entered.wait(10)
     analytics.track("A", user_id="u")

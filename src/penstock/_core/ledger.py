@@ -136,8 +136,9 @@ class Ledger:
 
     def replace(self, receipt: Receipt, data: bytes) -> None:
         """Plugins have made something else of the event: from here on these are its bytes."""
+        growth = len(data) - len(receipt.data)
         with self._lock:
-            self._bytes += len(data) - len(receipt.data)
+            self._bytes += growth
             receipt.data = data
 
     def open(self, ticket: Ticket) -> None:

@@ -78,4 +78,5 @@ def _is_usual(value: Any, kind: type) -> bool:
         return zone is None or zone is _UTC or (type(zone) is timezone and not zone.utcoffset(None) % MINUTE)
     if kind is Decimal:
         return bool(value.is_finite() and value.adjusted() < 308)
-    return issubclass(kind, Enum) and is_plain((value._value_,), MAX_DEPTH)  # a scalar: what msgspec writes of it
+    # Of a member msgspec writes the str or int that it is, or else its value; MAX_DEPTH: which is no container.
+    return issubclass(kind, Enum) and not issubclass(kind, float) and is_plain((value._value_,), MAX_DEPTH)

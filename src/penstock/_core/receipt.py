@@ -52,6 +52,7 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
     kind: str
     message_id: str
     _home: Home
+    _elsewhere: bool = False  # its integrations keep it from the Tracking API: the pipeline decides where it goes
     _outcome: Outcome | None = None
     _epoch: int = 0
     _context: Context | None = None  # the one that plugins had in hand, if any

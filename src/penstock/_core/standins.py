@@ -118,10 +118,10 @@ def _read(items: Iterable[Any]) -> list[Any]:
 
 
 _STANDARD: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
-    (Enum, lambda value: value._value_),  # what msgspec writes; `value` may be a property of the class's own
     (str, str.__str__),  # these three: the value itself, whatever a subclass makes of it
     (int, int.__int__),
     (float, float.__float__),
+    (Enum, lambda value: value._value_),  # `value` may be a property of the class's own
     ((bytes, bytearray, memoryview), bytes),
     (datetime, moment),
     (date, lambda value: date(value.year, value.month, value.day)),

@@ -39,11 +39,6 @@ from .worker import Command, earliest
 __all__ = ["AsyncDisabledDriver", "AsyncDriver"]
 
 
-_busy: set[AsyncDriver] = set()
-"""Drivers with events that have no outcome. While a loop runs it keeps them; between two, and until the end of the
-process, nobody else does: a client that its function has forgotten would take its events with it."""
-
-
 class AsyncDriver(InlineDriver):
     """Delivers on the event loop of whoever calls.
 
@@ -165,10 +160,7 @@ class AsyncDriver(InlineDriver):
 
     def _nudge(self) -> None:
         loop = self._tether.get()
-        if loop is None:
-            _busy.add(self)
-            return
-        if self._scheduled is loop:
+        if loop is None or self._scheduled is loop:
             return
         self._scheduled = loop
         try:
@@ -190,10 +182,6 @@ class AsyncDriver(InlineDriver):
                 until = self._pump()
             finally:
                 self._pumping.release()
-        if self._ledger.totals().pending:
-            _busy.add(self)
-        else:
-            _busy.discard(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

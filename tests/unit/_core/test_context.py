@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Context, Dropped, DropEvent
+from penstock import Context, DropEvent, Dropped
 from penstock._core.context import Metric
 from penstock._core.encoding import encode
 

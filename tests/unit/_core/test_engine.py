@@ -607,7 +607,7 @@ def test_what_is_held_back_keeps_its_slot_and_has_no_deadline():
     assert world.engine.next_action(world.now) == Wait(None)
 
 
-def test_what_is_released_goes_as_if_for_the_first_time():
+def test_what_is_no_longer_held_back_goes_as_if_for_the_first_time():
     """Waiting for a token is no attempt: neither `X-Retry-Count` nor the counters know of it."""
     world = World(500)
     world.put("a")
@@ -618,7 +618,7 @@ def test_what_is_released_goes_as_if_for_the_first_time():
     assert (world.engine.requests, world.engine.retries) == (2, 1)
 
 
-def test_what_is_released_waits_for_the_gate():
+def test_what_is_no_longer_held_back_waits_for_the_gate():
     """A token does not open the gate."""
     world = World(patience(60), max_in_flight=2, max_batch_events=1)
     world.put("a")
@@ -640,7 +640,7 @@ def test_what_is_held_back_may_be_given_up():
 
 
 def test_what_is_held_back_is_abandoned_at_the_close():
-    """The close deadline is everybody's, and a token that comes later releases nothing."""
+    """The close deadline is everybody's, and a token that comes later sends nothing."""
     world = World()
     world.put("a")
     send = held(world)

@@ -75,6 +75,16 @@ def test_accepted_is_the_sum_of_all_outcomes_and_pending():
     assert totals.queue_bytes == 20
 
 
+def test_a_replaced_event_counts_with_its_new_bytes():
+    """What plugins made of an event is what the queue holds, until it is settled."""
+    book = Book()
+    (one,) = book.entered(1)
+    book.replace(one, b'"longer than before"')
+    assert (one.data, book.totals().queue_bytes) == (b'"longer than before"', 20)
+    book.settle([one], DELIVERED)
+    assert book.totals().queue_bytes == 0
+
+
 def test_an_event_refused_at_the_call_is_counted_without_ever_being_entered():
     """EventTooLarge is accepted and failed: in the counters, and nobody's to wait for."""
     book = Book()
@@ -138,8 +148,10 @@ def test_a_call_that_cuts_in_is_counted_too():
     hit.data.interrupt = lambda: book.accept(receipt())  # type: ignore[attr-defined]
     book.accept(hit)
     assert (book.totals().accepted, book.totals().queue_bytes) == (2, 20)
+    book.replace(hit, hit.data)
+    assert (book.totals().accepted, book.totals().queue_bytes) == (4, 40)
     book.settle([hit], DELIVERED)
-    assert (book.totals().accepted, book.totals().pending, book.totals().queue_bytes) == (3, 2, 20)
+    assert (book.totals().accepted, book.totals().pending, book.totals().queue_bytes) == (5, 4, 40)
 
 
 def test_counters_stand_many_threads():
@@ -153,6 +165,37 @@ def test_counters_stand_many_threads():
     together(*[call] * 4)
     totals = book.totals()
     assert (totals.accepted, totals.delivered, totals.pending, totals.queue_bytes) == (2400, 2400, 0, 0)
+
+
+class Guarded(Ledger):
+    """A ledger that lets nobody read a counter without its lock, and so nobody change one either."""
+
+    held = False
+
+    def __getattribute__(self, name: str) -> object:
+        if name in {"_accepted", "_delivered", "_failed", "_dropped", "_bytes"}:
+            assert self.held, f"{name} is looked at without the lock"
+        return super().__getattribute__(name)
+
+    def __enter__(self) -> None:
+        self.held = True
+
+    def __exit__(self, *_: object) -> None:
+        self.held = False
+
+
+def test_counters_are_touched_under_the_lock_alone():
+    """Two threads share the counters: whoever reads or changes one holds the lock."""
+    book = Guarded.__new__(Guarded)
+    book.__init__(book, lambda *_: None, 1, 10)  # its own lock
+    for outcome in (DELIVERED, FAILED, DROPPED):
+        one, two = receipt(), receipt()
+        assert book.accept(one) is None
+        assert book.accept(two) is not None
+        assert not book.has_room()
+        book.replace(one, b'"else"')
+        book.settle([one, two], outcome)
+    assert book.totals().pending == 0
 
 
 # -- bounds -------------------------------------------------------------------------------------------

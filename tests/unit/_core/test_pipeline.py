@@ -17,9 +17,9 @@ EVENT = {"type": "track", "messageId": "m1", "timestamp": "2024-02-16T10:00:00.0
 class P:
     """As much of a plugin as the dialog looks at: its hook is never called here."""
 
-    def __init__(self, type: str, name: str = "", *, hook: bool = True) -> None:
-        self.type = type
-        self.name = name or type
+    def __init__(self, stage: str, name: str = "", *, hook: bool = True) -> None:
+        self.type = stage
+        self.name = name or stage
         if hook:
             self.track = lambda ctx: None
 
