@@ -18,18 +18,20 @@ def stamp() -> tuple[str, str]:
     """The time of this call (UTC, milliseconds, `Z`), and a fresh id: a UUID version 7 (RFC 9562 §5.7).
 
     The id's random part is the operating system's, fetched for 256 ids at a time; taking one is a `list.pop`, which
-    is atomic. A forked child throws the pool away, so that parent and child never share an id.
+    is atomic. A forked child starts with a pool of its own, so that parent and child never share an id.
     """
     global _moment  # noqa: PLW0603
     now = time.time_ns() // 1_000_000
     known = _moment
     if known[0] != now:
-        known = _moment = (now, _text(now), f"{now >> 16:08x}-{now & 0xFFFF:04x}-7")
+        known = _moment = (now, _text(now), f"{now >> 16 & 0xFFFF_FFFF:08x}-{now & 0xFFFF:04x}-7")
+    pool = _pool  # the same list until the end: after a fork in between, what is drawn here is for nobody else
     try:
-        return known[1], known[2] + _pool.pop()
+        return known[1], known[2] + pool.pop()
     except IndexError:
-        _pool.extend(_random_parts())
-        return known[1], known[2] + _random_parts(1)[0]
+        mine, *others = _random_parts()
+        pool.extend(others)
+        return known[1], known[2] + mine
 
 
 def sent_at() -> str:
@@ -42,14 +44,19 @@ def _text(milliseconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:03d}Z"
 
 
-def _random_parts(count: int = _POOL_SIZE) -> list[str]:
-    """What follows the version digit: 74 random bits, and the variant between them."""
-    digits = os.urandom(10 * count).hex()
+def _random_parts() -> list[str]:
+    """What follows the version digit, for a pool of ids: 74 random bits, and the variant between them."""
+    digits = os.urandom(10 * _POOL_SIZE).hex()
     return [
         f"{part[:3]}-{'89ab'[int(part[3], 16) & 3]}{part[4:7]}-{part[7:19]}"
         for part in (digits[i : i + 20] for i in range(0, len(digits), 20))
     ]
 
 
+def _start_anew() -> None:
+    global _pool  # noqa: PLW0603
+    _pool = []
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.clear)
+    os.register_at_fork(after_in_child=_start_anew)

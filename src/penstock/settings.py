@@ -152,8 +152,8 @@ class Settings:
     exit_timeout: float = 5.0
     """Seconds that the end of the process may take to deliver what is left."""
     plugin_timeout: float = 30.0
-    """Seconds for one `async def` hook of a plugin; then it counts as having raised TimeoutError. It has an effect under
-    AsyncAnalytics only: a plain function that hangs cannot be interrupted."""
+    """Seconds for one `async def` hook of a plugin; then it counts as having raised TimeoutError. It has an effect
+    under AsyncAnalytics only: a plain function that hangs cannot be interrupted."""
 
     @classmethod
     def make(cls, write_key: str | None, given: Mapping[str, Any]) -> Settings:

@@ -34,11 +34,8 @@ class Batch:
         middle = len(self.items) // 2
         parts = Batch(self.items[:middle]), Batch(self.items[middle:])
         for part in parts:
-            part.attempts, part.failures, part.first_failure = (
-                self.attempts,
-                self.failures,
-                self.first_failure,
-            )
+            part.attempts, part.failures = self.attempts, self.failures
+            part.first_failure, part.reauthorized = self.first_failure, self.reauthorized
         return parts
 
 

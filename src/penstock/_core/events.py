@@ -271,5 +271,5 @@ def describe(value: object) -> str:
     kind = type(value)
     if kind is str:
         length = len(cast("str", value))
-        return f"str of {length:,} characters" if length else "an empty str"
+        return f"a str of {length:,} characters" if length else "an empty str"
     return standins.type_name(value)

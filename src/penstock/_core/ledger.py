@@ -85,28 +85,29 @@ class Ledger:
 
     # -- the caller's side ------------------------------------------------------------------------
 
-    def accept(self, receipt: Receipt) -> str | None:
-        """Count an event in. Returns the bound that it goes over, if it does: it is counted all the same."""
+    def accept(self, receipt: Receipt, *, over: bool = True) -> str | None:
+        """Count an event in. Returns the bound that it goes over, if it does; an empty queue takes any event.
+
+        One that goes over is counted all the same, to be settled as dropped; or not at all, unless `over`.
+        """
         size = len(receipt.data)
         with self._lock:
             pending = self._accepted - self._delivered - self._failed - self._dropped
-            self._accepted += 1
-            size = self._bytes = self._bytes + size
+            size = self._bytes + size
+            full = pending >= self._max_events or (pending > 0 and size > self._max_bytes)
+            if over or not full:
+                self._accepted += 1
+                self._bytes = size
+        if not full:
+            return None
         if pending >= self._max_events:
             return f"max_queue_events={self._max_events:,}"
-        if size > self._max_bytes and pending:
-            return f"max_queue_bytes={self._max_bytes:,}"
-        return None
+        return f"max_queue_bytes={self._max_bytes:,}"
 
     def reject(self, receipt: Receipt, outcome: Outcome) -> None:
         """Settle an event that was never accepted: its receipt says why, and no counter knows of it."""
         receipt._outcome = outcome
         _run_all(self._watchers.pop(receipt, None), receipt)
-
-    def has_room(self) -> bool:
-        """Whether one more event would be within the bounds."""
-        totals = self.totals()
-        return totals.pending < self._max_events and totals.queue_bytes < self._max_bytes
 
     def watch(self, receipt: Receipt, watcher: Watcher) -> None:
         """Call `watcher(receipt)` once, when the receipt has its outcome: now, if it has.

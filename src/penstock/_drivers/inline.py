@@ -32,10 +32,8 @@ class InlineDriver(Worker):
     Used where there can be no thread. `submit` then takes as long as the network does.
     """
 
-    def __init__(self, *, max_events: int, max_bytes: int, **parts: Any) -> None:
-        super().__init__(max_events=max_events, max_bytes=max_bytes, **parts)
-        self._max_events, self._max_bytes = max_events, max_bytes
-        self._admission = threading.RLock()  # a signal handler may record an event while one is being let in
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
         self._pumping = threading.Lock()
         self._loop_thread: int | None = None  # the thread that is in the loop
         self._orphaned = False
@@ -59,12 +57,10 @@ class InlineDriver(Worker):
         self._ledger.reject(receipt, Outcome(error))
 
     def accept_if_room(self, receipt: Receipt) -> QueueFull | None:
-        """Count an event in and put it on its way, if there is room; else say what is full, and count nothing."""
-        with self._admission:  # or two threads would take the same room
-            full = self._full(len(receipt.data))
-            if full is not None:
-                return QueueFull(full)
-            self._ledger.accept(receipt)
+        """The same, but say what is full, and count nothing, if there is no room."""
+        full = self._ledger.accept(receipt, over=False)
+        if full is not None:
+            return QueueFull(full)
         self.submit(receipt)
         return None
 
@@ -79,15 +75,6 @@ class InlineDriver(Worker):
                 return
             self._tell(self._hurry)  # or a queue smaller than flush_at would sit out flush_interval
             time.sleep(0.005)
-
-    def _full(self, size: int) -> str | None:
-        """The bound that one more event of this size would go over. An empty queue takes any."""
-        totals = self._ledger.totals()
-        if totals.pending >= self._max_events:
-            return f"max_queue_events={self._max_events:,}"
-        if totals.pending and totals.queue_bytes + size > self._max_bytes:
-            return f"max_queue_bytes={self._max_bytes:,}"
-        return None
 
     def submit(self, receipt: Receipt) -> None:
         """Hand over an accepted event."""

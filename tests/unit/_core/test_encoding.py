@@ -378,7 +378,7 @@ class Endless(Sequence[int]):
         return index
 
     def __len__(self) -> int:
-        return -1
+        return -1  # noqa: PLE0303
 
 
 class EndlessItems(Items):
@@ -460,7 +460,7 @@ def released() -> memoryview:
 HOSTILE: dict[str, Any] = {
     "raises at everything": Everything(),
     "a class that raises at everything": Meta("Odd", (), {})(),
-    "items raise": Items(lambda: [][0]),
+    "items raise": Items(lambda: next(iter([]))),
     "items are no pairs": Items([1, 2]),
     "items have a key twice": Items([("secret", 1), ("secret", 2)]),
     "items are unhashable": Items([([], 1)]),

@@ -192,7 +192,7 @@ def test_counters_are_touched_under_the_lock_alone():
         one, two = receipt(), receipt()
         assert book.accept(one) is None
         assert book.accept(two) is not None
-        assert not book.has_room()
+        assert book.accept(receipt(), over=False) is not None
         book.replace(one, b'"else"')
         book.settle([one, two], outcome)
     assert book.totals().pending == 0
@@ -206,21 +206,25 @@ def test_the_queue_is_bounded_in_events():
     book = Book(max_events=2)
     receipts = [receipt() for _ in range(3)]
     assert [book.accept(each) for each in receipts[:2]] == [None, None]
-    assert not book.has_room()
     assert book.accept(receipts[2]) == "max_queue_events=2"
     book.settle(receipts[2:], FULL)
     book.settle(receipts[:1], DELIVERED)
-    assert book.has_room()
     assert book.accept(receipt()) is None
+
+
+def test_an_event_that_may_not_go_over_is_not_counted():
+    """Where a full queue refuses an event (`raise`, `block`), it was never accepted; with room it is."""
+    book = Book(max_events=1)
+    assert book.accept(receipt(), over=False) is None
+    assert book.accept(receipt(), over=False) == "max_queue_events=1"
+    assert book.totals().accepted == 1
 
 
 def test_the_queue_is_bounded_in_bytes():
     """An event that would take the queue over `max_bytes` is told so; the bound itself is allowed."""
     book = Book(max_bytes=30)
     assert book.accept(receipt(20)) is None
-    assert book.has_room()
     assert book.accept(receipt(10)) is None
-    assert not book.has_room()
     assert book.accept(receipt(2)) == "max_queue_bytes=30"
 
 
