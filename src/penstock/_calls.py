@@ -72,7 +72,8 @@ class EventCalls:
             context: context for this event; `library` is added to it.
             integrations: which destinations get the event; names are case-sensitive.
             message_id: your own id for the event, at most 100 characters; by default a fresh UUID.
-            callback: `callback(err, ctx)`, called once on the worker when the event has its outcome.
+            callback: `callback(err, ctx)`, called once when the event has its outcome: on the worker, or in the call
+                itself for an event that is refused there (too large, no room, the client closed or disabled).
 
         Raises:
             InvalidEvent: an argument cannot be sent; the message names it (see the setting `on_invalid`).
