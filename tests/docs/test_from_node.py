@@ -80,19 +80,25 @@ def private_key() -> str:
 
 
 @pytest.fixture
-def namespace(api: Api, monkeypatch: pytest.MonkeyPatch, private_key: str) -> dict[str, Any]:
+def namespace(api: Api, monkeypatch: pytest.MonkeyPatch, private_key: str) -> Iterator[dict[str, Any]]:
     """What the page says is imported, and clients that talk to a server on loopback unless they say otherwise."""
     monkeypatch.setenv("PENSTOCK_WRITE_KEY", "WRITE_KEY")
     monkeypatch.setenv("PENSTOCK_HOST", api.url)
-    analytics = penstock.Analytics()
-    names = {name: getattr(penstock, name) for name in penstock.__all__}
+    made: list[penstock.Analytics] = []
+
+    class Analytics(penstock.Analytics):
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            super().__init__(*args, **settings)
+            made.append(self)
+
+    names = {name: getattr(penstock, name) for name in penstock.__all__} | {"Analytics": Analytics}
 
     async def awaited() -> None:
         async with penstock.AsyncAnalytics() as client:
             await client.track("Invoked", user_id="u")
 
-    return names | {
-        "analytics": analytics,
+    yield names | {
+        "analytics": Analytics(),
         "asyncio": asyncio,
         "atexit": atexit,
         "awaited": awaited,
@@ -106,6 +112,8 @@ def namespace(api: Api, monkeypatch: pytest.MonkeyPatch, private_key: str) -> di
         "unflushed": [],
         "urllib3": urllib3,
     }
+    for analytics in made:
+        analytics.close_and_flush(timeout=5)
 
 
 @pytest.mark.parametrize(("node", "code"), ROWS, ids=[f"{node[:40]}: {code[:40]}" for node, code in ROWS])

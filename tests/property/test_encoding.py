@@ -37,7 +37,6 @@ from penstock._core.events import build
 from penstock._core.plain import is_plain, write
 from penstock._core.repair import repaired
 
-
 settings.register_profile("deep", max_examples=20_000, deadline=None)
 settings.register_profile("usual", max_examples=200, deadline=None)
 EFFORT = settings.get_profile("deep" if os.environ.get("PENSTOCK_HYPOTHESIS") == "deep" else "usual")
