@@ -6,6 +6,7 @@ import ast
 import asyncio
 import atexit
 import re
+import signal
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -125,6 +126,16 @@ def test_every_python_form_runs(node: str, code: str, namespace: dict[str, Any])
     assert result.unsent == []
 
 
+@pytest.fixture
+def _handlers() -> Iterator[None]:
+    """The samples may take over signals; the tests take them back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_handlers")
 @pytest.mark.parametrize("block", blocks())
 def test_every_sample_runs(block: str, namespace: dict[str, Any], api: Api):
     """The samples of the page run as they stand, and what they record arrives."""
