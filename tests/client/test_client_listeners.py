@@ -110,7 +110,7 @@ def test_failures_are_one_line_and_not_one_each(api: Api, client: Make, caplog: 
     """A thousand failed events are a line at once and a summary at the end, with no key and no content in it."""
     caplog.set_level(logging.DEBUG)
     api.always = lambda seen: status(400, seen.body[:150])  # a server that quotes what it was sent
-    analytics = client("very-secret-key", flush_at=10)
+    analytics = client("very-secret-key", flush_at=10, max_batch_events=100)
     for n in range(1000):
         analytics.track("Private Matter", user_id=f"person-{n}", properties={"t": "x" * (n % 7)})
     analytics.flush(timeout=20)

@@ -96,7 +96,7 @@ def pairs(value: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
     """A mapping's keys and values, read once."""
     if cast("type[object]", type(value)) is dict:
         # In one step: another thread that changes the dict meanwhile does no harm.
-        return list(dict[Any, Any](value).items())
+        return list(dict(value).items())
     return [(key, inner) for key, inner in _read(value.items())]
 
 
