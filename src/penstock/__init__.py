@@ -37,7 +37,6 @@ if TYPE_CHECKING:
         Rejected,
         RetriesExhausted,
         SettingsError,
-        SpoolError,
         TransportError,
     )
     from .http.aiohttp import AiohttpClient
@@ -76,7 +75,6 @@ __all__ = [
     "Response",
     "RetriesExhausted",
     "SettingsError",
-    "SpoolError",
     "Stats",
     "TransportError",
     "Urllib3Client",

@@ -4,7 +4,6 @@
     ├── SettingsError (ValueError)        a setting cannot be used; raised when a client is made
     ├── InvalidEvent (ValueError)         a call's arguments cannot become an event
     ├── MissingExtra (ImportError)        an optional dependency is not installed
-    ├── SpoolError                        the spool cannot keep events
     └── DeliveryError                     why an accepted event did not arrive; what a receipt raises
         ├── EventTooLarge                 size, limit, field
         ├── Rejected                      status, body
@@ -42,7 +41,6 @@ __all__ = [
     "Rejected",
     "RetriesExhausted",
     "SettingsError",
-    "SpoolError",
     "TransportError",
 ]
 
@@ -69,10 +67,6 @@ class MissingExtra(PenstockError, ImportError):
 
     def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:
         return type(self), (self.feature, self.extra)
-
-
-class SpoolError(PenstockError):
-    """The spool directory cannot be used."""
 
 
 class DeliveryError(PenstockError):

@@ -29,7 +29,6 @@ from penstock.errors import (
     Rejected,
     RetriesExhausted,
     SettingsError,
-    SpoolError,
     TransportError,
 )
 from penstock.settings import OAuthSettings
@@ -44,7 +43,6 @@ SAMPLES: dict[str, BaseException] = {
     "SettingsError": SettingsError("flush_at is 0"),
     "InvalidEvent": InvalidEvent("user_id is needed"),
     "MissingExtra": MissingExtra("OAuth", "oauth"),
-    "SpoolError": SpoolError("cannot write"),
     "DeliveryError": DeliveryError("did not arrive"),
     "EventTooLarge": EventTooLarge(40_000, 32_768, "properties.html"),
     "Rejected": Rejected(401, b"no", "check the write key"),
@@ -112,9 +110,6 @@ def test_messages_say_what_happened() -> None:
 
 Meeting = Callable[[Api, Make], object]
 MEETINGS: dict[str, Meeting] = {}
-LATER = {
-    "SpoolError": "comes with the spool",
-}
 ROOTS = {"PenstockError", "DeliveryError"}
 
 
@@ -126,7 +121,7 @@ def meets(cls: type[BaseException]) -> Callable[[Meeting], Meeting]:
     return remember
 
 
-@pytest.mark.parametrize("name", sorted(set(CLASSES) - set(LATER) - ROOTS - {"DropEvent"}))
+@pytest.mark.parametrize("name", sorted(set(CLASSES) - ROOTS - {"DropEvent"}))
 def test_each_error_can_be_met(api: Api, client: Make, name: str) -> None:
     """There is a way to get each documented error, and this is it."""
     with pytest.raises(CLASSES[name]) as caught:
