@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import time
 from collections.abc import Callable
@@ -9,7 +10,18 @@ from typing import Any
 
 import pytest
 
-from penstock import Analytics, InvalidEvent, QueueFull, RateLimitExpired, Response, RetriesExhausted, SettingsError
+from penstock import (
+    Analytics,
+    AsyncAnalytics,
+    Context,
+    InvalidEvent,
+    Plugin,
+    QueueFull,
+    RateLimitExpired,
+    Response,
+    RetriesExhausted,
+    SettingsError,
+)
 from penstock.settings import OAuthSettings, Settings
 from support.api import Api, stall, status
 from support.processes import start_script
@@ -18,7 +30,6 @@ from support.proxy import Proxy
 Make = Callable[..., Analytics]
 Proof = Callable[[Api, Make], None]
 PROOFS: dict[str, Proof] = {}
-ELSEWHERE = {"plugin_timeout": "has an effect under AsyncAnalytics only, and is proven with its tests"}
 
 
 NAMES = [field.name for field in dataclasses.fields(Settings)]
@@ -33,7 +44,7 @@ def proves(name: str) -> Callable[[Proof], Proof]:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ELSEWHERE])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_setting_has_an_effect(api: Api, client: Make, name: str) -> None:
     """Two values of a setting make a difference that can be seen from outside; a setting without a proof fails."""
     assert name in PROOFS, f"{name} has no proof in this file: write one, decorated with @proves({name!r})"
@@ -42,8 +53,7 @@ def test_every_setting_has_an_effect(api: Api, client: Make, name: str) -> None:
 
 def test_there_are_no_proofs_of_nothing() -> None:
     """Each proof is about a setting that exists."""
-    assert set(PROOFS) | set(ELSEWHERE) == set(NAMES)
-    assert not set(PROOFS) & set(ELSEWHERE)
+    assert set(PROOFS) == set(NAMES)
 
 
 @proves("write_key")
@@ -73,6 +83,23 @@ def _(api: Api, client: Make) -> None:
         analytics.track("A", user_id="u")
         analytics.flush(timeout=10)
     assert [seen.header("x-retry-count") for seen in api.requests] == [None, None, "1"]
+
+
+@proves("plugin_timeout")
+def _(api: Api, client: Make) -> None:
+    class Endless(Plugin):
+        async def track(self, ctx: Context) -> None:
+            await asyncio.get_running_loop().create_future()
+
+    async def pending_after(plugin_timeout: float) -> int:
+        async with AsyncAnalytics("key", host=api.url, plugin_timeout=plugin_timeout) as analytics:
+            await analytics.register(Endless())
+            analytics.track("A", user_id="u")
+            pending = (await analytics.flush(timeout=0.5)).pending
+            await analytics.close_and_flush(timeout=0)
+            return pending
+
+    assert [asyncio.run(pending_after(seconds)) for seconds in (0.01, 60.0)] == [0, 1]
 
 
 @proves("flush_at")
