@@ -32,11 +32,14 @@ def api() -> Iterator[Api]:
 
 @pytest.fixture
 def client(api: Api) -> Iterator[Callable[..., Analytics]]:
-    """Makes clients of `api` (no retries unless asked for), and closes them when the test is over."""
+    """Makes clients of `api`, and closes them when the test is over.
+
+    Unless asked for there are no retries, and one request at a time: so events come in the order of the calls.
+    """
     made: list[Analytics] = []
 
     def make(write_key: str = "key", **settings: Any) -> Analytics:
-        analytics = Analytics(write_key, **{"host": api.url, "max_retries": 0, **settings})
+        analytics = Analytics(write_key, **{"host": api.url, "max_retries": 0, "max_in_flight": 1, **settings})
         made.append(analytics)
         return analytics
 

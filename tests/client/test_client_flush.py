@@ -20,7 +20,7 @@ Make = Callable[..., Analytics]
 def test_flush_waits_for_batches_that_are_under_way(api: Api, client: Make) -> None:
     """A flush ends when what was in flight before it has its outcome, and sends what waited at once."""
     held = api.hold()
-    analytics = client(flush_at=2, flush_interval=300.0)
+    analytics = client(max_in_flight=2, flush_at=2, flush_interval=300.0)
     analytics.track("A", user_id="u")
     analytics.track("B", user_id="u")
     api.wait_for(1)

@@ -161,7 +161,7 @@ def test_flush_does_not_wait_for_later_events(api: Api, client: Make) -> None:
 def test_flushes_may_overlap(api: Api, client: Make, caplog: pytest.LogCaptureFixture) -> None:
     """N26 (differs): a second flush is neither ignored nor warned about; both wait for what they must."""
     held = api.hold()
-    analytics = client(flush_interval=60.0)
+    analytics = client(max_in_flight=2, flush_interval=60.0)
     analytics.track("A", user_id="u")
     first = Background(analytics.flush, timeout=10)
     api.wait_for(1)

@@ -19,7 +19,7 @@ from support.background import Heard
 
 Make = Callable[..., Analytics]
 EXAMPLES = Path(__file__).parents[2] / "examples"
-LEANNE = {"id": 1, "name": "Leanne Graham", "address": {"city": "Gwenborough"}}
+KNOWN = {"id": 1, "name": "User One", "address": {"city": "Anywhere"}}
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def users() -> Iterator[Api]:
 
     def answer(seen: Seen) -> Answer:
         found = seen.path == "/users/1"
-        return Answer(200 if found else 404, {}, json.dumps(LEANNE).encode() if found else b"")
+        return Answer(200 if found else 404, {}, json.dumps(KNOWN).encode() if found else b"")
 
     server = Api()
     server.always = answer
@@ -62,7 +62,7 @@ def test_lowercase_events_runs(api: Api) -> None:
 def test_identity_stitching_runs(api: Api, users: Api) -> None:
     """The program asks the web API, and delivers what it said as `traits.custom`."""
     printed = run("identity_stitching.py", api, USERS_API=users.url)
-    assert api.accepted[0]["traits"] == {"plan": "pro", "custom": LEANNE}
+    assert api.accepted[0]["traits"] == {"plan": "pro", "custom": KNOWN}
     assert json.loads(printed.removeprefix("delivered: ")) == api.accepted[0]["traits"]
 
 
@@ -90,8 +90,8 @@ def test_identity_stitching_asks_for_the_user_and_nobody_else(api: Api, client: 
     analytics.track("Paid", user_id="1")
     analytics.flush(timeout=10)
     assert [seen.path for seen in users.requests] == ["/users/1", "/users/a%2F..%2F1"]
-    assert [event.get("traits") for event in api.events] == [{"custom": LEANNE}, {}, {}, None]
-    assert told.calls == [(LEANNE,)]
+    assert [event.get("traits") for event in api.events] == [{"custom": KNOWN}, {}, {}, None]
+    assert told.calls == [(KNOWN,)]
 
 
 def test_identity_stitching_costs_no_event_when_the_api_is_down(api: Api, client: Make, users: Api) -> None:
