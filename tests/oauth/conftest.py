@@ -44,9 +44,12 @@ def oauth(auth: AuthServer, rsa_key: rsa.RSAPrivateKey) -> Callable[..., OAuthSe
 def authorized(client: Callable[..., Analytics], oauth: Callable[..., OAuthSettings]) -> Callable[..., Analytics]:
     """Makes clients of `api` with tokens of `auth`: no retries of batches or tokens, unless asked for."""
 
-    def make(*, http_client: Any = None, flush_at: int = 1, max_retries: int = 0, **settings: Any) -> Analytics:
+    def make(
+        *, http_client: Any = None, flush_at: int = 1, max_retries: int = 0, max_in_flight: int = 4, **settings: Any
+    ) -> Analytics:
         return client(
             "write-key",
+            max_in_flight=max_in_flight,
             flush_at=flush_at,
             max_retries=max_retries,
             http_client=http_client,

@@ -179,7 +179,7 @@ def test_401_twice_is_final(api: Api, auth, authorized: Make):
 
 def test_401_for_many_batches_is_one_fresh_token(api: Api, auth, authorized: Make):
     """When a token has become void, all batches that met it share its replacement."""
-    analytics = authorized(max_in_flight=4, flush_at=1)
+    analytics = authorized(flush_at=1)
     analytics.track("A", user_id="u").wait(timeout=10)
     held = [api.hold(401) for _ in range(4)]
     receipts = [analytics.track("A", user_id="u") for _ in range(4)]
