@@ -13,7 +13,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -201,9 +201,10 @@ class Model:
         if size == 1:
             self.end(group, Rejected)
             return
-        history = group.attempts, group.failures, group.first_failure
-        self.waiting.append(Group(group.receipts[: size // 2], *history, ready=now))
-        self.halves.insert(0, Group(group.receipts[size // 2 :], *history))
+        first = replace(group, receipts=group.receipts[: size // 2], limited=False, ready=now)
+        second = replace(group, receipts=group.receipts[size // 2 :], limited=False, ready=0.0)
+        self.waiting.append(first)
+        self.halves.insert(0, second)
 
     def over_cap(self, group: Group) -> bool:
         return group.attempts > self.policy.max_retries + SAFETY_ATTEMPTS
