@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from penstock import Analytics
 from support.api import Api
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 DECIDED_OUTSIDE = ("PENSTOCK_WRITE_KEY", "PENSTOCK_HOST", "PENSTOCK_DISABLE", *PROXIES)
+
+# The same examples in every run, so that a red one is about the change at hand.
+# PENSTOCK_HYPOTHESIS=deep looks for others.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("deep", derandomize=False)
+settings.load_profile(os.environ.get("PENSTOCK_HYPOTHESIS", "same"))
 
 
 @pytest.fixture(autouse=True)

@@ -119,12 +119,13 @@ def test_clear_takes_out_everything():
 def test_halves_are_the_whole_in_order(count: int):
     """Halving loses nothing, keeps the order, leaves no half empty, and hands both the history down."""
     batch = Batch([Event(str(i).encode()) for i in range(count)])
-    batch.attempts, batch.failures, batch.first_failure = 4, 2, 7.0
+    batch.attempts, batch.failures, batch.first_failure, batch.reauthorized = 4, 2, 7.0, True
     first, second = batch.halves()
     assert [*first.items, *second.items] == batch.items
     assert abs(len(first.items) - len(second.items)) <= 1
     for half in (first, second):
         assert (half.attempts, half.failures, half.first_failure, half.limited) == (4, 2, 7.0, False)
+        assert half.reauthorized
 
 
 @given(
