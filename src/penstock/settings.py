@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -51,6 +52,10 @@ class SettingsArgs(TypedDict, total=False):
     on_invalid: OnInvalid
     exit_timeout: float
     plugin_timeout: float
+    spool: str | os.PathLike[str] | None
+    spool_sync: str
+    spool_max_bytes: int
+    spool_max_age: float
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,16 @@ class Settings:
     plugin_timeout: float = 30.0
     """Seconds for one `async def` hook of a plugin; then it counts as having raised TimeoutError. It has an effect
     under AsyncAnalytics only: a plain function that hangs cannot be interrupted."""
+    spool: str | os.PathLike[str] | None = None
+    """Directory in which every event is before its call returns, and stays until it has its outcome: so that a killed
+    process loses nothing. Several processes may share it; the next one that starts delivers what a dead one left."""
+    spool_sync: str = "never"
+    """When the spool is forced to the disk itself, against a loss of power: `never` (the operating system decides,
+    which a killed process survives), `always` (before the call returns) or `interval:500ms` (or `interval:2s`)."""
+    spool_max_bytes: int = 1 << 30
+    """Bytes that the spool directory may hold, at most. Beyond, events are in memory alone."""
+    spool_max_age: float = 604_800.0
+    """Seconds after which an event in the spool whose retries are exhausted fails, and is not kept for another round."""
 
     @classmethod
     def make(cls, write_key: str | None, given: Mapping[str, Any]) -> Settings:
@@ -195,6 +210,14 @@ class Settings:
         _check_functions("context_providers", self.context_providers)
         _check_choice("overflow", self.overflow, ("drop_newest", "block", "raise"))
         _check_choice("on_invalid", self.on_invalid, ("raise", "report"))
+        self._check_spool()
+
+    def _check_spool(self) -> None:
+        if self.spool is not None and (not isinstance(self.spool, str | os.PathLike) or not os.fspath(self.spool)):
+            raise _wrong("spool", self.spool, "the path of a directory")
+        _sync_interval(self.spool_sync)
+        _check_count("spool_max_bytes", self.spool_max_bytes, least=1)
+        seconds("spool_max_age", self.spool_max_age, long=True)
 
     def _check_http(self) -> None:
         _check_url("host", self.host)
@@ -237,6 +260,11 @@ class Settings:
         return 1 if self.flush_at == 1 else API_BATCH_EVENTS
 
     @property
+    def sync_interval(self) -> float | None:
+        """Seconds after which the spool is forced to the disk: 0 is in every call, None is never."""
+        return _sync_interval(self.spool_sync)
+
+    @property
     def patience(self) -> float:
         """Seconds that `flush` and `close_and_flush` wait by default: as long as the Node library's close."""
         return 1.25 * max(60.0, self.flush_interval)
@@ -258,6 +286,18 @@ def seconds(name: str, value: object, *, above_zero: bool = False, long: bool = 
     if value >= MILLISECONDS_FROM and not long:
         raise _wrong(name, value, f"seconds; {value:g} looks like milliseconds: write {value / 1000:g}")
     return float(value)
+
+
+def _sync_interval(value: object) -> float | None:
+    """The seconds in `never` (None), `always` (0), `interval:500ms` or `interval:2s`."""
+    if value == "never":
+        return None
+    if value == "always":
+        return 0.0
+    match = re.fullmatch(r"interval:(\d+(?:\.\d+)?)(ms|s)", value) if isinstance(value, str) else None
+    if match is None or not float(match[1]):
+        raise _wrong("spool_sync", value, "'never', 'always' or an interval such as 'interval:500ms'")
+    return float(match[1]) / (1000 if match[2] == "ms" else 1)
 
 
 def _check_count(name: str, value: object, *, least: int) -> None:

@@ -19,7 +19,7 @@ class Item(Protocol):
 class Batch:
     """Events that travel together, and what their attempts have met so far."""
 
-    __slots__ = ("attempts", "failures", "first_failure", "items", "limited", "reauthorized")
+    __slots__ = ("attempts", "attempts_before", "failures", "first_failure", "items", "limited", "reauthorized", "resting")
 
     def __init__(self, items: list[Item]) -> None:
         self.items = items
@@ -27,6 +27,8 @@ class Batch:
         self.failures = 0  # those that count against max_retries
         self.first_failure: float | None = None  # when max_total_backoff_duration began
         self.limited = False  # whether it waits because the server asked for it
+        self.resting = False  # whether it waits because its retries are exhausted
+        self.attempts_before = 0  # those before its last rest
         self.reauthorized = False  # whether it has had its one more try with a fresh token
 
     def halves(self) -> tuple[Batch, Batch]:
@@ -36,7 +38,14 @@ class Batch:
         for part in parts:
             part.attempts, part.failures = self.attempts, self.failures
             part.first_failure, part.reauthorized = self.first_failure, self.reauthorized
+            part.attempts_before = self.attempts_before
         return parts
+
+    def rest(self) -> None:
+        """Its retries are exhausted, and it is kept: after a rest it has them all again."""
+        self.resting = True
+        self.attempts_before = self.attempts
+        self.failures, self.first_failure, self.reauthorized = 0, None, False
 
 
 class Batcher:
@@ -68,6 +77,11 @@ class Batcher:
 
     def __len__(self) -> int:
         return len(self._queue)
+
+    @property
+    def full(self) -> bool:
+        """Whether there is enough for a batch as large as they come."""
+        return len(self._queue) >= self._max_events or self._bytes >= self._room
 
     def put(self, items: Sequence[Item], now: float) -> None:
         """Add events at the end."""

@@ -24,8 +24,12 @@ of the queue keeps its attempts.
     in flight   unauthorized again                       settled     failed: Rejected
     backing off time reached, gate open                  in flight   Send
     backing off too many or too long                     settled     failed: RetriesExhausted
+                (events are kept, and not closing:       resting     its retries start anew)
+    resting     REST is over, flush, close, or           in flight   Send
+                another batch is delivered
     limited     gate open                                in flight   Send
     limited     max_rate_limit_duration reached          settled     failed: RateLimitExpired; the gate opens
+                (events are kept, and not closing:       resting)
     in flight   limited or failed, and more attempts     settled     failed: RetriesExhausted (the safety cap)
                 than max_retries + 20
     any         close deadline                           settled     failed: Abandoned
@@ -55,6 +59,10 @@ SAFETY_ATTEMPTS = 20
 """Attempts beyond `max_retries` after which a batch fails, whatever the answers were (reference library: the same)."""
 
 
+REST = 30.0
+"""Seconds until a batch whose retries are exhausted is tried again, where events are kept."""
+
+
 @dataclass(frozen=True)
 class Policy:
     """What the engine goes by. All times in seconds, all sizes in bytes."""
@@ -69,6 +77,8 @@ class Policy:
     max_total_backoff: float = 43_200.0
     max_rate_limit: float = 43_200.0
     send_timeout: float = 11.0
+    keeps: bool = False
+    """Whether events whose retries are exhausted are kept for another round, and do not fail: they are on disk."""
 
 
 class Engine:
@@ -93,6 +103,7 @@ class Engine:
         self._closing = False
         self._deadline: float | None = None
         self._settled: list[tuple[list[Item], Outcome]] = []
+        self._rested: list[tuple[Batch, DeliveryError]] = []
         self.requests = 0
         self.retries = 0
 
@@ -111,6 +122,7 @@ class Engine:
     def flush(self) -> None:
         """All that is here is due now."""
         self._queue.force()
+        self._wake()
 
     def pause(self) -> None:
         """Send nothing for now (a critical plugin is not loaded)."""
@@ -122,7 +134,7 @@ class Engine:
 
     def close(self, deadline: float | None) -> None:
         """All that is here, and what may still come, is due now. What is left at `deadline` is given up."""
-        self._queue.force()
+        self.flush()
         self._closing = True
         self._deadline = deadline
 
@@ -136,17 +148,18 @@ class Engine:
                 self._gate_since = now if self._shut(now) else None
                 outcome = DELIVERED if batch.attempts == 1 else Outcome(attempts=batch.attempts)
                 self._settled.append((batch.items, outcome))
+                self._wake()
             case Limited(seconds, error):
                 self._shut_gate(now, now + seconds)
                 batch.limited = True
-                self._hold(batch, now, error, capped=self._over_cap(batch))
+                self._hold(batch, now, now, error, capped=self._over_cap(batch))
             case Retry(error):
                 self._count_failure(batch, error, now)
             case TooLarge(error):
                 self._split(batch, error, now)
             case Unauthorized(error) if not batch.reauthorized:
                 batch.reauthorized = True
-                self._hold(batch, now, error, capped=self._over_cap(batch))
+                self._hold(batch, now, now, error, capped=self._over_cap(batch))
             case Refused(error) | Unauthorized(error):
                 self._fail(batch, error)
 
@@ -188,6 +201,28 @@ class Engine:
         settled, self._settled = self._settled, []
         return settled
 
+    def rested(self) -> list[tuple[Batch, DeliveryError]]:
+        """Which batches have begun to rest since this was last asked, and what they would have failed of."""
+        rested, self._rested = self._rested, []
+        return rested
+
+    def fail(self, batch: Batch, error: DeliveryError) -> None:
+        """A batch that rests is not to be kept any longer."""
+        if self._waiting.pop(batch, None) is not None:
+            self._fail(batch, error)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing will be tried for a while: each batch that could be has exhausted its retries."""
+        if self._sent or not self._waiting or not all(batch.resting for batch in self._waiting):
+            return False
+        return not self._slot_free() or not (self._queue or self._halves)
+
+    @property
+    def hungry(self) -> bool:
+        """Whether there is less than a full batch that waits for a slot."""
+        return not (self._queue.full or self._halves)
+
     def idle(self) -> bool:
         """Whether nothing waits and nothing is on its way."""
         return not (self._queue or self._halves or self._sent or self._waiting)
@@ -220,7 +255,7 @@ class Engine:
 
     def _send(self, batch: Batch, now: float) -> Send:
         batch.attempts += 1
-        batch.limited = False
+        batch.limited = batch.resting = False
         self.requests += 1
         self.retries += batch.attempts > 1
         send = Send(batch, batch.attempts, now + self._policy.send_timeout)
@@ -241,16 +276,32 @@ class Engine:
             batch.first_failure = now
         too_long = now - batch.first_failure > policy.max_total_backoff
         too_often = batch.failures > policy.max_retries or self._over_cap(batch)
-        self._hold(batch, now + backoff(batch.failures, self._random()), error, capped=too_often or too_long)
+        until = now + backoff(batch.failures, self._random())
+        self._hold(batch, now, until, error, capped=too_often or too_long)
 
     def _over_cap(self, batch: Batch) -> bool:
-        return batch.attempts > self._policy.max_retries + SAFETY_ATTEMPTS
+        return batch.attempts - batch.attempts_before > self._policy.max_retries + SAFETY_ATTEMPTS
 
-    def _hold(self, batch: Batch, until: float, error: DeliveryError, *, capped: bool) -> None:
+    def _hold(self, batch: Batch, now: float, until: float, error: DeliveryError, *, capped: bool) -> None:
         if capped:
-            self._fail(batch, RetriesExhausted(batch.attempts, error))
+            self._give_up(batch, now, RetriesExhausted(batch.attempts, error))
         else:
             self._waiting[batch] = until
+
+    def _give_up(self, batch: Batch, now: float, error: DeliveryError) -> None:
+        """It has been tried enough: it fails, or has a rest where events are kept."""
+        if not self._policy.keeps or self._closing:
+            self._fail(batch, error)
+            return
+        batch.rest()
+        self._waiting[batch] = now + REST
+        self._rested.append((batch, error))
+
+    def _wake(self) -> None:
+        """The batches that rest may try again: somebody wants it, or the host answers."""
+        for batch in self._waiting:
+            if batch.resting:
+                self._waiting[batch] = -math.inf
 
     def _split(self, batch: Batch, error: DeliveryError, now: float) -> None:
         if len(batch.items) == 1:
@@ -277,7 +328,7 @@ class Engine:
             self.failed(send, TransportError("the HTTP client did not come back in time"), now)
         limit = self._rate_limit_ends()
         if limit is not None and limit <= now:
-            self._expire_rate_limit()
+            self._expire_rate_limit(now)
         if self._closing and self._deadline is not None and self._deadline <= now:
             self._abandon()
 
@@ -288,11 +339,11 @@ class Engine:
         limit = self._gate_since + self._policy.max_rate_limit
         return limit if limit <= self._gate else None
 
-    def _expire_rate_limit(self) -> None:
+    def _expire_rate_limit(self, now: float) -> None:
         """Those that were waiting for the gate fail; the next batch may try its luck."""
         for batch in [b for b in self._waiting if b.limited]:
             del self._waiting[batch]
-            self._fail(batch, RateLimitExpired(batch.attempts, self._policy.max_rate_limit))
+            self._give_up(batch, now, RateLimitExpired(batch.attempts, self._policy.max_rate_limit))
         self._gate = self._gate_since = None
 
     def _abandon(self) -> None:
