@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ._calls import EventCalls
 from ._core.engine import Policy
@@ -18,6 +19,9 @@ from .http import as_client
 from .plugins import check, is_critical
 from .settings import Settings, seconds
 from .types import ErrorEvent, HTTPClient
+
+if TYPE_CHECKING:
+    from .log import Spool
 
 __all__ = ["Client"]
 
@@ -36,6 +40,7 @@ class Client(EventCalls):
             as_client(settings.http_client, may_await=self._awaits)  # refused here, not at the first event
         self._driver = self._make_driver()
         process.watch(self)
+        self._driver.start()
 
     # -- how it is made -----------------------------------------------------------------------------
 
@@ -60,6 +65,24 @@ class Client(EventCalls):
             max_events=settings.max_queue_events,
             max_bytes=settings.max_queue_bytes,
             oauth=oauth_of(settings, lambda given: as_client(given, may_await=self._awaits)),
+            spool=self._make_spool(),
+            spool_max_age=settings.spool_max_age,
+        )
+
+    def _make_spool(self) -> Spool | None:
+        settings, emitter = self._settings, self._emitter
+        if settings.spool is None or settings.disable:
+            return None
+        import hashlib  # noqa: PLC0415 - who has no spool does not load it
+
+        from .log import Spool  # noqa: PLC0415
+
+        return Spool(
+            Path(settings.spool),
+            source=hashlib.sha256(settings.write_key.encode()).hexdigest()[:12],
+            max_bytes=settings.spool_max_bytes,
+            sync=settings.sync_interval,
+            report=lambda error: emitter.fault("spool", error),
         )
 
     def _http_client_maker(self) -> Callable[[], HTTPClient]:
@@ -201,4 +224,5 @@ def _policy(settings: Settings, overhead: int) -> Policy:
         max_total_backoff=settings.max_total_backoff_duration,
         max_rate_limit=settings.max_rate_limit_duration,
         send_timeout=settings.http_request_timeout + 1.0,
+        keeps=settings.spool is not None,
     )

@@ -117,6 +117,10 @@ class Stats:
     queue_bytes: int = 0
     requests: int = 0
     retries: int = 0
+    spool: str | None = None
+    """Whether events are on disk: `on`, or `off: ` and why. None without a spool."""
+    corrupt: int = 0
+    """Pieces of the spool that could not be read, and were moved aside."""
     running_hook: str | None = None
     """The plugin's hook (`name.hook`) that runs at this moment: one that hangs is seen here."""
     running_hook_seconds: float = 0.0

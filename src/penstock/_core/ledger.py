@@ -31,6 +31,7 @@ class Totals(NamedTuple):
     delivered: int
     failed: int
     dropped: int
+    spooled: int
     queue_bytes: int
 
     @property
@@ -45,20 +46,30 @@ class Ticket:
         self.on_done = on_done
         self.epoch = 0
         self.remaining = 0
-        self.counts = {"delivered": 0, "failed": 0, "dropped": 0}
+        self.exposed = 0  # the part of them that is in no spool
+        self.counts = {"delivered": 0, "failed": 0, "dropped": 0, "kept": 0}
         self.unsent: list[bytes] = []
 
     def count(self, receipts: Sequence[Receipt], outcome: Outcome) -> None:
         mine = [r for r in receipts if 0 < r._epoch <= self.epoch]
-        self.remaining -= len(mine)
-        self.counts[outcome.kind] += len(mine)
-        if isinstance(outcome.error, Abandoned) and not outcome.error.spooled:
+        self.exposed -= exposed(mine)
+        self.count_off(len(mine), outcome.kind)
+        if isinstance(outcome.error, Abandoned) and outcome.kind == "failed":
             self.unsent.extend(r.data for r in mine)
+
+    def count_off(self, number: int, kind: str) -> None:
+        """So many of them have ended."""
+        self.remaining -= number
+        self.counts[kind] += number
 
     def result(self) -> FlushResult:
         """What became of them, so far."""
+        counts = dict(self.counts)
+        kept = counts.pop("kept")
         unsent = [msgspec.json.decode(data) for data in self.unsent]
-        return FlushResult(**self.counts, pending=self.remaining, unsent=unsent)
+        return FlushResult(
+            **counts, pending=self.remaining + kept, spooled=self.remaining - self.exposed + kept, unsent=unsent
+        )
 
 
 class Ledger:
@@ -70,18 +81,31 @@ class Ledger:
         announce: Callable[[Sequence[Receipt], Outcome], object],
         max_events: int,
         max_bytes: int,
+        forget: Callable[[Sequence[Receipt]], object] | None = None,
     ) -> None:
         self._lock = lock
         self._announce = announce
+        self._forget = forget
         self._max_events = max_events
         self._max_bytes = max_bytes
-        self._accepted = self._delivered = self._failed = self._dropped = self._bytes = 0
+        self._accepted = self._delivered = self._failed = self._dropped = self._spooled = self._bytes = 0
         self._watchers: dict[Receipt, list[Watcher]] = {}
         # Only the worker touches what follows.
         self._epoch = 1
         self._inside = 0
+        self._exposed = 0  # the part of them that is in no spool
         self._tickets: list[Ticket] = []
         self._reported = {"delivered": 0, "failed": 0, "dropped": 0}  # what flushes have counted so far
+
+    @property
+    def epoch(self) -> int:
+        """What is entered now belongs to this one: flushes wait for all epochs before their own."""
+        return self._epoch
+
+    @property
+    def exposed(self) -> int:
+        """How many that have no outcome are in no spool, as far as the worker knows."""
+        return self._exposed
 
     # -- the caller's side ------------------------------------------------------------------------
 
@@ -92,7 +116,7 @@ class Ledger:
         """
         size = len(receipt.data)
         with self._lock:
-            pending = self._accepted - self._delivered - self._failed - self._dropped
+            pending = self._accepted - self._delivered - self._failed - self._dropped - self._spooled
             size = self._bytes + size
             full = pending >= self._max_events or (pending > 0 and size > self._max_bytes)
             if over or not full:
@@ -103,6 +127,12 @@ class Ledger:
         if pending >= self._max_events:
             return f"max_queue_events={self._max_events:,}"
         return f"max_queue_bytes={self._max_bytes:,}"
+
+    def accept_on_disk(self, count: int = 1) -> None:
+        """Count events in that are on disk alone."""
+        with self._lock:
+            self._accepted += count
+            self._spooled += count
 
     def reject(self, receipt: Receipt, outcome: Outcome) -> None:
         """Settle an event that was never accepted: its receipt says why, and no counter knows of it."""
@@ -124,7 +154,9 @@ class Ledger:
     def totals(self) -> Totals:
         """All counters, of one and the same moment."""
         with self._lock:
-            return Totals(self._accepted, self._delivered, self._failed, self._dropped, self._bytes)
+            return Totals(
+                self._accepted, self._delivered, self._failed, self._dropped, self._spooled, self._bytes
+            )
 
     # -- the worker's side ------------------------------------------------------------------------
 
@@ -134,6 +166,31 @@ class Ledger:
         self._inside += len(receipts)
         for receipt in receipts:
             receipt._epoch = epoch
+        self._exposed += self._in_no_spool(receipts)
+
+    def enter_on_disk(self, count: int) -> None:
+        """The same for events that are on disk alone."""
+        self._inside += count
+
+    def read_back(self, receipts: Sequence[Receipt], epoch: int) -> None:
+        """These were on disk alone, entered in that epoch, and are in memory from here on."""
+        count, size = len(receipts), sum([len(r.data) for r in receipts])
+        with self._lock:
+            self._spooled -= count
+            self._bytes += size
+        for receipt in receipts:
+            receipt._epoch = epoch
+
+    def lose(self, count: int, epoch: int) -> None:
+        """So many were on disk alone, entered in that epoch, and cannot be read: they have failed."""
+        with self._lock:
+            self._spooled -= count
+            self._failed += count
+        self._count_off(count, epoch, "failed")
+
+    def leave(self, count: int, epoch: int) -> None:
+        """So many, entered in that epoch, stay on disk alone, for whoever opens the spool next."""
+        self._count_off(count, epoch, "kept")
 
     def replace(self, receipt: Receipt, data: bytes) -> None:
         """Plugins have made something else of the event: from here on these are its bytes."""
@@ -146,7 +203,7 @@ class Ledger:
         """Start to wait for everything entered so far; what comes later belongs to the next epoch."""
         now = self.totals()
         ticket.epoch = self._epoch
-        ticket.remaining = self._inside
+        ticket.remaining, ticket.exposed = self._inside, self._exposed
         for kind, reported in self._reported.items():
             self._reported[kind] = getattr(now, kind)
             ticket.counts[kind] = self._reported[kind] - reported
@@ -176,8 +233,12 @@ class Ledger:
                 self._delivered += count
             elif kind == "dropped":
                 self._dropped += count
+            elif kind == "kept":
+                self._spooled += count
             else:
                 self._failed += count
+        if self._forget is not None and kind != "kept":
+            self._forget(receipts)
         for receipt in receipts:
             receipt._outcome = outcome
         if self._watchers:
@@ -186,20 +247,43 @@ class Ledger:
         self._announce(receipts, outcome)
         if receipts and receipts[0]._epoch:  # else refused at the call: the worker never had it
             self._inside -= count
+            self._exposed -= self._in_no_spool(receipts)
             if self._tickets:
                 self._count(receipts, outcome)
 
     def _count(self, receipts: Sequence[Receipt], outcome: Outcome) -> None:
         newest = self._tickets[-1].epoch
-        self._reported[outcome.kind] += len([r for r in receipts if r._epoch <= newest])
+        self._report(len([r for r in receipts if r._epoch <= newest]), outcome.kind)
         for ticket in self._tickets:
             ticket.count(receipts, outcome)
         self._complete()
+
+    def _count_off(self, count: int, epoch: int, kind: str) -> None:
+        """So many of that epoch, which have no receipts, have ended."""
+        self._inside -= count
+        tickets = [ticket for ticket in self._tickets if epoch <= ticket.epoch]
+        if tickets:
+            self._report(count, kind)
+        for ticket in tickets:
+            ticket.count_off(count, kind)
+        self._complete()
+
+    def _in_no_spool(self, receipts: Sequence[Receipt]) -> int:
+        return len(receipts) if self._forget is None else exposed(receipts)
+
+    def _report(self, count: int, kind: str) -> None:
+        if kind != "kept":
+            self._reported[kind] += count
 
     def _complete(self) -> None:
         for ticket in [t for t in self._tickets if t.remaining == 0]:
             self._tickets.remove(ticket)
             ticket.on_done()
+
+
+def exposed(receipts: Sequence[Receipt]) -> int:
+    """How many of them are in no spool."""
+    return len([r for r in receipts if r._place is None])
 
 
 def _run_all(watchers: list[Watcher] | None, receipt: Receipt) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from copy import copy
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from ..errors import DeliveryError, Dropped, QueueFull
+from ..errors import Abandoned, DeliveryError, Dropped, QueueFull
 from .context import Context
+
+if TYPE_CHECKING:
+    from .log import Place
 
 __all__ = ["DELIVERED", "Home", "Outcome", "Receipt"]
 
@@ -22,9 +25,14 @@ class Outcome(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def kind(self) -> str:
-        """`delivered`, `failed` or `dropped`: the three ways an event can end."""
+        """`delivered`, `failed` or `dropped`: the three ways an event can end.
+
+        Or `kept`: the client has ended, the event has not. It is in the spool, for whoever opens that next.
+        """
         if self.error is None:
             return "delivered"
+        if isinstance(self.error, Abandoned) and self.error.spooled:
+            return "kept"
         return "dropped" if isinstance(self.error, Dropped | QueueFull) else "failed"
 
 
@@ -56,6 +64,7 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
     _outcome: Outcome | None = None
     _epoch: int = 0
     _context: Context | None = None  # the one that plugins had in hand, if any
+    _place: Place | None = None  # where it is in the spool
 
     def __repr__(self) -> str:
         state = "pending" if self._outcome is None else self._outcome.kind

@@ -18,7 +18,7 @@ from asyncio import _get_running_loop
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._core.actions import Send
 from .._core.ledger import Ticket
@@ -35,6 +35,9 @@ from .runner import Answer
 from .tether import Done, Tether
 from .tokens import Tokens, bare, converse
 from .worker import Command, earliest
+
+if TYPE_CHECKING:
+    from ..log import Spool
 
 __all__ = ["AsyncDisabledDriver", "AsyncDriver"]
 
@@ -288,6 +291,13 @@ class AsyncDriver(InlineDriver):
             closing: object = None if client is None else client.close()
             if inspect.isawaitable(closing):
                 self._wait_for(closing, partial(self._told, "http_client"))
+
+    def _sync(self, spool: Spool) -> None:
+        loop = self._tether.here()
+        if loop is None:
+            super()._sync(spool)
+        else:
+            loop.run_in_executor(None, spool.sync_now)
 
     # -- what hooks and callbacks have left to await ----------------------------------------------------
 

@@ -16,7 +16,7 @@ from ..errors import DeliveryError, PenstockError, PluginError, QueueFull
 from ..types import Callback, FlushResult, Stats
 from .worker import Command, Worker, earliest
 
-__all__ = ["InlineDriver"]
+__all__ = ["InlineDriver", "nothing"]
 
 CLOSE_GRACE = 0.25
 """Seconds beyond its deadline that `close` gives the worker to hand back what is left."""
@@ -41,6 +41,8 @@ class InlineDriver(Worker):
 
     def accept(self, receipt: Receipt) -> None:
         """Count an event in and put it on its way, if there is room; else it is dropped."""
+        if self._spooled(receipt):
+            return
         full = self._ledger.accept(receipt)
         if full is None:
             self.submit(receipt)
@@ -58,6 +60,8 @@ class InlineDriver(Worker):
 
     def accept_if_room(self, receipt: Receipt) -> QueueFull | None:
         """The same, but say what is full, and count nothing, if there is no room."""
+        if self._spooled(receipt):
+            return None
         full = self._ledger.accept(receipt, over=False)
         if full is not None:
             return QueueFull(full)
@@ -75,6 +79,34 @@ class InlineDriver(Worker):
                 return
             self._tell(self._hurry)  # or a queue smaller than flush_at would sit out flush_interval
             time.sleep(0.005)
+
+    def _spooled(self, receipt: Receipt) -> bool:
+        """With a spool: write an event down, count it in and put it on its way. There is always room on disk.
+
+        False: it is not on disk, and goes the way of every event without a spool.
+        """
+        backlog = self._backlog
+        if backlog is None or not backlog.keep(receipt):
+            return False
+        if backlog.behind or self._ledger.accept(receipt, over=False) is not None:
+            self._ledger.accept_on_disk()
+            self._tell(backlog.later(receipt))
+        else:
+            self.submit(receipt)
+        if not self._sync_told and backlog.spool.due_at() is not None:
+            self._sync_told = True
+            self._wake()
+        return True
+
+    def start(self) -> None:
+        """Begin to work before the first event: in a spool there may be others."""
+        if self._backlog is not None:
+            self._backlog.start()
+            self._wake()
+
+    def _wake(self) -> None:
+        """Have the worker look around."""
+        self._tell(nothing)
 
     def submit(self, receipt: Receipt) -> None:
         """Hand over an accepted event."""
@@ -157,6 +189,8 @@ class InlineDriver(Worker):
     def orphan(self) -> None:
         """This process is a forked child: what is in here belongs to the parent, who delivers it."""
         self._orphaned = True
+        if self._backlog is not None:
+            self._backlog.spool.orphan()
 
     def plug(self, plugin: Any) -> None:
         """Run this plugin for the events that are recorded from now on."""
@@ -203,6 +237,9 @@ class InlineDriver(Worker):
             in_flight=engine.in_flight,
             requests=engine.requests,
             retries=engine.retries,
+            spooled=totals.spooled,
+            spool=None if self._backlog is None else self._backlog.spool.state,
+            corrupt=0 if self._backlog is None else self._backlog.spool.corrupt,
             running_hook=hook and hook[0],
             running_hook_seconds=hook[1] if hook else 0.0,
         )
@@ -291,3 +328,7 @@ class InlineDriver(Worker):
             target()
         else:
             self._afterwards.append(thread)
+
+
+def nothing() -> None:
+    """A command that only wakes the worker."""

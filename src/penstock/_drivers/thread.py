@@ -9,7 +9,7 @@ from typing import Any
 
 from .._core.engine import Policy
 from .._core.receipt import Receipt
-from .inline import InlineDriver
+from .inline import InlineDriver, nothing
 from .senders import Senders
 from .worker import Command, Mail
 
@@ -33,6 +33,11 @@ class ThreadDriver(InlineDriver):
     def submit(self, receipt: Receipt) -> None:
         """Hand over an accepted event; the first one starts the worker."""
         self._mailbox.put(receipt)
+        if not self._running:
+            self._start()
+
+    def _wake(self) -> None:
+        self._mailbox.put(nothing)
         if not self._running:
             self._start()
 

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from .._core.actions import Done, Send, Wait
 from .._core.engine import Engine, Policy
@@ -28,17 +28,32 @@ from .._stamp import sent_at
 from ..auth import OAuth, bearer, quotes, shown, without
 from ..destinations.tracking_api import TrackingAPI
 from ..emitter import Emitter, reportable
-from ..errors import Abandoned, AuthError, DeliveryError, PluginError, TransportError
+from ..errors import (
+    Abandoned,
+    AuthError,
+    DeliveryError,
+    PluginError,
+    RateLimitExpired,
+    RetriesExhausted,
+    TransportError,
+)
 from ..http import as_response
 from ..types import ErrorEvent, HTTPClient, Request, Response
 from .baton import Baton, Relieved
 from .runner import Runner
 from .tokens import Tokens, bare, talk
 
+if TYPE_CHECKING:
+    from ..log import Spool
+    from .backlog import Backlog
+
 __all__ = ["Command", "Mail", "Worker"]
 
 AFTER_A_FAULT = 1.0
 """Seconds until the worker tries again after an error of our own: it must neither die nor spin."""
+
+UNDELIVERED = (Abandoned, RetriesExhausted, RateLimitExpired)
+"""Why an event can fail that nobody has refused."""
 
 NO_SENDER = "every sender is held by an HTTP client that does not return"
 
@@ -65,6 +80,8 @@ class Worker:
         max_events: int,
         max_bytes: int,
         oauth: OAuth | None = None,
+        spool: Spool | None = None,
+        spool_max_age: float = 0.0,
     ) -> None:
         self._destination = destination
         self._make_client = make_client
@@ -75,7 +92,10 @@ class Worker:
         self._mailbox: SimpleQueue[Mail] = SimpleQueue()
         self._engine = Engine(policy, random.random)
         self._tokens = None if oauth is None else Tokens(oauth, self._engine, emitter, self._clock)
-        self._ledger = Ledger(threading.RLock(), self._announce, max_events, max_bytes)
+        forget = None if spool is None else self._forget
+        self._ledger = Ledger(threading.RLock(), self._announce, max_events, max_bytes, forget)
+        self._backlog = None if spool is None else self._open_backlog(spool, spool_max_age)
+        self._sync_told = False  # whether the worker knows that the spool is to be forced to disk
         self._baton = Baton()
         self._runner = Runner(emitter, self._deliver, self._settle_one, self._baton.aside)
         self._holds = 0  # critical plugins that are being loaded, or could not be
@@ -104,21 +124,22 @@ class Worker:
             self._read_mail(mail)
             mail = None
             self._walk()
+            more = self._read_back()
             self._see_to_token()
             now = self._clock()
             action = self._engine.next_action(now)
             self._settle()
-            more = bool(self._held) and not self._holds
+            more = more or (bool(self._held) and not self._holds)
             match action:
                 case Send():
                     self._admit(action)
                 case Wait(until):
                     if not more and self._mailbox.empty():
                         self._summary.tick(now)
-                        return earliest(until, self._summary.due_at(), self._token_due_at())
+                        return earliest(until, self._summary.due_at(), self._token_due_at(), self._sync_due_at(now))
                 case Done():
-                    if (self._held or self._runner.busy) and now < self._deadline and self._halted is None:
-                        if not more:
+                    if (self._held or self._runner.busy or self._backlog) and self._may_go_on(now):
+                        if not more and (self._holds or not self._backlog):
                             return self._deadline
                     elif self._close_down(now):
                         return None
@@ -153,10 +174,55 @@ class Worker:
         self._ledger.enter(receipts)
         if self._finished:  # the call and the close crossed each other
             self._abandon(receipts)
-        elif self._holds or self._held or self._runner.wanted or _some_go_elsewhere(receipts):
+        else:
+            self._route(receipts)
+
+    def _route(self, receipts: list[Receipt]) -> None:
+        """To the plugins first, or to the engine."""
+        if self._holds or self._held or self._runner.wanted or _some_go_elsewhere(receipts):
             self._held.extend(receipts)
         else:
             self._engine.enqueue(receipts, self._clock())
+
+    def _read_back(self) -> bool:
+        """Bring into memory what is on disk alone, as far as the engine can do with more.
+
+        Returns whether there is more of what dead processes have left to be looked at.
+        """
+        backlog = self._backlog
+        if backlog is None or self._finished:
+            return False
+        until = self._clock() + self.SLICE
+        more = backlog.adopt(lambda: self._clock() >= until)
+        engine = self._engine
+        while backlog.readable and engine.hungry and not (self._held or self._holds or self._halted or engine.at_rest):
+            self._route(backlog.read())
+            self._hurry()  # it has waited long enough
+        return more
+
+    def _open_backlog(self, spool: Spool, max_age: float) -> Backlog:
+        from .backlog import Backlog  # noqa: PLC0415 - who has no spool does not load it
+
+        return Backlog(spool, self._ledger, self, max_age)
+
+    def _sync_due_at(self, now: float) -> float | None:
+        """When the spool is to be forced to disk again; if that is now, it is done."""
+        if self._backlog is None:
+            return None
+        due = self._backlog.spool.due_at()
+        if due is not None and due <= now:
+            self._sync_told = False
+            self._sync(self._backlog.spool)
+            return None
+        return due
+
+    def _sync(self, spool: Spool) -> None:
+        """Force the spool to disk."""
+        spool.sync_now()
+
+    def _may_go_on(self, now: float) -> bool:
+        """Whether a close has time left, and something comes of it."""
+        return now < self._deadline and self._halted is None
 
     def _walk(self) -> None:
         """Take events through the plugins, for a moment."""
@@ -193,6 +259,8 @@ class Worker:
             self._held.append(self._engine.flush)
 
     def _on_flush(self, ticket: Ticket) -> None:
+        if self._backlog is not None:  # all that was there before is meant
+            self._backlog.adopt(lambda: False)
         self._hurry()
         self._ledger.open(ticket)
         if self._halted is not None:  # nothing will come of waiting
@@ -236,17 +304,46 @@ class Worker:
             if self._runner.busy:
                 receipts = [r for r in receipts if not self._runner.delivered(r, outcome)]
             if receipts:
-                self._ledger.settle(receipts, outcome if self._halted is None else self._because_halted(outcome))
+                self._end(receipts, outcome if self._halted is None else self._because_halted(outcome))
         self._runner.go_on()
+        if self._backlog is not None:
+            self._see_to_rest(self._backlog)
 
     def _because_halted(self, outcome: Outcome) -> Outcome:
         return self._abandoned() if isinstance(outcome.error, Abandoned) else outcome
 
     def _settle_one(self, receipt: Receipt, outcome: Outcome) -> None:
-        self._ledger.settle([receipt], outcome)
+        self._end([receipt], outcome)
+
+    def _end(self, receipts: list[Receipt], outcome: Outcome) -> None:
+        """These have their outcome; but at the end of the client, what is in the spool may still have a future."""
+        if self._backlog is not None and self._closing and isinstance(outcome.error, UNDELIVERED):
+            kept, receipts = self._backlog.part(receipts)
+            if kept:
+                error = Abandoned(spooled=True)
+                error.__cause__ = outcome.error
+                self._ledger.settle(kept, Outcome(error, outcome.attempts))
+                if not self._ledger.exposed:  # all are safe: the next start may find a better host
+                    self._deadline = self._clock()
+                    self._engine.close(self._deadline)
+        if receipts:
+            self._ledger.settle(receipts, outcome)
+
+    def _see_to_rest(self, backlog: Backlog) -> None:
+        """Batches whose retries are exhausted rest; nobody is to wait for that."""
+        for batch, error in self._engine.rested():
+            if backlog.too_old(cast("list[Receipt]", batch.items)):
+                self._engine.fail(batch, error)
+        if self._engine.at_rest:
+            self._ledger.give_up()
+
+    def _forget(self, receipts: Sequence[Receipt]) -> None:
+        """The spool need not hold these any longer."""
+        if self._backlog is not None:
+            self._backlog.forget(receipts)
 
     def _abandon(self, receipts: list[Receipt]) -> None:
-        self._ledger.settle(receipts, self._abandoned())
+        self._end(receipts, self._abandoned())
 
     def _abandoned(self) -> Outcome:
         error = Abandoned()
@@ -268,6 +365,8 @@ class Worker:
         for item in held:
             if not isinstance(item, Receipt):
                 item()
+        if self._backlog is not None:
+            self._backlog.close()
         self._summary.tick(now, last=True)
         self._hang_up()
         self._over.set()
@@ -381,7 +480,9 @@ class Worker:
     def _announce(self, receipts: Sequence[Receipt], outcome: Outcome) -> None:
         """Tell the listeners, and count for the log, what has got an outcome."""
         emitter = self._emitter
-        if outcome.error is not None:
+        if outcome.kind == "kept":
+            self._summary.count("event kept in the spool for the next start", len(receipts), self._clock())
+        elif outcome.error is not None:
             self._summary.count(f"event {outcome.kind}: {label(outcome.error)}", len(receipts), self._clock())
             if emitter.heard("error"):
                 code = "delivery_failure" if outcome.kind == "failed" else "dropped"
