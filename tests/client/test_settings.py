@@ -321,6 +321,12 @@ WRONG: list[tuple[str, Any, str]] = [
     ("on_invalid", "ignore", "'raise' or 'report'"),
     ("exit_timeout", 5000, "write 5"),
     ("plugin_timeout", 0, "above 0"),
+    ("spool", 5, "path of a directory"),
+    ("spool", "", "path of a directory"),
+    ("spool_sync", "interval:0ms", "'interval:500ms'"),
+    ("spool_sync", True, "'never', 'always'"),
+    ("spool_max_bytes", 0, "1 or more"),
+    ("spool_max_age", -1, "0 or more"),
 ]
 SECRETS = {"write_key", "http_client", "oauth_settings"}
 """Their values are in no message."""

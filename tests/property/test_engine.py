@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from penstock._core.actions import Done, Send, Wait
-from penstock._core.engine import SAFETY_ATTEMPTS, Engine, Policy
+from penstock._core.engine import REST, SAFETY_ATTEMPTS, Engine, Policy
 from penstock._core.ledger import Ledger, Ticket
 from penstock._core.receipt import Outcome, Receipt
 from penstock._core.retry import Delivered, Limited, Refused, Retry, TooLarge, Unauthorized, Verdict, backoff
@@ -62,6 +62,7 @@ POLICIES = st.builds(
     max_total_backoff=st.sampled_from([0.0, 5.0, 43_200.0]),
     max_rate_limit=st.sampled_from([0.0, 5.0, 30.0, 43_200.0]),
     send_timeout=st.just(11.0),
+    keeps=st.booleans(),
 )
 MAX_EVENTS, MAX_BYTES = 40, 1500
 TOO_LARGE = 1000
@@ -86,6 +87,8 @@ class Group:
     first_failure: float | None = None
     limited: bool = False
     reauthorized: bool = False
+    resting: bool = False
+    attempts_before: int = 0
     ready: float = 0.0
 
 
@@ -121,6 +124,12 @@ class Model:
 
     def flush(self) -> None:
         self.forced = len(self.queue)
+        self.wake()
+
+    def wake(self) -> None:
+        for group in self.waiting:
+            if group.resting:
+                group.ready = -math.inf
 
     def close(self, deadline: float | None) -> None:
         self.flush()
@@ -128,7 +137,7 @@ class Model:
 
     def sent(self, send: Send, group: Group) -> None:
         group.attempts += 1
-        group.limited = False
+        group.limited = group.resting = False
         self.flying[send] = group
         if group in self.waiting:
             self.waiting.remove(group)
@@ -146,6 +155,7 @@ class Model:
             case Delivered():
                 self.end(group, None)
                 self.since = now if self.shut(now) else None
+                self.wake()
             case Refused():
                 self.end(group, Rejected)
             case TooLarge():
@@ -166,7 +176,7 @@ class Model:
         group.first_failure = now if group.first_failure is None else group.first_failure
         too_long = now - group.first_failure > policy.max_total_backoff
         if group.failures > policy.max_retries or too_long or self.over_cap(group):
-            self.end(group, RetriesExhausted)
+            self.give_up(group, RetriesExhausted, now)
         else:
             group.ready = now + backoff(group.failures, self.jitter)
             self.waiting.append(group)
@@ -180,7 +190,7 @@ class Model:
     def go_again(self, group: Group, now: float) -> None:
         """At once, as far as gate and safety cap allow; not counted."""
         if self.over_cap(group):
-            self.end(group, RetriesExhausted)
+            self.give_up(group, RetriesExhausted, now)
         else:
             group.ready = now
             self.waiting.append(group)
@@ -207,7 +217,17 @@ class Model:
         self.halves.insert(0, second)
 
     def over_cap(self, group: Group) -> bool:
-        return group.attempts > self.policy.max_retries + SAFETY_ATTEMPTS
+        return group.attempts - group.attempts_before > self.policy.max_retries + SAFETY_ATTEMPTS
+
+    def give_up(self, group: Group, error: type, now: float) -> None:
+        """The end; or, where events are kept, all its retries once more after a rest."""
+        if not self.policy.keeps or self.closing:
+            self.end(group, error)
+            return
+        group.resting, group.ready = True, now + REST
+        group.attempts_before = group.attempts
+        group.failures, group.first_failure, group.reauthorized = 0, None, False
+        self.waiting.append(group)
 
     def end(self, group: Group, error: type | None) -> None:
         self.ended += [(receipt, error) for receipt in group.receipts]
@@ -222,7 +242,7 @@ class Model:
         if patience is not None and patience <= now:
             for group in [group for group in self.waiting if group.limited]:
                 self.waiting.remove(group)
-                self.end(group, RateLimitExpired)
+                self.give_up(group, RateLimitExpired, now)
             self.gate = self.since = None
         if self.closing and self.deadline is not None and self.deadline <= now:
             self.abandon()

@@ -53,7 +53,7 @@ from .batcher import Batch, Batcher, Item
 from .receipt import DELIVERED, Outcome
 from .retry import Delivered, Limited, Refused, Retry, TooLarge, Unauthorized, Verdict, backoff
 
-__all__ = ["Engine", "Policy"]
+__all__ = ["REST", "Engine", "Policy"]
 
 SAFETY_ATTEMPTS = 20
 """Attempts beyond `max_retries` after which a batch fails, whatever the answers were (reference library: the same)."""
@@ -301,6 +301,7 @@ class Engine:
         """The batches that rest may try again: somebody wants it, or the host answers."""
         for batch in self._waiting:
             if batch.resting:
+                batch.resting = False
                 self._waiting[batch] = -math.inf
 
     def _split(self, batch: Batch, error: DeliveryError, now: float) -> None:

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count, pairwise
+from typing import Any
 
 import pytest
 
 from penstock._core.actions import Done, Send, Wait
-from penstock._core.engine import SAFETY_ATTEMPTS, Engine, Policy
+from penstock._core.engine import REST, SAFETY_ATTEMPTS, Engine, Policy
 from penstock._core.receipt import Outcome
 from penstock._core.retry import judge
 from penstock.errors import (
@@ -657,6 +658,114 @@ def test_what_is_recalled_goes_again_uncounted():
     world.engine.recalled(send, 1)
     world.engine.recalled(send, 1)
     assert world.run() == [(0, "send a"), (1, "send a"), (1, "delivered a")]
+
+
+# -- resting ------------------------------------------------------------------------------------------
+
+
+def resting(*script: object, **policy: Any) -> World:
+    """A world in which events are kept, and the first batch, `a`, has exhausted its one attempt at time 0."""
+    world = World(503, *script, **{"max_retries": 0, "keeps": True, **policy}).put("a")
+    world.run(until=1)
+    assert world.sends() == [(0, "a")]
+    return world
+
+
+def test_where_events_are_kept_exhausted_retries_end_in_a_rest():
+    """The batch does not fail: it rests, and then has all its attempts again."""
+    world = World(503, 503, max_retries=1, keeps=True).put("a")
+    world.run(until=1)
+    assert [error.attempts for _, error in world.engine.rested()] == [2]  # type: ignore[attr-defined]
+    assert world.engine.rested() == []
+    assert world.outcomes == {}
+    world.run()
+    assert [what for _, what in world.sends()] == ["a", "a #2", "a #3"]
+    assert world.sends()[-1][0] == pytest.approx(world.sends()[1][0] + REST)
+    assert world.errors == {"a": None}
+
+
+def test_a_rest_is_over_when_somebody_flushes():
+    """Whoever waits for an event does not wait for the end of a rest."""
+    world = resting()
+    assert world.engine.at_rest
+    world.flush()
+    assert not world.engine.at_rest
+    world.run(until=2)
+    assert world.sends() == [(0, "a"), (1, "a #2")]
+
+
+def test_a_rest_is_over_when_another_batch_is_delivered():
+    """The host is there again: nothing rests any longer."""
+    world = resting(max_in_flight=2)
+    world.put("b").run(until=2)
+    assert world.sends() == [(0, "a"), (1, "b"), (1, "a #2")]
+
+
+def test_a_batch_that_rests_keeps_its_slot():
+    """With one slot the order of events outlasts a host that is away."""
+    world = resting()
+    world.put("b").run(until=2)
+    assert world.engine.at_rest
+    world.run()
+    assert [what for _, what in world.sends()] == ["a", "a #2", "b"]
+
+
+def test_nothing_is_at_rest_while_anything_can_be_tried():
+    """Only when each batch that could go has exhausted its retries is there nothing to wait for."""
+    world = resting(max_in_flight=2)
+    assert world.engine.at_rest
+    world.put("b")
+    assert not world.engine.at_rest
+    world.engine.next_action(world.now)
+    assert not world.engine.at_rest
+
+
+def test_a_close_ends_a_rest_and_there_is_no_other():
+    """At the close every batch has its attempts once more, and then fails like any other."""
+    world = resting(otherwise=503)
+    world.close(deadline=100).run()
+    assert [what for _, what in world.sends()] == ["a", "a #2"]
+    assert isinstance(world.errors["a"], RetriesExhausted)
+
+
+def test_a_batch_that_rests_can_be_failed():
+    """Whoever keeps events can have enough of it."""
+    world = resting()
+    ((batch, error),) = world.engine.rested()
+    world.engine.fail(batch, error)
+    world.run()
+    assert isinstance(world.errors["a"], RetriesExhausted)
+    world.engine.fail(batch, error)
+    assert world.engine.settled() == []
+
+
+def test_a_rate_limit_that_lasts_too_long_ends_in_a_rest_too():
+    """Where events are kept, nothing that the host says about its own state makes one fail."""
+    world = World(patience(60), max_rate_limit=10, keeps=True).put("a")
+    world.run(until=11)
+    assert [type(error) for _, error in world.engine.rested()] == [RateLimitExpired]
+    assert world.outcomes == {}
+
+
+def test_the_safety_cap_counts_the_attempts_since_the_last_rest():
+    """A batch that has been through many rounds has all its attempts in the next one."""
+    world = World(otherwise=503, max_retries=2, keeps=True).put("a")
+    world.run(until=100 * REST)
+    rounds = [error.attempts for _, error in world.engine.rested()]  # type: ignore[attr-defined]
+    assert rounds[-1] > 2 + SAFETY_ATTEMPTS
+    assert {after - before for before, after in pairwise(rounds)} == {3}
+
+
+def test_the_engine_is_hungry_until_a_full_batch_waits():
+    """More is read back only while there is less than a batch that waits for a slot."""
+    world = World(SILENCE, max_batch_events=2)
+    assert world.engine.hungry
+    world.put("a").run(until=1)
+    assert world.engine.hungry
+    world.put("b")
+    assert world.engine.hungry
+    world.put("c")
+    assert not world.engine.hungry
 
 
 # -- pausing ------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from penstock._core.ledger import Ledger, Ticket
+from penstock._core.log import Place
 from penstock._core.receipt import DELIVERED, Outcome, Receipt
 from penstock.errors import Abandoned, ClientClosed, Dropped, EventTooLarge, QueueFull, Rejected
 from penstock.types import FlushResult
@@ -104,7 +105,7 @@ def test_a_rejected_event_counts_nowhere():
     late, told = receipt(), []
     book.watch(late, told.append)
     book.reject(late, Outcome(ClientClosed()))
-    assert book.totals() == (0, 0, 0, 0, 0)
+    assert book.totals() == (0, 0, 0, 0, 0, 0)
     assert told == [late]
     assert late.outcome is not None
     assert isinstance(late.outcome.error, ClientClosed)
@@ -396,11 +397,9 @@ def test_a_later_ticket_is_never_done_before_an_earlier_one():
     assert (first_done, second_done) == (["done"], ["done"])
 
 
-@pytest.mark.parametrize(
-    ("outcome", "kept"), [(ABANDONED, True), (FAILED, False), (Outcome(Abandoned(spooled=True)), False)]
-)
+@pytest.mark.parametrize(("outcome", "kept"), [(ABANDONED, True), (FAILED, False)])
 def test_unsent_is_what_was_given_up(outcome: Outcome, kept: bool):
-    """A close hands back what it gave up, decoded; not what failed for good, and not what the spool keeps."""
+    """A close hands back what it gave up, decoded; not what failed for good."""
     book = Book()
     receipts = book.entered(2)
     receipts[0].data, receipts[1].data = b'{"messageId":"1"}', b'{"messageId":"2"}'
@@ -434,3 +433,107 @@ def test_a_ticket_that_was_not_opened_says_so():
     book.settle(book.accepted(1), FAILED)
     book.open(ticket)
     assert ticket.epoch == 1
+
+
+# -- with a spool -------------------------------------------------------------------------------------
+
+KEPT = Outcome(Abandoned(spooled=True))
+
+
+class SpooledBook(Book):
+    """A ledger whose receipts are in a spool, and which remembers what that may forget."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forgotten: list[Receipt] = []
+        self._forget = self.forgotten.extend
+
+    def accepted(self, count: int, size: int = 10) -> list[Receipt]:
+        receipts = super().accepted(count, size)
+        for number, each in enumerate(receipts):
+            each._place = Place(None, number, number + 1)
+        return receipts
+
+
+def test_the_spool_forgets_what_has_an_outcome_before_anybody_hears_of_it():
+    """What is delivered, failed or dropped is forgotten; what stays pending is not."""
+    book = SpooledBook()
+    one, two, three, four = book.entered(4)
+    book.watch(one, lambda _: None if one in book.forgotten else pytest.fail("heard of it first"))
+    book.settle([one], DELIVERED)
+    book.settle([two], FAILED)
+    book.settle([three], DROPPED)
+    book.settle([four], KEPT)
+    assert book.forgotten == [one, two, three]
+
+
+def test_what_the_spool_keeps_at_the_end_stays_pending():
+    """It has no outcome: only its receipt has, as this client will never know."""
+    book = SpooledBook()
+    receipts = book.entered(2)
+    ticket, done = book.flushing()
+    book.settle(receipts, KEPT)
+    totals = book.totals()
+    assert (totals.pending, totals.spooled, totals.failed, totals.queue_bytes) == (2, 2, 0, 0)
+    assert ticket.result() == FlushResult(pending=2, spooled=2)
+    assert done == ["done"]
+
+
+def test_a_result_tells_what_is_safe_on_disk():
+    """`spooled` is the part of what is pending that is in the spool, in memory too or not."""
+    book = SpooledBook()
+    book.entered(2)
+    book.accept_on_disk(3)
+    book.enter_on_disk(3)
+    exposed = Book.accepted(book, 1)
+    book.enter(exposed)
+    ticket, _ = book.flushing()
+    assert ticket.result() == FlushResult(pending=6, spooled=5)
+    book.settle(exposed, DELIVERED)
+    assert ticket.result() == FlushResult(delivered=1, pending=5, spooled=5)
+
+
+def test_without_a_spool_nothing_is_spooled():
+    """No result and no counter speaks of a spool that is not there."""
+    book = Book()
+    book.entered(2)
+    ticket, _ = book.flushing()
+    assert ticket.result() == FlushResult(pending=2, spooled=0)
+    assert book.totals().spooled == 0
+
+
+def test_what_is_on_disk_alone_takes_no_room_in_memory():
+    """It is pending, but the bounds of the queue are for what is in memory."""
+    book = SpooledBook()
+    book.accept_on_disk(1000)
+    assert (book.totals().accepted, book.totals().pending, book.totals().spooled) == (1000, 1000, 1000)
+    assert book.totals().queue_bytes == 0
+    assert book.accept(receipt()) is None
+
+
+def test_a_flush_waits_for_what_is_on_disk_alone():
+    """It was there before; once read back it counts in the epoch in which it was entered."""
+    book = SpooledBook()
+    epoch = book.epoch
+    book.accept_on_disk(2)
+    book.enter_on_disk(2)
+    ticket, done = book.flushing()
+    back = [receipt(), receipt()]
+    book.read_back(back, epoch)
+    assert (book.totals().spooled, book.totals().queue_bytes, book.totals().pending) == (0, 20, 2)
+    book.settle(back, DELIVERED)
+    assert (ticket.result(), done) == (FlushResult(delivered=2), ["done"])
+
+
+def test_what_cannot_be_read_back_has_failed():
+    """Every accepted event ends in an outcome, also one whose bytes are gone."""
+    book = SpooledBook()
+    epoch = book.epoch
+    book.accept_on_disk(3)
+    book.enter_on_disk(3)
+    ticket, done = book.flushing()
+    book.lose(2, epoch)
+    assert (book.totals().failed, book.totals().pending, book.totals().spooled) == (2, 1, 1)
+    book.leave(1, epoch)
+    assert (ticket.result(), done) == (FlushResult(failed=2, pending=1, spooled=1), ["done"])
+    assert book.totals().pending == 1
