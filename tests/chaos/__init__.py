@@ -1,1 +1,1 @@
-"""Processes that are killed, and what arrives all the same. `python -m tests.chaos` does it at length."""
+"""Processes that are killed, and what arrives all the same. `make chaos` does it at length."""
