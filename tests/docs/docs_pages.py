@@ -49,15 +49,16 @@ class Page:
         headings = [line.lstrip("#").strip() for line in _prose(self.text) if line.startswith("#")]
         return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
-    def rows(self) -> list[list[str]]:
-        """The cells of all table rows, headings and rulers included."""
-        lines = [line for line in _prose(self.text) if line.startswith("|")]
+    def rows(self, heading: str = "") -> list[list[str]]:
+        """The cells of all table rows (or of those under a heading), headings and rulers included."""
+        text = self.text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0] if heading else self.text
+        lines = [line for line in _prose(text) if line.startswith("|")]
         return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip())[1:-1]] for line in lines]
 
-    def defined(self) -> dict[str, list[str]]:
+    def defined(self, heading: str = "") -> dict[str, list[str]]:
         """Rows whose first cell is names in code: name to the other cells. A name stands in one row only."""
         found: dict[str, list[str]] = {}
-        for first, *rest in self.rows():
+        for first, *rest in self.rows(heading):
             for name in re.findall(r"`([^`]+)`", first):
                 assert name not in found, f"{self} has two rows for {name}"
                 found[name] = rest

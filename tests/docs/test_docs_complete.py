@@ -194,16 +194,29 @@ def test_the_backoff_table_is_right():
 # -- command line and collector -----------------------------------------------------------------------
 
 
-def test_every_command_and_option_is_described():
-    """The page on the command line has every command under a heading, and every option in a row with its default."""
+def commands(group, *names: str) -> Iterator[tuple[str, object]]:
+    """Every command with its whole name: `spool list`."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *names, name)
+        else:
+            yield " ".join((*names, name)), command
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+SHARED = "Options of several commands"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_is_described(name: str):
+    """A command has a heading, and there (or with those that commands share) each option has a row with its default."""
     shown = page("docs/reference/cli.md")
-    root = typer.main.get_command(app)
-    for name, command in root.commands.items():
-        assert f"\n## penstock {name}\n" in shown.text
-        for option in command.params:
-            (flag,) = option.opts
-            default = shown.defined()[flag][0].strip("`")
-            assert default == ("none" if option.default is None else str(option.default)), flag
+    assert f"\n## penstock {name}\n" in shown.text
+    described = shown.defined(SHARED) | shown.defined(f"penstock {name}")
+    for param in COMMANDS[name].params:
+        names = [param.metavar or param.name] if param.param_type_name == "argument" else param.opts
+        default = "none" if param.default is None else "off" if param.default is False else str(param.default)
+        assert [described[each][0].strip("`") for each in names] == [default] * len(names), names
 
 
 def test_every_reason_of_the_collector_is_described():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,12 +16,22 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a command and exit: 0 if it did its work, 2 if it was asked for what cannot be, 1 for the rest."""
+    """Run a command and exit: 0 if it did its work, 2 if it was asked for what cannot be, 1 for the rest.
+
+    130 after a Ctrl-C that the command did not make something else of.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an event may hold what the terminal's encoding does not
     try:
         _run(arguments)
     except PenstockError as error:
         sys.stderr.write(f"penstock: {error}\n")
         sys.exit(2 if isinstance(error, SettingsError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        _let_go_of_output()
     sys.exit(0)
 
 
@@ -27,7 +39,15 @@ def _run(arguments: Sequence[str] | None) -> None:
     try:
         from .app import app  # noqa: PLC0415 (a library user without the extra can still import this module)
     except ModuleNotFoundError as error:
-        if error.name != "typer":
+        if error.name not in {"typer", "rich"}:
             raise
         raise MissingExtra("the command line", "cli") from error
     app(arguments, prog_name="penstock")
+
+
+def _let_go_of_output() -> None:
+    """A reader that has left, as `head` does, is no error; the interpreter would say so when it ends."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

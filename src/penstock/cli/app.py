@@ -8,9 +8,18 @@ import typer
 
 from penstock._version import __version__
 
+from .options import spelled
+from .send import send
 from .serve import serve
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+SEND, RECEIVE, OPERATE = "Send events", "Receive events", "Look after it"
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": spelled},
+)
 
 
 def _version(wanted: bool) -> None:
@@ -28,4 +37,6 @@ def penstock(
     """Customer-data events: send them, receive them, and lose none on the way."""
 
 
-app.command()(serve)
+# In the order in which the help shows them.
+app.command(rich_help_panel=SEND)(send)
+app.command(rich_help_panel=RECEIVE)(serve)

@@ -1,0 +1,53 @@
+"""The program as its user has it: arguments in, exit code and words out."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["PROGRAM", "Done", "end", "start"]
+
+PROGRAM = [sys.executable, "-m", "penstock"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its result, from one document on standard output."""
+        return json.loads(self.out)
+
+    @property
+    def said(self) -> str:
+        """What it said on standard error, without frames, colours and line breaks."""
+        plain = re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", self.err)
+        return " ".join(plain.split())
+
+
+def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """Start a command in a process of its own."""
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    env = {**os.environ, "COLUMNS": "200", **options.pop("env", {})}
+    return subprocess.Popen([*PROGRAM, *arguments], text=True, env=env, **{**pipes, **options})
+
+
+def end(process: subprocess.Popen[str], timeout: float = 30.0) -> Done:
+    """How it ends."""
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        raise AssertionError(f"it did not end in {timeout:g} s\n{out}\n{err}") from None
+    return Done(process.returncode, out, err)
