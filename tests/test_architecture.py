@@ -26,6 +26,7 @@ FLOORS = {
     "auth": 2,
     "emitter": 2,
     "http": 2,
+    "log": 2,
     "destinations": 2,
     "plugins": 2,
     "_drivers": 3,

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Rejected,
         RetriesExhausted,
         SettingsError,
+        SpoolError,
         TransportError,
     )
     from .http.aiohttp import AiohttpClient
@@ -75,6 +76,7 @@ __all__ = [
     "Response",
     "RetriesExhausted",
     "SettingsError",
+    "SpoolError",
     "Stats",
     "TransportError",
     "Urllib3Client",

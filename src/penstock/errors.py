@@ -4,6 +4,7 @@
     ├── SettingsError (ValueError)        a setting cannot be used; raised when a client is made
     ├── InvalidEvent (ValueError)         a call's arguments cannot become an event
     ├── MissingExtra (ImportError)        an optional dependency is not installed
+    ├── SpoolError                        events are in memory alone, or in the spool and cannot be read; never raised
     └── DeliveryError                     why an accepted event did not arrive; what a receipt raises
         ├── EventTooLarge                 size, limit, field
         ├── Rejected                      status, body
@@ -41,6 +42,7 @@ __all__ = [
     "Rejected",
     "RetriesExhausted",
     "SettingsError",
+    "SpoolError",
     "TransportError",
 ]
 
@@ -67,6 +69,10 @@ class MissingExtra(PenstockError, ImportError):
 
     def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:
         return type(self), (self.feature, self.extra)
+
+
+class SpoolError(PenstockError):
+    """The spool cannot do its work. Told to the `error` listeners and the log, never raised: delivery goes on."""
 
 
 class DeliveryError(PenstockError):

@@ -135,7 +135,11 @@ def rest(descriptor: int) -> Iterator[bytes]:
 def inherit(api: Api, directory: Path) -> str:
     """Let the last process deliver what is left, and return what it said."""
     done = subprocess.run(
-        [sys.executable, "-c", HEIR, api.url, os.fspath(directory)], capture_output=True, text=True, timeout=90, check=True
+        [sys.executable, "-c", HEIR, api.url, os.fspath(directory)],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=True,
     )
     return done.stdout
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from copy import copy
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from ..errors import Abandoned, DeliveryError, Dropped, QueueFull
 from .context import Context
-
-if TYPE_CHECKING:
-    from .log import Place
+from .log import Place
 
 __all__ = ["DELIVERED", "Home", "Outcome", "Receipt"]
 

@@ -1,0 +1,16 @@
+"""The segmented log: what the spool and the collector's store are made of.
+
+    segments   files that are only ever appended to, each named by the position of its first byte
+    lane       one writer's segments, its lock, and the notes of what is done with
+    spool      a directory of lanes: writes into its own, adopts those of the dead
+    aside      where what cannot be read is put
+
+The format, and what can be said of it without a file, is in `_core/log.py`.
+"""
+
+from __future__ import annotations
+
+from .segments import Log, Segment, segments_in
+from .spool import Spool
+
+__all__ = ["Log", "Segment", "Spool", "segments_in"]
