@@ -8,6 +8,8 @@ import typer
 
 from penstock._version import __version__
 
+from .doctor import doctor
+from .keygen import keygen
 from .options import spelled
 from .send import send
 from .serve import serve
@@ -40,3 +42,5 @@ def penstock(
 # In the order in which the help shows them.
 app.command(rich_help_panel=SEND)(send)
 app.command(rich_help_panel=RECEIVE)(serve)
+app.command(rich_help_panel=OPERATE)(doctor)
+app.command(rich_help_panel=OPERATE)(keygen)

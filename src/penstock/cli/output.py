@@ -21,13 +21,21 @@ __all__ = ["Advance", "console", "note", "print_json", "printable", "progress", 
 Advance = Callable[[int, str], None]
 """`advance(done, told)`: how far the work has come, of the total; and in words."""
 
+ENDLESS = 10_000
+"""Columns of what is no terminal."""
 _OFTEN = 0.1
 """Seconds between two drawings of a progress bar: to draw it for every event would take longer than the event."""
 
 
-def console(*, err: bool = False) -> Console:
-    """Standard output (or error) with colour where it is wanted, and no line breaks of its own making."""
-    return Console(stderr=err, highlight=False, soft_wrap=True, markup=False, emoji=False)
+def console(*, err: bool = False, wrap: bool = False) -> Console:
+    """Standard output (or error) with colour where it is wanted.
+
+    Lines are broken with `wrap` alone, and then only on a terminal: whoever reads a pipe wants whole lines.
+    """
+    made = Console(stderr=err, highlight=False, soft_wrap=not wrap, markup=False, emoji=False)
+    if wrap and not made.is_terminal:
+        made.width = ENDLESS
+    return made
 
 
 def say(text: str, style: str = "") -> None:

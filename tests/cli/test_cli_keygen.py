@@ -1,0 +1,91 @@
+"""`penstock keygen`: keys that the library and the rest of the world can use, and that nothing overwrites."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from penstock import Analytics, OAuthSettings
+from support.api import Api
+from support.auth_server import AuthServer
+from support.program import Done
+
+Program = Callable[..., Done]
+
+
+@pytest.mark.parametrize("kind", [(), ("--ec",)], ids=["RSA", "EC"])
+def test_a_pair_of_which_one_half_proves_the_other(
+    penstock: Program, tmp_path: Path, api: Api, kind: tuple[str, ...]
+) -> None:
+    """A client with the private key gets a token from a server that knows the public one."""
+    assert penstock("keygen", str(tmp_path / "acme"), *kind).code == 0
+    public = load_pem_public_key((tmp_path / "acme.public.pem").read_bytes())
+    server = AuthServer(*[public] * 2)
+    key = (tmp_path / "acme.private.pem").read_text()
+    oauth = OAuthSettings("app", key, key_id="kid", auth_server=server.url)
+    with Analytics("key", host=api.url, oauth_settings=oauth) as analytics:
+        analytics.track("A", user_id="u").wait(timeout=10)
+    server.close()
+    assert [seen.header("authorization") for seen in api.requests] == ["Bearer s3cret-token-1"]
+
+
+def test_the_private_key_is_private(penstock: Program, tmp_path: Path) -> None:
+    """Nobody else on the machine can read it, whatever the umask."""
+    before = os.umask(0)
+    try:
+        done = penstock("keygen", str(tmp_path / "acme"), "--ec", "--json")
+    finally:
+        os.umask(before)
+    assert done.json == {
+        "private": str(tmp_path / "acme.private.pem"),
+        "public": str(tmp_path / "acme.public.pem"),
+        "algorithm": "ES256",
+    }
+    assert stat.S_IMODE((tmp_path / "acme.private.pem").stat().st_mode) == 0o600
+    assert b"PRIVATE" not in (tmp_path / "acme.public.pem").read_bytes()
+
+
+@pytest.mark.parametrize("half", ["private", "public"])
+def test_nothing_is_overwritten(penstock: Program, tmp_path: Path, half: str) -> None:
+    """If one of the files exists it stays as it is, and the other is not made."""
+    kept = tmp_path / f"acme.{half}.pem"
+    kept.write_text("precious")
+    done = penstock("keygen", str(tmp_path / "acme"))
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"penstock: {kept} exists, and a key is never overwritten: choose another name\n"
+    assert (kept.read_text(), list(tmp_path.iterdir())) == ("precious", [kept])
+
+
+def test_a_directory_that_is_not_there(penstock: Program, tmp_path: Path) -> None:
+    """What cannot be written is one line and exit code 2."""
+    done = penstock("keygen", str(tmp_path / "no" / "acme"))
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "No such file or directory" in done.err
+
+
+def test_it_says_what_to_do_next(penstock: Program, tmp_path: Path) -> None:
+    """Whoever has made keys reads where each of them goes."""
+    out = penstock("keygen", str(tmp_path / "acme"), "--ec").out
+    assert f"penstock serve --oauth-key {tmp_path}/acme.public.pem" in out
+    assert f"--oauth-client-key {tmp_path}/acme.private.pem" in out
+
+
+@pytest.mark.process
+def test_without_the_extra_it_says_how_to_get_it(tmp_path: Path) -> None:
+    """Where cryptography is not installed the command names the extra, and leaves no empty files."""
+    hide = "import sys; sys.modules['cryptography'] = None; from penstock.cli import main; main()"
+    command = [sys.executable, "-c", hide, "keygen", str(tmp_path / "acme")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (
+        done.stderr
+        == "penstock: penstock keygen needs packages that are not installed: pip install 'penstock[oauth]'\n"
+    )
+    assert list(tmp_path.iterdir()) == []
