@@ -284,6 +284,8 @@ class EventCalls:
 
     def _submit(self, event: Event, data: bytes, callback: Callback | None) -> Receipt:
         """From the encoded event to the mailbox."""
+        if self._closed:
+            return self._submit_late(event, data, callback)
         driver = self._driver
         elsewhere = event["integrations"].get(SEGMENT) is False
         receipt = Receipt(data, event["type"], event["messageId"], driver, elsewhere)
@@ -291,15 +293,21 @@ class EventCalls:
         may_raise = self._settings.overflow == "raise"
         if callback is not None and not may_raise:
             driver.watch_callback(receipt, callback)
-        if self._closed:
-            driver.reject(receipt, ClientClosed())
-            self._emitter.emit("call_after_close", decode(data))
-        elif len(data) > MAX_EVENT_BYTES:
+        if len(data) > MAX_EVENT_BYTES:
             driver.refuse(receipt, EventTooLarge(len(data), MAX_EVENT_BYTES, largest_field(data)))
         else:
             self._hand_over(receipt)
         if callback is not None and may_raise:
             driver.watch_callback(receipt, callback)
+        return receipt
+
+    def _submit_late(self, event: Event, data: bytes, callback: Callback | None) -> Receipt:
+        """The same, when the client is closed: nowhere."""
+        receipt = Receipt(data, event["type"], event["messageId"], self._driver)
+        if callback is not None:
+            self._driver.watch_callback(receipt, callback)
+        self._driver.reject(receipt, ClientClosed())
+        self._emitter.emit("call_after_close", decode(data))
         return receipt
 
     def _hand_over(self, receipt: Receipt) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ._calls import EventCalls
 from ._core.engine import Policy
+from ._core.receipt import Receipt
 from ._drivers import process
 from ._drivers.inline import InlineDriver
 from ._log import Summary, logger
@@ -18,7 +21,7 @@ from .errors import DropEvent, PenstockError, PluginError, SettingsError
 from .http import as_client
 from .plugins import check, is_critical
 from .settings import Settings, seconds
-from .types import ErrorEvent, HTTPClient
+from .types import Callback, ErrorEvent, Event, FlushResult, HTTPClient
 
 if TYPE_CHECKING:
     from .log import Spool
@@ -38,9 +41,9 @@ class Client(EventCalls):
         self._halted: PluginError | None = None
         if settings.http_client is not None:
             as_client(settings.http_client, may_await=self._awaits)  # refused here, not at the first event
-        self._driver = self._make_driver()
-        process.watch(self)
-        self._driver.start()
+        self._exit_left: float | None = None  # seconds, at the end of the process, for events that still come
+        self._beginning = threading.RLock()
+        self._begin()
 
     # -- how it is made -----------------------------------------------------------------------------
 
@@ -129,23 +132,19 @@ class Client(EventCalls):
                 self._halted = exc if isinstance(exc, PluginError) else _not_loaded("register", exc)
             raise
         finally:
-            self._begin(plugins)
+            self._take_in(plugins)
             if self._halted is not None:
                 self._driver.halt(self._halted)
             elif critical:
                 self._holds -= 1
                 self._driver.release()
 
-    def _begin(self, plugins: Sequence[Any]) -> None:
+    def _take_in(self, plugins: Sequence[Any]) -> None:
         """Those that could be loaded take part from here on; and who listens knows of it before they do."""
         loaded = [plugin for plugin in self._plugins.values() if any(plugin is each for each in plugins)]
         self._emitter.emit("register", [plugin.name for plugin in loaded])
         for plugin in loaded:
-            self._plug(plugin)
-
-    def _plug(self, plugin: Any) -> None:
-        if plugin.type != "utility":
-            self._driver.plug(plugin)
+            _plug(self._driver, plugin)
 
     @contextmanager
     def _loading(self, plugin: Any) -> Generator[None, None, None]:
@@ -172,28 +171,115 @@ class Client(EventCalls):
         except (Exception, DropEvent) as exc:  # noqa: BLE001 - a plugin may raise anything
             self._emitter.fault("plugin", exc)
 
-    # -- the end of the process, and a fork ---------------------------------------------------------
+    # -- its lives: in a process, in a forked child, and at the end ------------------------------------
 
-    def _at_exit(self) -> None:
-        if not self._driver.stats().pending:
-            return
-        self._closed = True
-        result = self._driver.close(self._settings.exit_timeout)
-        left = len(result.unsent) + result.pending
-        if left:
-            logger.warning("%d events were not delivered within exit_timeout=%g s", left, self._settings.exit_timeout)
+    def _begin(self) -> InlineDriver:
+        """A driver, for a process or for an event that comes after its end. Made once, whoever asks first."""
+        with self._beginning:
+            driver = vars(self).get("_driver")
+            if driver is None:
+                driver = self._make_driver()
+                for _ in range(self._holds):
+                    driver.hold()
+                for plugin in self._plugins.values():
+                    _plug(driver, plugin)
+                if self._halted is not None:
+                    driver.halt(self._halted)
+                self._driver = driver
+                process.watch(self, handle_sigterm=self._settings.handle_sigterm and not self._settings.disable)
+                driver.start()
+        return driver
+
+    if not TYPE_CHECKING:  # to a type checker it would say that a client has attributes of any name
+
+        def __getattr__(self, name: str) -> Any:
+            # In a forked child there is no driver until the client is used there: most children never do.
+            if name != "_driver":
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            return self._begin()
 
     def _after_fork(self) -> None:
         """In a forked child: the parent still owns its events, its worker and its connections."""
-        self._driver.orphan()
+        driver = vars(self).pop("_driver", None)
+        if driver is not None:
+            driver.orphan()
+            self._parents = driver  # kept: to let go of its connections would reach into the parent's event loop
         self._summary = Summary()
-        self._driver = self._make_driver()
-        for _ in range(self._holds):
-            self._driver.hold()
-        for plugin in self._plugins.values():
-            self._plug(plugin)
-        if self._halted is not None:
-            self._driver.halt(self._halted)
+        self._beginning = threading.RLock()  # the parent's may be locked for ever
+
+    def _begin_exit(self) -> None:
+        driver = self._unfinished()
+        if driver is not None:
+            driver.begin_close(self._settings.exit_timeout)
+
+    def _at_exit(self, began: float) -> None:
+        """Deliver what is left, and from here on what still comes in its call, as long as there is time."""
+        deadline = began + self._settings.exit_timeout
+        if not self._closed:
+            self._closed = True
+            self._exit_left = 0.0
+        self._see_out(lambda driver: driver.close(max(0.0, deadline - monotonic())))
+        if self._exit_left is not None:
+            self._exit_left = max(0.0, deadline - monotonic())
+
+    def _submit_late(self, event: Event, data: bytes, callback: Callback | None) -> Receipt:
+        """An event that comes when the client is closed: at the end of the process it is delivered in its call."""
+        with self._beginning:
+            left, began = self._exit_left, monotonic()
+            if left is None:
+                return super()._submit_late(event, data, callback)
+            if not left:
+                self._exit_left = None
+                timeout = self._settings.exit_timeout
+                logger.warning("events that come now are not delivered: exit_timeout=%g s is used up", timeout)
+                return super()._submit_late(event, data, callback)
+            del self._driver
+            self._closed = False
+            try:
+                return self._submit(event, data, callback)
+            finally:
+                self._closed = True
+                self._see_out(lambda driver: driver.close(left))
+                self._exit_left = max(0.0, left - (monotonic() - began))
+
+    def _at_signal(self, began: float) -> None:
+        """Deliver what is there, while the program goes on."""
+        deadline = began + self._settings.exit_timeout
+        self._see_out(lambda driver: driver.flush(max(0.0, deadline - monotonic())))
+
+    def _interrupted(self, by: BaseException) -> None:
+        """Somebody does not want to wait for the end."""
+        driver = self._unfinished()
+        left = 0 if driver is None else driver.exposed()
+        why = f"the end of the process was interrupted ({type(by).__name__})"
+        self._summary.last_words(f"{_events(left)} not delivered: {why}" if left else "")
+
+    def _see_out(self, how: Callable[[InlineDriver], FlushResult]) -> None:
+        """Deliver in this way, and say in one line what could not be."""
+        driver, left = self._unfinished(), 0
+        self._summary.hush()
+        if driver is not None:
+            result = how(driver)
+            left = len(result.unsent) + result.pending - result.spooled
+        timeout = f"exit_timeout={self._settings.exit_timeout:g} s"
+        self._summary.last_words(f"{_events(left)} not delivered within {timeout}" if left else "", ADVICE)
+
+    def _unfinished(self) -> InlineDriver | None:
+        """The driver, if there is one, and it has something to deliver."""
+        driver = vars(self).get("_driver")
+        return driver if driver is not None and driver.stats().pending else None
+
+
+ADVICE = "; a longer exit_timeout gives them more time, and a spool keeps them for the next start"
+
+
+def _events(number: int) -> str:
+    return "1 event was" if number == 1 else f"{number:,} events were"
+
+
+def _plug(driver: InlineDriver, plugin: Any) -> None:
+    if plugin.type != "utility":
+        driver.plug(plugin)
 
 
 def _not_loaded(plugin: str, exc: BaseException) -> PluginError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
-from .errors import AuthError, PluginError, Rejected, RetriesExhausted, TransportError
+from .errors import Abandoned, AuthError, PluginError, Rejected, RetriesExhausted, TransportError
 from .types import ErrorEvent
 
 __all__ = ["Summary", "label", "logger"]
@@ -23,6 +23,7 @@ class Summary:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._next: float | None = None  # when the next line may be written; None: at once
+        self._hushed = False
 
     def count(self, what: str, number: int, now: float) -> None:
         """`number` more of `what`."""
@@ -39,25 +40,41 @@ class Summary:
 
     def tick(self, now: float, *, last: bool = False) -> None:
         """Say what there is to say, if it is time, or the last time."""
-        if not self._counts or (self._next is not None and now < self._next and not last):
+        if not self._counts or self._hushed or (self._next is not None and now < self._next and not last):
             return
         self._next = now + EVERY  # before the line: a log handler may record events, and come back here
+        logger.warning("%s (listen to 'error' for each of them)", self._take())
+
+    def hush(self) -> None:
+        """Say nothing until `last_words`, which say it all in one line."""
+        self._hushed = True
+
+    def last_words(self, said: str = "", advice: str = "") -> None:
+        """What there is to say at the end of the process, and all that has been counted, in one line; or nothing."""
+        self._hushed = False
+        told = self._take()
+        if said:
+            logger.warning("%s%s%s", said, told and f" ({told})", advice)
+        elif told:
+            logger.warning("%s", told)
+
+    def _take(self) -> str:
         counts, self._counts = self._counts, Counter()
-        told = ", ".join(f"{number:,} × {what}" for what, number in counts.most_common())
-        logger.warning("%s (listen to 'error' for each of them)", told)
+        return ", ".join(f"{number:,} × {what}" for what, number in counts.most_common())
 
 
 def label(error: BaseException) -> str:
     """An error in a few words of our own: its kind, and what tells one of a kind from another."""
     match error:
-        case Rejected(status=status):
-            return f"Rejected [{status}]"
-        case AuthError(status=int(status)):
-            return f"AuthError [{status}]"
+        case Rejected(status=int(status)) | AuthError(status=int(status)):
+            return f"{type(error).__name__} [{status}]"
         case RetriesExhausted(last=last):
             return f"RetriesExhausted ({label(last)})"
         case PluginError(plugin=plugin):
             return f"PluginError in {plugin!r}"
+        case Abandoned(spooled=spooled):
+            cause = error.__cause__
+            return f"Abandoned{'' if cause is None else f' after {label(cause)}'}{' (in the spool)' if spooled else ''}"
         case TransportError() if error.__cause__ is not None:
             return f"TransportError ({type(error.__cause__).__name__})"
         case _:

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ._clients import Client, default_client
+from ._drivers import process
 from ._drivers.aio import AsyncDisabledDriver, AsyncDriver
 from .errors import SettingsError
 from .http import as_client
@@ -114,7 +115,10 @@ class AsyncAnalytics(Client):
         """
         limit = self._timeout(timeout)
         self._closed = True
-        return await self._driver.aclose(limit)
+        try:
+            return await self._driver.aclose(limit)
+        finally:
+            process.closed(self)
 
     close = close_and_flush
 
@@ -142,11 +146,6 @@ class AsyncAnalytics(Client):
             parts["make_client"] = lambda: client
         kind = AsyncDisabledDriver if settings.disable else AsyncDriver
         return kind(plugin_timeout=settings.plugin_timeout, make_exit_client=make_exit_client, **parts)
-
-    def _after_fork(self) -> None:
-        """In a forked child: a new driver, that has no loop yet."""
-        self._parents = self._driver  # kept: to let go of its connections would reach into the parent's event loop
-        super()._after_fork()
 
 
 async def _if_need_be(returned: object) -> None:

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ._clients import Client
+from ._drivers import process
 from ._drivers.disabled import DisabledDriver
 from ._drivers.inline import InlineDriver
 from ._drivers.thread import ThreadDriver
@@ -96,7 +97,10 @@ class Analytics(Client):
         """
         limit = self._timeout(timeout)
         self._closed = True
-        return self._driver.close(limit)
+        try:
+            return self._driver.close(limit)
+        finally:
+            process.closed(self)
 
     close = close_and_flush
 

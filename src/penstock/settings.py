@@ -51,6 +51,7 @@ class SettingsArgs(TypedDict, total=False):
     context_providers: Sequence[Callable[[], Mapping[str, Any]]]
     on_invalid: OnInvalid
     exit_timeout: float
+    handle_sigterm: bool
     plugin_timeout: float
     spool: str | os.PathLike[str] | None
     spool_sync: str
@@ -156,6 +157,9 @@ class Settings:
     """What InvalidEvent does: `raise` in the call, or `report` as an `error` event and a failed receipt."""
     exit_timeout: float = 5.0
     """Seconds that the end of the process may take to deliver what is left."""
+    handle_sigterm: bool = True
+    """Deliver what is left on SIGTERM, too, and then end by it. Only if the client is made on the main thread, and
+    never in the place of a handler of the application."""
     plugin_timeout: float = 30.0
     """Seconds for one `async def` hook of a plugin; then it counts as having raised TimeoutError. It has an effect
     under AsyncAnalytics only: a plain function that hangs cannot be interrupted."""
@@ -203,7 +207,7 @@ class Settings:
         self._check_oauth()
         self._check_counts()
         self._check_times()
-        for name in ("disable", "gzip"):
+        for name in ("disable", "gzip", "handle_sigterm"):
             _check_type(name, getattr(self, name), bool)
         for name in ("context", "integrations"):
             _check_type(name, getattr(self, name), Mapping)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -277,6 +278,22 @@ def _(api: Api, client: Make) -> None:
     assert time.monotonic() - begin < 4.9  # the default would be longer
 
 
+@proves("handle_sigterm")
+def _(api: Api, client: Make) -> None:
+    script = """
+        import os, signal, sys
+        from penstock import Analytics
+        handle_sigterm = sys.argv[2] == "True"
+        Analytics("key", host=sys.argv[1], flush_interval=300, handle_sigterm=handle_sigterm).track("A", user_id="u")
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+    """
+    for handle in (True, False):
+        process = start_script(script, api.url, str(handle))
+        process.communicate(timeout=30)
+        assert (process.returncode, len(api.accepted)) == (-signal.SIGTERM, 1)
+
+
 # -- what is refused ------------------------------------------------------------------------------------
 
 UNSENDABLE = {"a": object()}  # found by encoding it, which names the path instead of the whole
@@ -319,6 +336,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("context_providers", dict, "sequence of functions"),
     ("context_providers", 5, "sequence of functions"),
     ("on_invalid", "ignore", "'raise' or 'report'"),
+    ("handle_sigterm", 1, "bool"),
     ("exit_timeout", 5000, "write 5"),
     ("plugin_timeout", 0, "above 0"),
     ("spool", 5, "path of a directory"),

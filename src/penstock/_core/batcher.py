@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
+from ..errors import DeliveryError
+
 __all__ = ["Batch", "Batcher", "Item"]
 
 
@@ -19,13 +21,24 @@ class Item(Protocol):
 class Batch:
     """Events that travel together, and what their attempts have met so far."""
 
-    __slots__ = ("attempts", "attempts_before", "failures", "first_failure", "items", "limited", "reauthorized", "resting")
+    __slots__ = (
+        "attempts",
+        "attempts_before",
+        "failures",
+        "first_failure",
+        "items",
+        "last",
+        "limited",
+        "reauthorized",
+        "resting",
+    )
 
     def __init__(self, items: list[Item]) -> None:
         self.items = items
         self.attempts = 0  # all of them: what X-Retry-Count tells
         self.failures = 0  # those that count against max_retries
         self.first_failure: float | None = None  # when max_total_backoff_duration began
+        self.last: DeliveryError | None = None  # what its last attempt met with
         self.limited = False  # whether it waits because the server asked for it
         self.resting = False  # whether it waits because its retries are exhausted
         self.attempts_before = 0  # those before its last rest
@@ -38,7 +51,7 @@ class Batch:
         for part in parts:
             part.attempts, part.failures = self.attempts, self.failures
             part.first_failure, part.reauthorized = self.first_failure, self.reauthorized
-            part.attempts_before = self.attempts_before
+            part.attempts_before, part.last = self.attempts_before, self.last
         return parts
 
     def rest(self) -> None:

@@ -283,6 +283,7 @@ class Engine:
         return batch.attempts - batch.attempts_before > self._policy.max_retries + SAFETY_ATTEMPTS
 
     def _hold(self, batch: Batch, now: float, until: float, error: DeliveryError, *, capped: bool) -> None:
+        batch.last = error
         if capped:
             self._give_up(batch, now, RetriesExhausted(batch.attempts, error))
         else:
@@ -348,8 +349,10 @@ class Engine:
         self._gate = self._gate_since = None
 
     def _abandon(self) -> None:
-        for batch in [*self._sent, *self._waiting, *self._halves]:
-            self._fail(batch, Abandoned())
+        for batch in self._sent:
+            self._fail(batch, _abandoned(batch.last or _no_answer()))
+        for batch in [*self._waiting, *self._halves]:
+            self._fail(batch, _abandoned(batch.last))
         self._sent.clear()
         self._waiting.clear()
         self._halves.clear()
@@ -379,3 +382,16 @@ class Engine:
             elif due_at is not None:
                 moments.append(max(due_at, gate))
         return moments
+
+
+def _no_answer() -> TransportError:
+    error = TransportError("no answer yet")
+    error.__cause__ = TimeoutError("the client closed first")
+    return error
+
+
+def _abandoned(last: DeliveryError | None) -> Abandoned:
+    """The deadline came first; and what had come before it."""
+    error = Abandoned()
+    error.__cause__ = last
+    return error

@@ -16,7 +16,6 @@ import inspect
 import threading
 from asyncio import _get_running_loop
 from collections.abc import Awaitable, Callable, Generator
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +28,10 @@ from ..http import as_response, is_async
 from ..types import FlushResult, HTTPClient, Request
 from .aio_runner import AsyncRunner
 from .disabled import DisabledDriver
-from .inline import CLOSE_GRACE, InlineDriver
+from .inline import CLOSE_GRACE, TAKE_OVER_GRACE, InlineDriver
 from .own_loop import OwnLoop, Synchronous
 from .runner import Answer
+from .standby import Job, Standby
 from .tether import Done, Tether
 from .tokens import Tokens, bare, converse
 from .worker import Command, earliest
@@ -60,7 +60,9 @@ class AsyncDriver(InlineDriver):
         self._make_exit_client = make_exit_client
         self._exit_client: HTTPClient | None = None
         self._own_loop = OwnLoop()
-        self._tether = Tether(self._tell)
+        self._tether = Tether(self._tell, self._on_loop_end)
+        self._standby = Standby()
+        self._exit: Job[FlushResult] | None = None  # the close, where it has begun
         self._hooks = AsyncRunner(
             self._emitter, self._deliver, self._settle_one, self._baton.aside, self._wait_for_hook
         )
@@ -99,12 +101,44 @@ class AsyncDriver(InlineDriver):
             raise PenstockError("Receipt.wait would block the event loop: await it instead (`await receipt`)")
         super().wait(receipt, timeout)
 
+    def begin_close(self, timeout: float) -> None:
+        """Have the loop send at once; or begin without one."""
+        if self._tether.runs():
+            self._tell(self._hurry)
+        else:
+            self._exit = self._standby.do(lambda: self._close_here(timeout))
+
     def close(self, timeout: float) -> FlushResult:
-        """For the end of the process: deliver what is left without an event loop."""
+        """For the end of the process: deliver what is left, without an event loop if need be."""
+        if self._exit is None and self._tether.runs():
+            return self._close_here(timeout)
+        close, self._exit = self._exit, None
+        return self._without_loop(self._close_here, timeout, close)
+
+    def flush(self, timeout: float) -> FlushResult:
+        """The same, but do not stop: in a thread, for a process that is told to end."""
+        flush = super().flush
+        return flush(timeout) if self._tether.runs() else self._without_loop(flush, timeout)
+
+    def _without_loop(
+        self, what: Callable[[float], FlushResult], timeout: float, begun: Job[FlushResult] | None = None
+    ) -> FlushResult:
+        """Do this where whatever hangs hangs by itself; but there need not be such a thread."""
+        job = begun or self._standby.do(lambda: what(timeout))
+        if job is None:
+            return what(timeout)
+        return job.result(timeout + CLOSE_GRACE + TAKE_OVER_GRACE) or self._undecided()
+
+    def _close_here(self, timeout: float) -> FlushResult:
         try:
             return super().close(timeout)
         finally:
             self._own_loop.close()
+            self._standby.dismiss()
+
+    def _on_loop_end(self) -> None:
+        if self._ledger.totals().pending:
+            self._standby.get_ready()
 
     def unplug(self, name: str) -> None:
         """Stop running the plugin of this name for the events that come from now on."""
@@ -136,9 +170,7 @@ class AsyncDriver(InlineDriver):
         finally:
             if not done.done():
                 self._tell(lambda: self._ledger.withdraw(ticket))
-        if not ticket.epoch:  # the loop has not even come to read it
-            return FlushResult(pending=self._ledger.totals().pending)
-        return ticket.result()
+        return self._result(ticket)
 
     def _need_loop(self, what: str) -> None:
         """See that there is a loop that will do what is to be waited for."""
@@ -163,7 +195,10 @@ class AsyncDriver(InlineDriver):
 
     def _nudge(self) -> None:
         loop = self._tether.get()
-        if loop is None or self._scheduled is loop:
+        if loop is None:
+            self._standby.get_ready()
+            return
+        if self._scheduled is loop:
             return
         self._scheduled = loop
         try:
@@ -231,12 +266,6 @@ class AsyncDriver(InlineDriver):
             lambda: self._engine.recalled(send, self._clock()),
             timeout=send.deadline - self._clock() + 1.0,  # the engine has given it up by then
         )
-
-    def _request(self, send: Send) -> Request:
-        request = super()._request(send)
-        if self._deadline and self._tether.here() is None:  # nothing else can happen while it is sent
-            request = replace(request, timeout=max(0.01, min(request.timeout, self._deadline - self._clock())))
-        return request
 
     def _ask(self, tokens: Tokens, ask: Ask) -> None:
         client = tokens.client or self._http()

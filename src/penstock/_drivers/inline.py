@@ -146,6 +146,13 @@ class InlineDriver(Worker):
             thread.join(max(0.0, deadline - self._clock()))
         return result
 
+    def begin_close(self, timeout: float) -> None:
+        """Begin what `close` will wait for, if that takes no waiting: others are to be closed at the same time."""
+
+    def exposed(self) -> int:
+        """How many events would be lost if the process ended now."""
+        return self._ledger.totals().pending if self._backlog is None else self._ledger.exposed
+
     def wait(self, receipt: Receipt, timeout: float | None) -> None:
         """Wait for one event's outcome; see Receipt.wait."""
         self._refuse_on_worker("Receipt.wait")
@@ -245,9 +252,12 @@ class InlineDriver(Worker):
         )
 
     def _result(self, ticket: Ticket) -> FlushResult:
-        if not ticket.epoch:  # the worker has not even come to read it
-            return FlushResult(pending=self._ledger.totals().pending)
-        return ticket.result()
+        return ticket.result() if ticket.epoch else self._undecided()
+
+    def _undecided(self) -> FlushResult:
+        """What a flush returns that the worker has not even come to read."""
+        pending = self._ledger.totals().pending
+        return FlushResult(pending=pending, spooled=pending - self.exposed())
 
     def _refuse_on_worker(self, what: str) -> None:
         if self._orphaned:

@@ -26,11 +26,13 @@ class Tether:
 
     Args:
         undone: is given what an event loop that ended has left undone: commands that begin it anew.
+        ended: called on a loop's thread, when it is about to end.
     """
 
-    def __init__(self, undone: Callable[[Command], object]) -> None:
+    def __init__(self, undone: Callable[[Command], object], ended: Callable[[], object]) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._undone = undone
+        self._ended = ended
         self._left: asyncio.AbstractEventLoop | None = None  # it has ended, or is about to
         self._tail: AsyncGenerator[None, None] | None = None
         self._tasks: dict[asyncio.Task[Any], Command | None] = {}
@@ -93,6 +95,7 @@ class Tether:
                 tasks = list(self._tasks)
                 self._left = loop
                 self.release()
+                self._ended()
                 await _cancel(tasks)
 
     # -- tasks on it ----------------------------------------------------------------------------------

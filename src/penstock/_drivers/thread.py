@@ -36,6 +36,11 @@ class ThreadDriver(InlineDriver):
         if not self._running:
             self._start()
 
+    def begin_close(self, timeout: float) -> None:  # noqa: ARG002 - `close` will tell
+        """Have the worker send at once."""
+        if self._running:
+            self._tell(self._hurry)
+
     def _wake(self) -> None:
         self._mailbox.put(nothing)
         if not self._running:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, cast
 
@@ -299,6 +300,8 @@ class Worker:
 
     def _settle(self) -> None:
         """Pass on what the engine has decided: to the pipeline where plugins want to know first, else to the ledger."""
+        if self._backlog is not None:
+            self._see_to_rest(self._backlog)
         for items, outcome in self._engine.settled():
             receipts = cast("list[Receipt]", items)
             if self._runner.busy:
@@ -306,8 +309,8 @@ class Worker:
             if receipts:
                 self._end(receipts, outcome if self._halted is None else self._because_halted(outcome))
         self._runner.go_on()
-        if self._backlog is not None:
-            self._see_to_rest(self._backlog)
+        if self._backlog is not None and self._engine.at_rest:  # nobody is to wait for that
+            self._ledger.give_up()
 
     def _because_halted(self, outcome: Outcome) -> Outcome:
         return self._abandoned() if isinstance(outcome.error, Abandoned) else outcome
@@ -330,12 +333,10 @@ class Worker:
             self._ledger.settle(receipts, outcome)
 
     def _see_to_rest(self, backlog: Backlog) -> None:
-        """Batches whose retries are exhausted rest; nobody is to wait for that."""
+        """Batches whose retries are exhausted rest, unless they have been kept for long enough."""
         for batch, error in self._engine.rested():
             if backlog.too_old(cast("list[Receipt]", batch.items)):
                 self._engine.fail(batch, error)
-        if self._engine.at_rest:
-            self._ledger.give_up()
 
     def _forget(self, receipts: Sequence[Receipt]) -> None:
         """The spool need not hold these any longer."""
@@ -436,6 +437,8 @@ class Worker:
     def _request(self, send: Send) -> Request:
         token = None if self._tokens is None else self._tokens.token
         request = self._destination.request(send.batch.items, send.attempt, sent_at(), token)
+        if self._closing:  # an answer that comes later is of no use; and without threads nothing else is done meanwhile
+            request = replace(request, timeout=max(0.01, min(request.timeout, self._deadline - self._clock())))
         self._emitter.emit("http_request", shown(request))
         return request
 

@@ -1,0 +1,121 @@
+"""SIGTERM: flush as at the end of the process, and then end by it, as if nobody had handled it.
+
+Python runs a handler on the main thread, between two steps of whatever is there. That may be `track()` with a lock in
+hand that the worker needs, or the very event loop that is to deliver: whoever waits here may wait for himself. So the
+handler only starts a thread, which flushes and then kills. Meanwhile the program goes on, as if the signal had come a
+little later.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+__all__ = ["Sigterm"]
+
+SIGTERM = signal.SIGTERM
+
+
+class Sigterm:
+    """The handler, one for all clients. It is only ever put over the default.
+
+    Whoever installs another one later has the signal for himself. If he calls ours from there, it sends what there is
+    to send, and leaves the rest to him.
+
+    Args:
+        flush: delivers what all clients have; called in a thread.
+        end: the same, where there can be no thread, and for the last time.
+    """
+
+    def __init__(self, flush: Callable[[], object], end: Callable[[], object]) -> None:
+        self.ending = False
+        """Whether the process is at its end already, and delivers."""
+        self._flush = flush
+        self._end = end
+        self._wanted: set[int] = set()
+        self._pid = 0  # where it is installed
+        self._came = False
+
+    def want(self, who: int) -> None:
+        """Install it, if it can be: on the main thread of the main interpreter, and over the default alone."""
+        self._wanted.add(who)
+        if self.ending:
+            return
+        if _on_main_thread() and signal.getsignal(SIGTERM) == signal.SIG_DFL and not _caught_by_others():
+            try:
+                signal.signal(SIGTERM, self._handle)
+            except ValueError:  # a subinterpreter, whose main thread is not the one
+                return
+            self._pid = os.getpid()
+
+    def release(self, who: int) -> None:
+        """One client less. Without any, the default is restored."""
+        self._wanted.discard(who)
+        if not self._wanted:
+            self._remove()
+
+    def after_fork(self) -> None:
+        """In a forked child: the default, until a client is used there."""
+        self._remove()
+        self._wanted.clear()
+        self.ending = self._came = False
+
+    def end(self) -> None:
+        """All has been delivered that could be, and the process ends: by the signal, if it has come."""
+        if self._came:
+            _die()
+        self._remove()
+
+    def _remove(self) -> None:
+        if self._is_ours() and _on_main_thread():
+            signal.signal(SIGTERM, signal.SIG_DFL)
+
+    def _is_ours(self) -> bool:
+        return signal.getsignal(SIGTERM) == self._handle
+
+    def _handle(self, _number: int, _frame: object) -> None:
+        last = self._is_ours()
+        if last:
+            signal.signal(SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
+            self._came = True
+            if self._pid != os.getpid():  # a child that has not come to restore the default
+                _die()
+        if self.ending:
+            return
+        see_out = self._flush_and_die if last else self._flush
+        try:
+            threading.Thread(target=see_out, name="penstock-sigterm", daemon=True).start()
+        except RuntimeError:
+            self._end()
+            if last:
+                _die()
+
+    def _flush_and_die(self) -> None:
+        try:
+            self._flush()
+        finally:
+            if not self.ending:  # else the main thread has come to its end meanwhile, and has more to deliver
+                _die()
+
+
+def _on_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _caught_by_others() -> bool:
+    """Whether something handles the signal of which Python does not know: a server that Python is embedded in."""
+    try:
+        status = Path("/proc/self/status").read_text("ascii", "replace")
+    except OSError:  # not Linux
+        return False
+    caught = next((line for line in status.splitlines() if line.startswith("SigCgt:")), "SigCgt: 0")
+    return bool(int(caught.split()[1], 16) >> (SIGTERM - 1) & 1)
+
+
+def _die() -> None:
+    """End by the signal, as the default would have it."""
+    os.kill(os.getpid(), SIGTERM)
+    os._exit(128 + SIGTERM)  # the first process of a container is immune to it: what its parent would have seen
