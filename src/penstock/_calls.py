@@ -11,7 +11,7 @@ from ._core import events
 from ._core.encoding import decode, encode, largest_field
 from ._core.events import LIBRARY, MAX_EVENT_BYTES
 from ._core.pipeline import SEGMENT
-from ._core.receipt import Receipt
+from ._core.receipt import Receipt, SpooledReceipt
 from ._drivers.inline import InlineDriver
 from ._log import Summary
 from ._stamp import stamp
@@ -38,6 +38,7 @@ class EventCalls:
         self._summary = Summary()
         self._emitter = Emitter(lambda fault: self._summary.fault(fault, monotonic()))
         self._closed = False
+        self._receipt = Receipt if settings.spool is None else SpooledReceipt
         # Encoded and decoded once: what the caller does to these objects later changes nothing.
         defaults = {
             "context": {**settings.context, "library": LIBRARY},
@@ -288,7 +289,7 @@ class EventCalls:
             return self._submit_late(event, data, callback)
         driver = self._driver
         elsewhere = event["integrations"].get(SEGMENT) is False
-        receipt = Receipt(data, event["type"], event["messageId"], driver, elsewhere)
+        receipt = self._receipt(data, event["type"], event["messageId"], driver, elsewhere)
         # Before the worker has it; but QueueFull may be raised, and then nobody may remember the callback.
         may_raise = self._settings.overflow == "raise"
         if callback is not None and not may_raise:

@@ -172,7 +172,7 @@ class Settings:
     spool_max_bytes: int = 1 << 30
     """Bytes that the spool directory may hold, at most. Beyond, events are in memory alone."""
     spool_max_age: float = 604_800.0
-    """Seconds after which an event in the spool whose retries are exhausted fails, and is not kept for another round."""
+    """Seconds after which an event in the spool whose retries are exhausted fails, and has no other round."""
 
     @classmethod
     def make(cls, write_key: str | None, given: Mapping[str, Any]) -> Settings:
@@ -217,8 +217,9 @@ class Settings:
         self._check_spool()
 
     def _check_spool(self) -> None:
-        if self.spool is not None and (not isinstance(self.spool, str | os.PathLike) or not os.fspath(self.spool)):
-            raise _wrong("spool", self.spool, "the path of a directory")
+        spool: object = self.spool
+        if spool is not None and (not isinstance(spool, str | os.PathLike) or not os.fspath(spool)):
+            raise _wrong("spool", spool, "the path of a directory")
         _sync_interval(self.spool_sync)
         _check_count("spool_max_bytes", self.spool_max_bytes, least=1)
         seconds("spool_max_age", self.spool_max_age, long=True)

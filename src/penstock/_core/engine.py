@@ -50,6 +50,7 @@ from dataclasses import dataclass, replace
 from ..errors import Abandoned, DeliveryError, RateLimitExpired, RetriesExhausted, TransportError
 from .actions import Action, Done, Send, Wait
 from .batcher import Batch, Batcher, Item
+from .gate import Gate
 from .receipt import DELIVERED, Outcome
 from .retry import Delivered, Limited, Refused, Retry, TooLarge, Unauthorized, Verdict, backoff
 
@@ -97,8 +98,7 @@ class Engine:
         self._halves: deque[Batch] = deque()  # cut already, in order, waiting for a slot
         self._sent: dict[Batch, Send] = {}  # in flight
         self._waiting: dict[Batch, float] = {}  # backing off or limited, and when they may go
-        self._gate: float | None = None  # shut until then
-        self._gate_since: float | None = None
+        self._gate = Gate(policy.max_rate_limit)
         self._paused = False
         self._closing = False
         self._deadline: float | None = None
@@ -113,8 +113,8 @@ class Engine:
         """Events to deliver, in order."""
         if not items:
             return
-        if self._gate_since is not None and self.idle():
-            self._gate_since = None
+        if self.idle():
+            self._gate.forget()
         self._queue.put(items, now)
         if self._closing:  # a call that crossed the close
             self._queue.force()
@@ -145,12 +145,12 @@ class Engine:
         batch = send.batch
         match verdict:
             case Delivered():
-                self._gate_since = now if self._shut(now) else None
+                self._gate.succeeded(now)
                 outcome = DELIVERED if batch.attempts == 1 else Outcome(attempts=batch.attempts)
                 self._settled.append((batch.items, outcome))
                 self._wake()
             case Limited(seconds, error):
-                self._shut_gate(now, now + seconds)
+                self._gate.shut(now, seconds)
                 batch.limited = True
                 self._hold(batch, now, now, error, capped=self._over_cap(batch))
             case Retry(error):
@@ -236,9 +236,9 @@ class Engine:
 
     def _ready(self, now: float) -> Batch | None:
         """The next batch that may go now, if any: those that hold a slot first, then in order of arrival."""
-        if self._paused or self._shut(now):
+        if self._paused or self._gate.is_shut(now):
             return None
-        self._gate = None
+        self._gate.opened()
         for batch, due in self._waiting.items():
             if due <= now:
                 del self._waiting[batch]
@@ -316,37 +316,22 @@ class Engine:
     def _fail(self, batch: Batch, error: DeliveryError) -> None:
         self._settled.append((batch.items, Outcome(error, batch.attempts)))
 
-    def _shut(self, now: float) -> bool:
-        return self._gate is not None and now < self._gate
-
-    def _shut_gate(self, now: float, until: float) -> None:
-        if self._gate_since is None:
-            self._gate_since = now
-        self._gate = until if self._gate is None else max(until, self._gate)
-
     def _expire(self, now: float) -> None:
         """What time alone decides."""
         for send in [s for s in self._sent.values() if s.deadline <= now]:
             self.failed(send, TransportError("the HTTP client did not come back in time"), now)
-        limit = self._rate_limit_ends()
+        limit = self._gate.patience_ends()
         if limit is not None and limit <= now:
             self._expire_rate_limit(now)
         if self._closing and self._deadline is not None and self._deadline <= now:
             self._abandon()
-
-    def _rate_limit_ends(self) -> float | None:
-        """When patience ends, if not after the gate opens: a late look must not take the one for the other."""
-        if self._gate is None or self._gate_since is None:
-            return None
-        limit = self._gate_since + self._policy.max_rate_limit
-        return limit if limit <= self._gate else None
 
     def _expire_rate_limit(self, now: float) -> None:
         """Those that were waiting for the gate fail; the next batch may try its luck."""
         for batch in [b for b in self._waiting if b.limited]:
             del self._waiting[batch]
             self._give_up(batch, now, RateLimitExpired(batch.attempts, self._policy.max_rate_limit))
-        self._gate = self._gate_since = None
+        self._gate.give_up()
 
     def _abandon(self) -> None:
         for batch in self._sent:
@@ -364,7 +349,7 @@ class Engine:
         moments = [send.deadline for send in self._sent.values() if send.deadline < math.inf]
         if not self._paused:
             moments += self._next_sends(now)
-        limit = self._rate_limit_ends()
+        limit = self._gate.patience_ends()
         if limit is not None:
             moments.append(limit)
         if self._closing and self._deadline is not None:
@@ -373,7 +358,7 @@ class Engine:
 
     def _next_sends(self, now: float) -> list[float]:
         """When batches may go, as far as it is time that they wait for."""
-        gate = now if self._gate is None else self._gate
+        gate = self._gate.opens_at(now)
         moments = [max(due, gate) for due in self._waiting.values()]
         if self._slot_free():
             due_at = self._queue.due_at(now)

@@ -128,6 +128,11 @@ class Ledger:
             return f"max_queue_events={self._max_events:,}"
         return f"max_queue_bytes={self._max_bytes:,}"
 
+    def room(self) -> tuple[int, int]:
+        """How many events, and how many bytes of them, memory has room for."""
+        now = self.totals()
+        return self._max_events - (now.pending - now.spooled), self._max_bytes - now.queue_bytes
+
     def accept_on_disk(self, count: int = 1) -> None:
         """Count events in that are on disk alone."""
         with self._lock:
@@ -154,9 +159,7 @@ class Ledger:
     def totals(self) -> Totals:
         """All counters, of one and the same moment."""
         with self._lock:
-            return Totals(
-                self._accepted, self._delivered, self._failed, self._dropped, self._spooled, self._bytes
-            )
+            return Totals(self._accepted, self._delivered, self._failed, self._dropped, self._spooled, self._bytes)
 
     # -- the worker's side ------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The log's format: what a record is, where it is, and which records are done with.
 
-A log is a sequence of bytes that only ever grows; a *position* is a place in it. A record is a line of JSON: it holds no
-raw newline and no NUL. Readers split at both: room that was reserved and never written (its writer was killed, or the
+A log is a sequence of bytes that only ever grows; a *position* is a place in it. A record is a line of JSON: it holds
+no raw newline and no NUL. Readers split at both: room that was reserved and never written (its writer was killed, or the
 disk was full) reads as NULs, and so never runs into the record after it.
 
 What is done with is noted beside the log, as ranges of positions, a line each: `start end`. A note that was only half
@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 
@@ -63,11 +64,11 @@ def valid(record: bytes) -> bool:
     All of it is looked at: one broken byte, sent on, would make the receiver refuse a whole batch.
     """
     try:
-        event = msgspec.json.decode(record)
+        event = msgspec.json.decode(record, type=dict[str, Any])
         record.decode()
     except (ValueError, RecursionError):
         return False
-    return isinstance(event, dict) and isinstance(event.get("type"), str) and isinstance(event.get("messageId"), str)
+    return isinstance(event.get("type"), str) and isinstance(event.get("messageId"), str)
 
 
 class Ranges:

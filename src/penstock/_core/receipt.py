@@ -12,7 +12,7 @@ from ..errors import Abandoned, DeliveryError, Dropped, QueueFull
 from .context import Context
 from .log import Place
 
-__all__ = ["DELIVERED", "Home", "Outcome", "Receipt"]
+__all__ = ["DELIVERED", "Home", "Outcome", "Receipt", "SpooledReceipt"]
 
 
 class Outcome(msgspec.Struct, frozen=True, eq=False):
@@ -124,3 +124,10 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
             error.__cause__ = self._outcome.error.__cause__
             raise error
         return self.context()
+
+
+class SpooledReceipt(Receipt, eq=False, gc=True, weakref=True):
+    """The receipt of an event that may come to be on disk alone: then it lives as long as somebody holds it.
+
+    Weak references and gc=False do not go together.
+    """

@@ -1,8 +1,8 @@
 """The backlog: what is in the spool and not in memory. Others left it there, or there was no room for it.
 
-    accept ──▶ keep: on disk, in the call ──▶ room in memory?  yes ──▶ mailbox
-                                                               no  ──▶ later ─┐
-    the lanes of the dead ──▶ adopt ──────────────────────────────────────────┴─▶ the backlog ──▶ read ──▶ the engine
+accept ──▶ keep: on disk, in the call ──▶ room in memory?  yes ──▶ mailbox
+                                                           no  ──▶ later ─┐
+the lanes of the dead ──▶ adopt ──────────────────────────────────────────┴─▶ the backlog ──▶ read ──▶ the engine
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import msgspec
 
@@ -66,7 +67,7 @@ class Backlog:
 
     def later(self, receipt: Receipt) -> Callable[[], None]:
         """What the worker has to do about an event that is written down, and has no room in memory."""
-        place, remembered = receipt._place, weakref.ref(receipt)  # noqa: SLF001
+        place, remembered = cast("Place", receipt._place), weakref.ref(receipt)  # noqa: SLF001
 
         def queue_up() -> None:
             self._ledger.enter_on_disk(1)
@@ -100,13 +101,14 @@ class Backlog:
 
     @property
     def readable(self) -> bool:
-        """Whether `read` has something to return."""
-        return bool(self._waiting)
+        """Whether `read` has something to return, and memory has room for it."""
+        return bool(self._waiting) and min(self._ledger.room()) > 0
 
     def read(self) -> list[Receipt]:
         """Take the next events out of the backlog, into memory."""
         stretch, epoch, own = self._waiting.popleft()
-        records, rest = self.spool.read(stretch, CHUNK)
+        events, size = self._ledger.room()
+        records, rest = self.spool.read(stretch, events, min(size, CHUNK))
         if rest is not None:
             self._waiting.appendleft((rest, epoch, own))
         else:

@@ -23,7 +23,7 @@ from .._core.engine import Engine, Policy
 from .._core.events import KINDS
 from .._core.ledger import Ledger, Ticket
 from .._core.oauth import Ask
-from .._core.receipt import Outcome, Receipt
+from .._core.receipt import Home, Outcome, Receipt
 from .._log import Summary, label
 from .._stamp import sent_at
 from ..auth import OAuth, bearer, quotes, shown, without
@@ -204,7 +204,7 @@ class Worker:
     def _open_backlog(self, spool: Spool, max_age: float) -> Backlog:
         from .backlog import Backlog  # noqa: PLC0415 - who has no spool does not load it
 
-        return Backlog(spool, self._ledger, self, max_age)
+        return Backlog(spool, self._ledger, cast("Home", self), max_age)  # every driver is one
 
     def _sync_due_at(self, now: float) -> float | None:
         """When the spool is to be forced to disk again; if that is now, it is done."""

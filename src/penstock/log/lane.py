@@ -1,12 +1,12 @@
 """A lane: one writer's log in a spool, the lock that says whether it lives, and the notes of what is done with.
 
-    <source>-<random>/                  made under a name with a dot before it, locked, then renamed
-        owner.json                      locked (flock) by the owner for as long as it lives; says who that is, for people
-        00000000000000000000.jsonl      a segment
-        00000000000000000000.done       which of its records are done with
+    <source>-<random>/              made under a name with a dot before it, locked, then renamed
+        owner.json                  locked (flock) by the owner for as long as it lives; says who that is, for people
+        00000000000000000000.jsonl  a segment
+        00000000000000000000.done   which of its records are done with
 
-The lock is the truth: the kernel lets go of it when the process dies, however it dies. A process number says nothing in a
-container, where everybody is number 1.
+The lock is the truth: the kernel lets go of it when the process dies, however it dies. A process number says nothing
+in a container, where everybody is number 1.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def take_lock(directory: Path) -> int | None:
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.stat(path), os.fstat(file)):  # else it was deleted by whoever had the lock before
+        if os.path.samestat(path.stat(), os.fstat(file)):  # else it was deleted by whoever had the lock before
             return file
     except OSError:
         pass
@@ -195,7 +195,9 @@ class Lane:
 
     # -- what there is, and what is done with -----------------------------------------------------------
 
-    def read(self, stretch: Stretch, max_bytes: int) -> tuple[list[tuple[Place, bytes]], Stretch | None]:
+    def read(
+        self, stretch: Stretch, max_events: int, max_bytes: int
+    ) -> tuple[list[tuple[Place, bytes]], Stretch | None]:
         """The first records of a stretch, at least one, and what is left of it.
 
         Raises:
@@ -208,7 +210,7 @@ class Lane:
             end = start + len(record) + 1
             found.append((Place(self, start, end), record))
             size += len(record)
-            if size >= max_bytes:
+            if size >= max_bytes or len(found) >= max_events:
                 break
         else:
             after = [each for each in segments_in(self.directory) if stretch.start < each.base < stretch.end]

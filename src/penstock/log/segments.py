@@ -45,9 +45,9 @@ def segments_in(directory: Path, prefix: str = "") -> list[Segment]:
 class Log:
     """Appends to segments. One process has one, and any number of its threads use it.
 
-    `append` may be interrupted by a signal handler, or by `__del__`, that appends as well. So a place in the log is taken
-    in one step, between whose bytecodes nothing is called (a call is where such a handler cuts in), and the record is then
-    written to that very place, whoever else has written before or after it meanwhile.
+    `append` may be interrupted by a signal handler, or by `__del__`, that appends as well. So a place in the log is
+    taken in one step, between whose bytecodes nothing is called (a call is where such a handler cuts in), and the
+    record is then written to that very place, whoever else has written before or after it meanwhile.
 
     Args:
         directory: where the segments are, or will be; it exists.

@@ -229,11 +229,13 @@ class Spool:
 
     # -- what there is, and what is done with -----------------------------------------------------------
 
-    def read(self, stretch: Stretch, max_bytes: int) -> tuple[list[tuple[Place, bytes]], Stretch | None]:
+    def read(
+        self, stretch: Stretch, max_events: int, max_bytes: int
+    ) -> tuple[list[tuple[Place, bytes]], Stretch | None]:
         """The first records of a stretch, and what is left of it. Those that can no longer be read are left out."""
         lane = cast("Lane", stretch.lane)
         try:
-            found, rest = lane.read(stretch, max_bytes)
+            found, rest = lane.read(stretch, max_events, max_bytes)
         except OSError as exc:
             self.corrupt += stretch.count
             self._tell(

@@ -519,6 +519,7 @@ def test_a_flush_waits_for_what_is_on_disk_alone():
     book.enter_on_disk(2)
     ticket, done = book.flushing()
     back = [receipt(), receipt()]
+    back[0]._place, back[1]._place = Place(None, 0, 10), Place(None, 10, 20)
     book.read_back(back, epoch)
     assert (book.totals().spooled, book.totals().queue_bytes, book.totals().pending) == (0, 20, 2)
     book.settle(back, DELIVERED)
