@@ -11,6 +11,7 @@ from penstock._version import __version__
 from .doctor import doctor
 from .keygen import keygen
 from .options import spelled
+from .replay import replay
 from .send import send
 from .serve import serve
 
@@ -41,6 +42,7 @@ def penstock(
 
 # In the order in which the help shows them.
 app.command(rich_help_panel=SEND)(send)
+app.command(rich_help_panel=SEND)(replay)
 app.command(rich_help_panel=RECEIVE)(serve)
 app.command(rich_help_panel=OPERATE)(doctor)
 app.command(rich_help_panel=OPERATE)(keygen)
