@@ -76,13 +76,11 @@ class Client(EventCalls):
         settings, emitter = self._settings, self._emitter
         if settings.spool is None or settings.disable:
             return None
-        import hashlib  # noqa: PLC0415 - who has no spool does not load it
-
-        from .log import Spool  # noqa: PLC0415
+        from .log.spool import Spool, source_of  # noqa: PLC0415 - who has no spool does not load it
 
         return Spool(
             Path(settings.spool),
-            source=hashlib.sha256(settings.write_key.encode()).hexdigest()[:12],
+            source=source_of(settings.write_key),
             max_bytes=settings.spool_max_bytes,
             sync=settings.sync_interval,
             report=lambda error: emitter.fault("spool", error),
@@ -207,6 +205,11 @@ class Client(EventCalls):
         self._summary = Summary()
         self._beginning = threading.RLock()  # the parent's may be locked for ever
 
+    def _hurry(self) -> None:
+        driver = self._unfinished()
+        if driver is not None:
+            driver.hurry()
+
     def _begin_exit(self) -> None:
         driver = self._unfinished()
         if driver is not None:
@@ -242,10 +245,18 @@ class Client(EventCalls):
                 self._see_out(lambda driver: driver.close(left))
                 self._exit_left = max(0.0, left - (monotonic() - began))
 
-    def _at_signal(self, began: float) -> None:
-        """Deliver what is there, while the program goes on."""
+    def _at_signal(self, began: float, *, last: bool) -> None:
+        """Deliver what is there, while the program goes on; `last`: and give up what cannot be delivered."""
+
+        def flush(driver: InlineDriver) -> FlushResult:
+            result = driver.flush(max(0.0, deadline - monotonic()))
+            if not (last and result.pending):
+                return result
+            self._closed = True
+            return driver.close(0.0)
+
         deadline = began + self._settings.exit_timeout
-        self._see_out(lambda driver: driver.flush(max(0.0, deadline - monotonic())))
+        self._see_out(flush)
 
     def _interrupted(self, by: BaseException) -> None:
         """Somebody does not want to wait for the end."""

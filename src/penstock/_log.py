@@ -54,7 +54,7 @@ class Summary:
         self._hushed = False
         told = self._take()
         if said:
-            logger.warning("%s%s%s", said, told and f" ({told})", advice)
+            logger.warning("%s (%s)%s", said, told or "no outcome yet", advice)
         elif told:
             logger.warning("%s", told)
 

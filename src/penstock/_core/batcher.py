@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from ..errors import DeliveryError
+from ..errors import Abandoned, DeliveryError, TransportError
 
 __all__ = ["Batch", "Batcher", "Item"]
 
@@ -53,6 +53,15 @@ class Batch:
             part.first_failure, part.reauthorized = self.first_failure, self.reauthorized
             part.attempts_before, part.last = self.attempts_before, self.last
         return parts
+
+    def abandoned(self, *, under_way: bool) -> Abandoned:
+        """Why it ends when a close comes to its deadline: that, after what had been met before."""
+        error = Abandoned()
+        error.__cause__ = self.last
+        if under_way and self.last is None:
+            error.__cause__ = TransportError("no answer yet")
+            error.__cause__.__cause__ = TimeoutError("the client closed first")
+        return error
 
     def rest(self) -> None:
         """Its retries are exhausted, and it is kept: after a rest it has them all again."""

@@ -334,13 +334,10 @@ class Engine:
         self._gate.give_up()
 
     def _abandon(self) -> None:
-        for batch in self._sent:
-            self._fail(batch, _abandoned(batch.last or _no_answer()))
-        for batch in [*self._waiting, *self._halves]:
-            self._fail(batch, _abandoned(batch.last))
-        self._sent.clear()
-        self._waiting.clear()
-        self._halves.clear()
+        for batch in [*self._sent, *self._waiting, *self._halves]:
+            self._fail(batch, batch.abandoned(under_way=batch in self._sent))
+        for emptied in (self._sent, self._waiting, self._halves):
+            emptied.clear()
         if self._queue:
             self._settled.append((self._queue.clear(), Outcome(Abandoned())))
 
@@ -367,16 +364,3 @@ class Engine:
             elif due_at is not None:
                 moments.append(max(due_at, gate))
         return moments
-
-
-def _no_answer() -> TransportError:
-    error = TransportError("no answer yet")
-    error.__cause__ = TimeoutError("the client closed first")
-    return error
-
-
-def _abandoned(last: DeliveryError | None) -> Abandoned:
-    """The deadline came first; and what had come before it."""
-    error = Abandoned()
-    error.__cause__ = last
-    return error

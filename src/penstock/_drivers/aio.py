@@ -29,7 +29,7 @@ from ..types import FlushResult, HTTPClient, Request
 from .aio_runner import AsyncRunner
 from .disabled import DisabledDriver
 from .inline import CLOSE_GRACE, TAKE_OVER_GRACE, InlineDriver
-from .own_loop import OwnLoop, Synchronous
+from .own_loop import Here, OwnLoop, Synchronous
 from .runner import Answer
 from .standby import Job, Standby
 from .tether import Done, Tether
@@ -101,16 +101,22 @@ class AsyncDriver(InlineDriver):
             raise PenstockError("Receipt.wait would block the event loop: await it instead (`await receipt`)")
         super().wait(receipt, timeout)
 
-    def begin_close(self, timeout: float) -> None:
-        """Have the loop send at once; or begin without one."""
+    def hurry(self) -> None:
+        """Have the loop send at once what there is, if there is a loop."""
         if self._tether.runs():
             self._tell(self._hurry)
-        else:
+
+    def begin_close(self, timeout: float) -> None:
+        """Begin what `close` will wait for, also where there is no loop."""
+        self.hurry()
+        if not self._tether.runs():
             self._exit = self._standby.do(lambda: self._close_here(timeout))
 
     def close(self, timeout: float) -> FlushResult:
         """For the end of the process: deliver what is left, without an event loop if need be."""
-        if self._exit is None and self._tether.runs():
+        loop = self._tether.loop
+        if loop is not None and self._tether.runs():
+            loop.call_soon_threadsafe(loop.set_default_executor, Here())  # its own refuses work by now
             return self._close_here(timeout)
         close, self._exit = self._exit, None
         return self._without_loop(self._close_here, timeout, close)

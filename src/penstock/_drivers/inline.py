@@ -146,8 +146,12 @@ class InlineDriver(Worker):
             thread.join(max(0.0, deadline - self._clock()))
         return result
 
-    def begin_close(self, timeout: float) -> None:
+    def hurry(self) -> None:
+        """Have the worker send at once what there is, if there is a worker."""
+
+    def begin_close(self, timeout: float) -> None:  # noqa: ARG002 - who has no worker needs it
         """Begin what `close` will wait for, if that takes no waiting: others are to be closed at the same time."""
+        self.hurry()
 
     def exposed(self) -> int:
         """How many events would be lost if the process ended now."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ..types import HTTPClient, Request
 
-__all__ = ["OwnLoop", "Synchronous"]
+__all__ = ["Here", "OwnLoop", "Synchronous"]
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class OwnLoop:
         """
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            self._loop.set_default_executor(_Here())
+            self._loop.set_default_executor(Here())
         try:
             return self._loop.run_until_complete(asyncio.wait_for(_coroutine(awaitable), timeout))
         except asyncio.TimeoutError:  # which is another one before Python 3.11
@@ -62,7 +62,7 @@ class Synchronous:
         return self._loop.run(answer, timeout) if inspect.isawaitable(answer) else answer
 
 
-class _Here(ThreadPoolExecutor):
+class Here(ThreadPoolExecutor):
     """Does at once what an event loop gives to threads (looking up a host's name): executors refuse work at exit."""
 
     def __init__(self) -> None:

@@ -13,7 +13,6 @@ import atexit
 import os
 import time
 import weakref
-from collections.abc import Callable
 from typing import Protocol
 
 from . import children
@@ -25,11 +24,13 @@ __all__ = ["closed", "watch"]
 class Client(Protocol):
     """What a client does at these moments. Times are of the monotonic clock, in seconds."""
 
+    def _hurry(self) -> None: ...
+
     def _begin_exit(self) -> None: ...
 
     def _at_exit(self, began: float) -> None: ...
 
-    def _at_signal(self, began: float) -> None: ...
+    def _at_signal(self, began: float, *, last: bool) -> None: ...
 
     def _interrupted(self, by: BaseException) -> None: ...
 
@@ -67,20 +68,27 @@ def end() -> None:
     """The end of the process: each client delivers what it has, within its `exit_timeout`."""
     _sigterm.ending = True
     try:
-        _deliver(lambda client, began: client._at_exit(began))
+        _at_exit()
     except BaseException as exc:  # noqa: BLE001 - a signal's KeyboardInterrupt or SystemExit: whoever sent it has waited
         for client in _alive():
             client._interrupted(exc)
     _sigterm.end()
 
 
-def _deliver(what: Callable[[Client, float], object]) -> None:
-    began = time.monotonic()
-    clients = _alive()
+def _at_exit() -> None:
+    began, clients = time.monotonic(), _alive()
     for client in clients:  # all at the same time, as far as they have workers
         client._begin_exit()
     for client in clients:
-        what(client, began)
+        client._at_exit(began)
+
+
+def _at_signal(*, last: bool) -> None:
+    began, clients = time.monotonic(), _alive()
+    for client in clients:
+        client._hurry()
+    for client in clients:
+        client._at_signal(began, last=last)
 
 
 def _alive() -> list[Client]:
@@ -98,7 +106,4 @@ def _after_fork() -> None:
         client._after_fork()
 
 
-_sigterm = Sigterm(
-    flush=lambda: _deliver(lambda client, began: client._at_signal(began)),
-    end=lambda: _deliver(lambda client, began: client._at_exit(began)),
-)
+_sigterm = Sigterm(flush=_at_signal, end=_at_exit)

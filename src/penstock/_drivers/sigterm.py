@@ -13,10 +13,15 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 __all__ = ["Sigterm"]
 
 SIGTERM = signal.SIGTERM
+
+
+class Flush(Protocol):
+    def __call__(self, *, last: bool) -> object: ...
 
 
 class Sigterm:
@@ -26,11 +31,11 @@ class Sigterm:
     to send, and leaves the rest to him.
 
     Args:
-        flush: delivers what all clients have; called in a thread.
-        end: the same, where there can be no thread, and for the last time.
+        flush: has all clients deliver what they have, and `last` says whether it is the last time; called in a thread.
+        end: the same for the last time, where there can be no thread.
     """
 
-    def __init__(self, flush: Callable[[], object], end: Callable[[], object]) -> None:
+    def __init__(self, flush: Flush, end: Callable[[], object]) -> None:
         self.ending = False
         """Whether the process is at its end already, and delivers."""
         self._flush = flush
@@ -85,19 +90,18 @@ class Sigterm:
                 _die()
         if self.ending:
             return
-        see_out = self._flush_and_die if last else self._flush
         try:
-            threading.Thread(target=see_out, name="penstock-sigterm", daemon=True).start()
+            threading.Thread(target=self._see_out, args=(last,), name="penstock-sigterm", daemon=True).start()
         except RuntimeError:
-            self._end()
             if last:
+                self._end()
                 _die()
 
-    def _flush_and_die(self) -> None:
+    def _see_out(self, last: bool) -> None:
         try:
-            self._flush()
+            self._flush(last=last)
         finally:
-            if not self.ending:  # else the main thread has come to its end meanwhile, and has more to deliver
+            if last and not self.ending:  # else the main thread has come to its end meanwhile, and delivers the rest
                 _die()
 
 

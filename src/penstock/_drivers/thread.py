@@ -36,8 +36,8 @@ class ThreadDriver(InlineDriver):
         if not self._running:
             self._start()
 
-    def begin_close(self, timeout: float) -> None:  # noqa: ARG002 - `close` will tell
-        """Have the worker send at once."""
+    def hurry(self) -> None:
+        """Have the worker send at once what there is, if there is a worker."""
         if self._running:
             self._tell(self._hurry)
 
