@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import time
@@ -15,7 +16,7 @@ from .aside import put_aside
 from .lane import FORMAT, HAS_LOCKS, OWNER, Lane, Left, owner_of, take_lock
 from .segments import SUFFIX
 
-__all__ = ["Spool"]
+__all__ = ["Spool", "source_of"]
 
 AGAIN = 1.0
 """Seconds until it is tried again to make a lane, where that has failed, or to see whether a full spool still is."""
@@ -288,6 +289,11 @@ class Spool:
         except OSError as exc:
             lane.abandon()
             self._tell(f"{lane.directory} cannot be cleared: {exc.strerror or exc}", exc)
+
+
+def source_of(write_key: str) -> str:
+    """A write key's fingerprint: lanes are named by it, and nobody learns the key."""
+    return hashlib.sha256(write_key.encode()).hexdigest()[:12]
 
 
 def size_of(directory: Path) -> int:
