@@ -3,6 +3,7 @@
     segments   files that are only ever appended to, each named by the position of its first byte
     lane       one writer's segments, its lock, and the notes of what is done with
     spool      a directory of lanes: writes into its own, adopts those of the dead
+    inspect    a look at a spool from outside
     aside      where what cannot be read is put
 
 The format, and what can be said of it without a file, is in `_core/log.py`.

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from .._core.log import Place, Ranges, Stretch, note, notes, records, valid
+from .._core.log import Place, Ranges, Stretch, joined, note, notes, records, valid
 from .._version import __version__
 from .segments import Log, Segment, segments_in
 
@@ -34,7 +34,7 @@ else:
     except ImportError:  # Windows
         fcntl = None
 
-__all__ = ["FORMAT", "HAS_LOCKS", "OWNER", "Lane", "Left", "Owner", "owner_of", "take_lock"]
+__all__ = ["FORMAT", "HAS_LOCKS", "OWNER", "Lane", "Left", "Owner", "open_records", "owner_of", "take_lock"]
 
 FORMAT = 1
 OWNER = "owner.json"
@@ -161,24 +161,18 @@ class Lane:
         self._complete = whole
 
     def _look_through(self, left: Left) -> None:
-        segment, done = left.segment, self._noted(left.segment)
-        fresh = True  # whether the next record begins a stretch
-        for start, record in _read(segment, segment.base, None):
-            if start in done:
-                fresh = True
-                continue
-            segment.written += 1
+        for start, record in open_records(left.segment):
+            left.segment.written += 1
             place = Place(self, start, start + len(record) + 1)
             if not valid(record):
                 left.corrupt.append((place, record))
-                fresh = True
                 continue
             stretch = Stretch.of(place)
-            if not fresh:
-                before = left.stretches.pop()
-                stretch = Stretch(self, before.start, place.end, before.count + 1)
-            left.stretches.append(stretch)
-            fresh = False
+            both = joined(left.stretches[-1], stretch) if left.stretches else None
+            if both is None:
+                left.stretches.append(stretch)
+            else:
+                left.stretches[-1] = both
 
     def written_at(self, place: Place) -> float:
         """When its segment was last written to; 0 if it is gone."""
@@ -186,12 +180,6 @@ class Lane:
             return self._segment_of(place.start).path.stat().st_mtime
         except OSError:
             return 0.0
-
-    def _noted(self, segment: Segment) -> Ranges:
-        try:
-            return notes(segment.path.with_suffix(DONE).read_bytes())
-        except OSError:
-            return Ranges()
 
     # -- what there is, and what is done with -----------------------------------------------------------
 
@@ -293,6 +281,21 @@ class Lane:
         for path in self.directory.iterdir():
             path.unlink(missing_ok=True)
         self.directory.rmdir()
+
+
+def open_records(segment: Segment) -> Iterator[tuple[int, bytes]]:
+    """The records of a segment that are not done with, and their positions.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        done = notes(segment.path.with_suffix(DONE).read_bytes())
+    except OSError:
+        done = Ranges()
+    for start, record in _read(segment, segment.base, None):
+        if start not in done:
+            yield start, record
 
 
 def _who_we_are() -> bytes:

@@ -76,9 +76,16 @@ class Log:
         """
         existing = segments_in(directory, prefix)
         start = existing[-1].base + _mended(existing[-1].path) if existing else 0
+        if existing and existing[-1].base == start:
+            existing.pop().path.unlink()  # nothing was written to it, and the next one has its name
         log = cls(directory, segment_bytes=segment_bytes, prefix=prefix, start=start)
         log.segments = existing
         return log
+
+    @property
+    def position(self) -> int:
+        """Where the next record will be."""
+        return self._position
 
     def append(self, data: bytes, count: int = 1) -> int:
         """Write whole lines. Returns the position of the first, once they are written.
@@ -134,6 +141,55 @@ class Log:
                     segment.busy -= 1
                     if segment is not self.active:
                         self._retire(segment)
+
+    def retain(self, *, max_bytes: int | None = None, written_after: float | None = None) -> list[Segment]:
+        """Delete the oldest segments, of which the log has more than it should; never the one that is written to.
+
+        Args:
+            max_bytes: bytes that all segments together may have.
+            written_after: a segment that was last written to before this moment (time.time) is too old.
+
+        Returns:
+            Those that are gone.
+
+        Raises:
+            OSError: one of them cannot be deleted.
+        """
+        with self.lock:
+            old = [segment for segment in self.segments if segment is not self.active]
+            stats = {segment: segment.path.stat() for segment in old}
+            active = [] if self.active is None else [self.active.path.stat().st_size]
+            size = sum(active) + sum(stat.st_size for stat in stats.values())
+            gone: list[Segment] = []
+            for segment, stat in stats.items():
+                too_many = max_bytes is not None and size > max_bytes
+                too_old = written_after is not None and stat.st_mtime < written_after
+                if not (too_many or too_old):
+                    break
+                segment.path.unlink(missing_ok=True)
+                self.segments.remove(segment)
+                size -= stat.st_size
+                gone.append(segment)
+            return gone
+
+    def cut(self, position: int) -> None:
+        """Take back all that was appended from there on. For whoever alone appends, and does it in one thread.
+
+        Raises:
+            OSError: it is still there.
+        """
+        with self.lock:
+            active = self.active
+            if active is not None:
+                os.ftruncate(active.file, position - active.base)
+            self._position = position
+
+    def rotate(self) -> None:
+        """Begin another segment with the next record."""
+        with self.lock:
+            before, self.active = self.active, None
+            if before is not None:
+                self._retire(before)
 
     def close(self) -> None:
         """Let go of the files. In a forked child too, where the lock may be held by a thread that does not exist."""
