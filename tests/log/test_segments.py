@@ -1,0 +1,202 @@
+"""Segments: what was appended is there, whole, whoever appends at the same time and whatever the disk does."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock._core.log import records
+from penstock.log import Log, segments_in
+from support.processes import run_script
+
+
+def line(number: int, size: int = 40) -> bytes:
+    return b'{"n":%d,"x":"%s"}\n' % (number, b"x" * size)
+
+
+def contents(directory: Path) -> dict[int, bytes]:
+    """All records of a log, by their positions."""
+    return {
+        start: piece
+        for segment in segments_in(directory)
+        for start, piece in records(segment.path.read_bytes(), segment.base)
+    }
+
+
+def test_a_position_is_where_the_record_is(tmp_path: Path) -> None:
+    """What `append` returns finds the record again, in whichever segment it is."""
+    log = Log(tmp_path, segment_bytes=200)
+    positions = {log.append(line(number)): line(number)[:-1] for number in range(50)}
+    assert contents(tmp_path) == positions
+    assert len(segments_in(tmp_path)) > 5
+    assert [segment.base for segment in segments_in(tmp_path)] == sorted(s.base for s in log.segments)
+
+
+def test_many_threads_append_at_once(tmp_path: Path) -> None:
+    """No record is lost, none is written over, none runs into another."""
+    log = Log(tmp_path, segment_bytes=5_000)
+    kept: list[dict[int, bytes]] = [{} for _ in range(8)]
+
+    def work(mine: int) -> None:
+        for number in range(300):
+            data = line(mine * 1000 + number, size=number % 90)
+            kept[mine][log.append(data)] = data[:-1]
+
+    threads = [threading.Thread(target=work, args=(mine,)) for mine in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert contents(tmp_path) == {start: piece for each in kept for start, piece in each.items()}
+
+
+@pytest.mark.process
+def test_a_signal_handler_may_append_while_append_runs(tmp_path: Path) -> None:
+    """A timer cuts in thousands of times, at any moment, a new segment's beginning included; no deadlock, no loss."""
+    out = run_script(
+        """
+        import signal, sys, time
+        from pathlib import Path
+        from penstock.log import Log
+        log, kept = Log(Path(sys.argv[1]), segment_bytes=400), {}
+
+        def append(kind, number):
+            data = b'{"%s":%d,"x":"%s"}\\n' % (kind, number, b"x" * (number % 50))
+            kept[log.append(data)] = data[:-1]
+
+        cuts = 0
+        def cut_in(*_):
+            global cuts
+            cuts += 1
+            append(b"cut", cuts)
+
+        signal.signal(signal.SIGALRM, cut_in)
+        signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+        number = 0
+        while cuts < 3000:
+            number += 1
+            append(b"own", number)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+        from penstock._core.log import records
+        from penstock.log import segments_in
+        found = {
+            start: piece
+            for segment in segments_in(Path(sys.argv[1]))
+            for start, piece in records(segment.path.read_bytes(), segment.base)
+        }
+        assert found == kept, (len(found), len(kept))
+        print("intact")
+        """,
+        os.fspath(tmp_path),
+        timeout=55,
+    )
+    assert out == "intact\n"
+
+
+def test_what_was_half_written_is_no_record(tmp_path: Path) -> None:
+    """A file may not grow beyond a limit: the record that hits it is refused, and never runs into the next."""
+    log = Log(tmp_path, segment_bytes=10_000)
+    kept = {log.append(line(number)): line(number)[:-1] for number in range(3)}
+    size = segments_in(tmp_path)[0].path.stat().st_size
+    ours = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, ours[1]))
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+            log.append(line(99))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, ours)
+        signal.signal(signal.SIGXFSZ, before)
+    kept |= {log.append(line(number)): line(number)[:-1] for number in range(5, 8)}
+    assert contents(tmp_path) == kept
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", os.fspath(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield disk
+    subprocess.run(["umount", os.fspath(disk)], check=True)
+
+
+@pytest.mark.process
+def test_a_full_disk_that_empties_again(small_disk: Path) -> None:
+    """What it took in part is blank, what it refused was refused, and what comes after is whole."""
+    (small_disk / "in the way").write_bytes(b"x" * 40_000)
+    log = Log(small_disk, segment_bytes=1 << 20)
+    kept, refused = {}, 0
+    for number in range(100):
+        data = line(number, size=701)
+        try:
+            kept[log.append(data)] = data[:-1]
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+            refused += 1
+    assert refused > 50
+    (small_disk / "in the way").unlink()
+    for number in range(100, 120):
+        data = line(number, size=701)
+        kept[log.append(data)] = data[:-1]
+    assert contents(small_disk) == kept
+    log.close()
+
+
+def test_a_log_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Opened again, its positions go on; a last line without an end is cut off, as nobody was told that it is there."""
+    log = Log.reopen(tmp_path, segment_bytes=1000, prefix="events-")
+    kept = {log.append(line(number)): line(number)[:-1] for number in range(3)}
+    log.close()
+    with segments_in(tmp_path, "events-")[-1].path.open("ab") as file:
+        file.write(b'{"torn": tru')
+    again = Log.reopen(tmp_path, segment_bytes=1000, prefix="events-")
+    kept |= {again.append(line(number)): line(number)[:-1] for number in range(3, 6)}
+    found = {
+        start: piece
+        for segment in segments_in(tmp_path, "events-")
+        for start, piece in records(segment.path.read_bytes(), segment.base)
+    }
+    assert found == kept
+    assert [path.name[:7] for path in tmp_path.iterdir()] == ["events-"] * len(again.segments)
+
+
+def test_a_sync_lets_go_of_what_is_no_longer_written_to(tmp_path: Path) -> None:
+    """Files stay open until they are synced, and not for ever by one who never syncs."""
+    log = Log(tmp_path, segment_bytes=50)
+    for number in range(5):
+        log.append(line(number))
+    assert log.dirty_since is not None
+    log.sync()
+    assert log.dirty_since is None
+    assert [segment.file >= 0 for segment in log.segments] == [False] * 4 + [True]
+    for number in range(100):
+        log.append(line(number))
+    assert sum(segment.file >= 0 for segment in log.segments) < 12
+
+
+def test_a_log_is_kept_within_bounds(tmp_path: Path) -> None:
+    """The oldest segments go, by size or by age; the one that is written to never does."""
+    log = Log(tmp_path, segment_bytes=50)
+    for number in range(10):
+        log.append(line(number))
+    size = segments_in(tmp_path)[0].path.stat().st_size
+    bases = [segment.base for segment in log.segments]
+    assert [segment.base for segment in log.retain(max_bytes=4 * size)] == bases[:6]
+    os.utime(log.segments[0].path, (1, 1))
+    assert [segment.base for segment in log.retain(written_after=1000.0)] == bases[6:7]
+    assert [segment.base for segment in log.retain(max_bytes=0)] == bases[7:9]
+    assert [segment.base for segment in segments_in(tmp_path)] == bases[9:]
