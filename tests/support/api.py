@@ -4,6 +4,7 @@
     held = api.hold()                    the next request is answered when the test says `held.release()`
     api.wait_for(2)                      until two requests have come: the list of them, or an AssertionError
     api.events                           all events that have come, in order
+    api.refuse() … api.listen()          nobody is there, and then the same address again
 
 Every wait has a deadline and is built on a Condition: a test never sleeps.
 """
@@ -19,8 +20,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 PATIENCE = 10.0
 """Seconds that a test waits for what must come: long, because it costs nothing when it comes."""
@@ -28,14 +29,28 @@ PATIENCE = 10.0
 
 @dataclass
 class Answer:
-    """What a request is answered with. `how`: whole, half (of the body), raw (only the body), drop, reset, stall."""
+    """What a request is answered with.
+
+    `sent` says how much of it goes out: the whole, half of the body, or nothing; `then` what becomes of the connection
+    afterwards: it is kept, closed, reset, stalls (stays open, and nothing more comes) or is flooded with `flood`, every
+    `pace` seconds, for as long as the client reads. With `raw` these bytes go out in place of HTTP.
+    """
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b'{"success":true}'
     delay: float = 0.0
-    how: str = "whole"
+    sent: Literal["whole", "half", "nothing"] = "whole"
+    then: Literal["keep", "close", "reset", "stall", "flood"] = "keep"
+    raw: bytes | None = None
+    flood: bytes = b""
+    pace: float = 0.0
     gate: threading.Event | None = None
+
+    @property
+    def proper(self) -> bool:
+        """Whether whoever asked gets to read the whole answer, as HTTP."""
+        return self.sent == "whole" and self.then == "keep" and self.raw is None
 
     def release(self) -> None:
         """Let a held answer go."""
@@ -88,22 +103,32 @@ def redirect(code: int, location: str) -> Answer:
 
 def drop() -> Answer:
     """The connection is closed without an answer."""
-    return Answer(how="drop")
+    return Answer(sent="nothing", then="close")
 
 
-def reset() -> Answer:
-    """The connection is reset (RST) without an answer."""
-    return Answer(how="reset")
+def reset(sent: Literal["half", "nothing"] = "nothing") -> Answer:
+    """The connection is reset (RST), without an answer or in the middle of it."""
+    return Answer(body=b"x" * 1000, sent=sent, then="reset")
 
 
-def stall() -> Answer:
-    """There is never an answer."""
-    return Answer(how="stall")
+def stall(sent: Literal["half", "nothing"] = "nothing") -> Answer:
+    """There is never an answer, or never the rest of it."""
+    return Answer(body=b"x" * 1000, sent=sent, then="stall")
 
 
 def half(code: int = 200) -> Answer:
     """The connection is closed in the middle of the answer's body."""
-    return Answer(code, {}, b"x" * 1000, how="half")
+    return Answer(code, body=b"x" * 1000, sent="half", then="close")
+
+
+def garbage(data: bytes = b"\x00\x01 this is no HTTP\r\n\r\n") -> Answer:
+    """These bytes instead of an answer."""
+    return Answer(raw=data, then="close")
+
+
+def endless(beginning: bytes, flood: bytes, pace: float = 0.0) -> Answer:
+    """These bytes instead of an answer, and then the others, again and again."""
+    return Answer(raw=beginning, then="flood", flood=flood, pace=pace)
 
 
 def by_event(**answers: list[Answer]) -> Callable[[Seen], Answer]:
@@ -117,13 +142,12 @@ def by_event(**answers: list[Answer]) -> Callable[[Seen], Answer]:
     return choose
 
 
-def garbage(data: bytes = b"\x00\x01 this is no HTTP\r\n\r\n") -> Answer:
-    """These bytes instead of an answer."""
-    return Answer(body=data, how="raw")
-
-
 class Api:
-    """The server. `tls`: path of a PEM file with certificate and key."""
+    """The server.
+
+    `tls` is the path of a PEM file with certificate and key. It may be changed, for connections that come from then on;
+    `url` stays what it was.
+    """
 
     def __init__(self, *, tls: str | None = None) -> None:
         self.always: Scripted = Answer()
@@ -136,18 +160,19 @@ class Api:
         self._closing = threading.Event()
         self._sockets: set[socket.socket] = set()
         self._held: list[Answer] = []
-        self._tls = _server_context(tls) if tls else None
+        self.tls = tls
+        self._scheme = "https" if tls else "http"
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port: int = self._listener.getsockname()[1]
-        self._threads = [threading.Thread(target=self._accept, name="test-api", daemon=True)]
-        self._threads[0].start()
+        self._threads: list[threading.Thread] = []
+        self._start_accepting()
 
     # -- what tests use -----------------------------------------------------------------------------
 
     @property
     def url(self) -> str:
         """The base URL, for `host=`."""
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -186,18 +211,34 @@ class Api:
         with self._news:
             return not self._news.wait_for(lambda: len(self.requests) > n_requests, seconds)
 
+    def refuse(self) -> None:
+        """Be gone: connections are refused, and those that are open are cut off. The port stays ours."""
+        self._stop_listening()
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind(("127.0.0.1", self.port))
+        self.cut_off()
+
+    def listen(self) -> None:
+        """Be there again."""
+        self._listener.listen(128)
+        self._start_accepting()
+
+    def cut_off(self) -> None:
+        """Hang up on everybody who is connected."""
+        with self._news:
+            sockets = list(self._sockets)
+        for sock in sockets:
+            _hang_up(sock)
+
     def close(self) -> None:
         """Let go of everything; what still waits for an answer is cut off."""
         self._closing.set()
         for answer in self._held:
             answer.release()
-        _wake(self._listener)
-        _hang_up(self._listener)
-        with self._news:
-            sockets = list(self._sockets)
-        for sock in sockets:
-            _hang_up(sock)
-        for thread in self._threads:  # the first accepts, and may add one more
+        self._stop_listening()
+        self.cut_off()
+        for thread in self._threads:  # the one that accepts may add one more
             thread.join(PATIENCE)
             assert not thread.is_alive(), "the test server does not end"
 
@@ -209,10 +250,19 @@ class Api:
 
     # -- the server's side --------------------------------------------------------------------------
 
-    def _accept(self) -> None:
+    def _start_accepting(self) -> None:
+        thread = threading.Thread(target=self._accept, args=(self._listener,), name="test-api", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _stop_listening(self) -> None:
+        _wake(self._listener)
+        _hang_up(self._listener)
+
+    def _accept(self, listener: socket.socket) -> None:
         while not self._closing.is_set():
             try:
-                sock, _ = self._listener.accept()
+                sock, _ = listener.accept()
             except OSError:
                 return
             self.connections += 1
@@ -223,9 +273,13 @@ class Api:
             thread.start()
 
     def _connection(self, sock: socket.socket, number: int) -> None:
+        self._hold_on_to(sock)
         try:
-            sock = self._tls.wrap_socket(sock, server_side=True) if self._tls else sock
-            self._hold_on_to(sock)
+            if self.tls:
+                with self._news:
+                    self._sockets.discard(sock)
+                sock = _server_context(self.tls).wrap_socket(sock, server_side=True)
+                self._hold_on_to(sock)
             with sock.makefile("rb") as stream:
                 while (seen := self._read(sock, stream, number)) is not None and self._serve(sock, seen):
                     pass
@@ -262,10 +316,7 @@ class Api:
         with self._news:
             scripted = self._script.popleft() if self._script else self.always
             answer = scripted if isinstance(scripted, Answer) else scripted(seen)
-            whole = answer.how == "whole"
-            self.requests.append(
-                Seen(**{**seen.__dict__, "status": answer.status if whole else 0})  # one list, in order of arrival
-            )
+            self.requests.append(replace(seen, status=answer.status if answer.proper else 0))
             self.open_requests += 1
             self.most_at_once = max(self.most_at_once, self.open_requests)
             self._news.notify_all()
@@ -283,16 +334,15 @@ class Api:
             answer.gate.wait(60)
 
     def _write(self, sock: socket.socket, seen: Seen, answer: Answer) -> bool:
-        if answer.how == "stall":
-            sock.recv(1)  # until the client gives up, or the test ends
-            return False
-        if answer.how == "reset":
+        if answer.then == "reset":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        if answer.how in {"drop", "reset"}:
-            return False
-        data = answer.body if answer.how == "raw" else _http(answer, seen)
-        sock.sendall(data)
-        return answer.how == "whole"
+        if answer.sent != "nothing":
+            sock.sendall(_http(answer, seen) if answer.raw is None else answer.raw)
+        if answer.then == "stall":
+            sock.recv(1)  # until the client gives up, or the test ends
+        while answer.then == "flood" and not self._closing.wait(answer.pace):
+            sock.sendall(answer.flood)
+        return answer.then == "keep"
 
 
 def _http(answer: Answer, seen: Seen) -> bytes:
@@ -300,7 +350,7 @@ def _http(answer: Answer, seen: Seen) -> bytes:
     if answer.status in {204, 304}:
         del headers["Content-Length"]
     head = f"HTTP/1.1 {answer.status} Scripted\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items())
-    body = answer.body if answer.how == "whole" else answer.body[: len(answer.body) // 2]
+    body = answer.body if answer.sent == "whole" else answer.body[: len(answer.body) // 2]
     return head.encode("latin-1") + b"\r\n" + (b"" if seen.method == "HEAD" else body)
 
 

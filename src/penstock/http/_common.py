@@ -12,6 +12,8 @@ __all__ = ["MAX_BODY", "MAX_HOPS", "no_answer", "proxy_from_environment", "redir
 MAX_BODY = 1 << 20
 """Bytes of an answer that are read: an answer to a batch is short, and an endless one must not fill the memory."""
 MAX_HOPS = 3
+MAX_REASON = 200
+"""Characters of what a library says about a failure: it may quote a server's answer."""
 
 
 def redirected(url: str, status: int, location: str) -> str | None:
@@ -49,5 +51,6 @@ def _reason(exc: BaseException) -> str:
     """The exception in a few words: urllib3 wraps the one that says something in several that do not."""
     inner = getattr(exc, "reason", None)
     exc = inner if isinstance(inner, BaseException) else exc
-    said = str(exc).rpartition(": ")[2] or str(exc)
-    return f"{type(exc).__name__}: {said}" if said else type(exc).__name__
+    said = getattr(exc, "message", "") or str(exc).rpartition(": ")[2] or str(exc)  # aiohttp's text quotes the URL
+    first_line = next(iter(str(said).splitlines()), "")[:MAX_REASON].rstrip(": ")
+    return f"{type(exc).__name__}: {first_line}" if first_line else type(exc).__name__

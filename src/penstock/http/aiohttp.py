@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
@@ -50,14 +51,14 @@ class AiohttpClient:
         Raises:
             TransportError: there was no answer; aiohttp's own exception is the cause.
         """
-        url = request.url
-        response = await self._exchange(request, url)
+        url, deadline = request.url, time.monotonic() + request.timeout
+        response = await self._exchange(request, url, deadline)
         for _ in range(MAX_HOPS):
             target = redirected(url, response.status, response.headers.get("Location", ""))
             if target is None:
                 break
             url = target
-            response = await self._exchange(request, url)
+            response = await self._exchange(request, url, deadline)
         return response
 
     async def close(self) -> None:
@@ -67,7 +68,7 @@ class AiohttpClient:
             await tail.aclose()
         self._forget_closed_loops()
 
-    async def _exchange(self, request: Request, url: str) -> Response:
+    async def _exchange(self, request: Request, url: str, deadline: float) -> Response:
         import aiohttp  # noqa: PLC0415
 
         try:
@@ -76,7 +77,7 @@ class AiohttpClient:
                 _as_it_is(url),
                 data=request.body,
                 headers=request.headers,
-                timeout=aiohttp.ClientTimeout(total=request.timeout),
+                timeout=aiohttp.ClientTimeout(total=max(deadline - time.monotonic(), 0.001)),
                 allow_redirects=False,
                 proxy=self._proxy or proxy_from_environment(url),
             ) as answer:

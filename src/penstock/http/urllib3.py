@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import time
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -11,8 +12,12 @@ from urllib3.exceptions import HTTPError
 
 from ..types import Request, Response
 from ._common import MAX_BODY, MAX_HOPS, no_answer, proxy_from_environment, redirected
+from ._timely import POOL_CLASSES
 
 __all__ = ["Urllib3Client"]
+
+PIECE = 16_384
+"""Bytes of an answer that are read at a time."""
 
 codecs.lookup("idna")  # resolving a name loads it: now, rather than in a thread while the process forks
 
@@ -42,14 +47,14 @@ class Urllib3Client:
         Raises:
             TransportError: there was no answer; urllib3's own exception is the cause.
         """
-        url = request.url
-        response = self._exchange(request, url)
+        url, deadline = request.url, time.monotonic() + request.timeout
+        response = self._exchange(request, url, deadline)
         for _ in range(MAX_HOPS):
             target = redirected(url, response.status, response.headers.get("Location", ""))
             if target is None:
                 break
             url = target
-            response = self._exchange(request, url)
+            response = self._exchange(request, url, deadline)
         return response
 
     def close(self) -> None:
@@ -61,22 +66,20 @@ class Urllib3Client:
             manager.clear()
         self._pools.clear()
 
-    def _exchange(self, request: Request, url: str) -> Response:
+    def _exchange(self, request: Request, url: str, deadline: float) -> Response:
         try:
             answer = self._pool(url).request(
                 request.method,
                 url,
                 body=request.body,
                 headers=dict(request.headers),
-                timeout=urllib3.Timeout(total=request.timeout),
+                timeout=urllib3.Timeout(total=max(deadline - time.monotonic(), 0.001)),
                 redirect=False,
                 retries=False,
                 preload_content=False,
             )
             try:
-                body = answer.read(MAX_BODY, decode_content=True)
-                if answer.read(1):
-                    answer.close()  # it goes on and on: not worth keeping the connection
+                body = _read(answer)
             finally:
                 answer.release_conn()
         except (HTTPError, OSError, ValueError) as exc:
@@ -88,6 +91,7 @@ class Urllib3Client:
         pool = self._pools.get(proxy)
         if pool is None:
             made = self._proxied(proxy) if proxy else urllib3.PoolManager(**self._options)
+            made.pool_classes_by_scheme = POOL_CLASSES
             pool = self._pools.setdefault(proxy, made)
         return pool
 
@@ -101,3 +105,14 @@ class Urllib3Client:
             headers |= urllib3.make_headers(proxy_basic_auth=pair)
         bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         return urllib3.ProxyManager(bare, proxy_headers=headers, **options)
+
+
+def _read(answer: urllib3.BaseHTTPResponse) -> bytes:
+    """The body, so far as it is worth reading, in pieces: a hostile one unpacks to a thousand times its size."""
+    body = bytearray()
+    for piece in answer.stream(PIECE, decode_content=True):
+        body += piece
+        if len(body) > MAX_BODY:
+            answer.close()  # it goes on and on: not worth keeping the connection
+            break
+    return bytes(body[:MAX_BODY])
