@@ -1,0 +1,106 @@
+"""What one watcher is told, as server-sent events, and in which portions. It never waits."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .rows import Filter, Row
+
+if TYPE_CHECKING:
+    from .feed import Feed
+
+PORTION = 500
+"""Events that are looked at in one go: a millisecond or so, in which the collector does nothing else."""
+AT_ONCE = 1000
+"""Rows that a watcher gets at a time. At ten times a second, more would be of no use to eyes."""
+TOO_FAR = 5000
+"""So many events behind, a watcher skips to the present."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Follower:
+    """Follows a feed for one watcher, who sees first what is remembered, then what comes.
+
+    Args:
+        feed: which one.
+        wanted: what the watcher wants to see.
+        whole: whether each row brings its event.
+        after: the id of the last message that the watcher had, where it had one: what came since then follows.
+        last: look back on so many events; None is all that are remembered.
+    """
+
+    def __init__(
+        self, feed: Feed, wanted: Filter | None = None, *, whole: bool = False, after: str = "", last: int | None = None
+    ) -> None:
+        self._feed = feed
+        self._wanted = wanted or Filter()
+        self._whole = whole
+        self._at = feed.last - feed.size if last is None else feed.last - last
+        boot, _, number = after.partition("-")
+        if boot == BOOT and number.isdecimal():
+            self._at = int(number)
+        self._at = min(max(self._at, feed.first - 1), feed.last)
+        self._present = feed.last
+        """Up to here it is history, and nothing of it is skipped."""
+        self._skipped = 0
+        self._told = 0
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is something to look at."""
+        return self._at < self._feed.last
+
+    @property
+    def in_the_past(self) -> bool:
+        """Whether it still tells what came before it was there, in which nothing has to be waited for."""
+        return self._at < self._present
+
+    def hello(self) -> bytes:
+        """The first message: where the watcher is."""
+        return _message("hello", {"boot": BOOT, "first": self._feed.first, "last": self._feed.last})
+
+    def portion(self) -> tuple[bytes, int]:
+        """The next message, empty where nothing was wanted, and how many rows it has."""
+        self._keep_up()
+        rows: list[Row] = []
+        for looked_at, entry in enumerate(self._feed.entries(self._at)):
+            if looked_at == PORTION:
+                break
+            self._at = entry.id
+            if row := self._wanted.keep(entry, whole=self._whole):
+                rows.append(row)
+        if not rows and not self._skipped:
+            return b"", 0
+        message = _message("rows", {"rows": rows, "skipped": self._skipped}, f"{BOOT}-{self._at}")
+        self._skipped = 0
+        return message, len(rows)
+
+    def stats(self) -> bytes:
+        """A message with the counts: all seconds that are remembered, later those that may have changed."""
+        snapshot = self._feed.tally.snapshot(self._told)
+        if snapshot["seconds"]:
+            self._told = snapshot["seconds"][-1]["at"] - 1
+        return _message("stats", snapshot)
+
+    def _keep_up(self) -> None:
+        """Leave out what is no longer there, and what cannot be caught up with."""
+        forgotten = self._feed.first - 1
+        if not self.in_the_past and self._feed.last - self._at > TOO_FAR:
+            forgotten = max(forgotten, self._feed.last - AT_ONCE)
+        if forgotten > self._at:
+            self._skipped += forgotten - self._at
+            self._at = forgotten
+
+
+BOOT = secrets.token_hex(4)
+"""Names this process: after another start, the numbers begin again."""
+
+
+def _message(name: str, data: dict[str, Any], message_id: str = "") -> bytes:
+    """One server-sent event. JSON has no line break in it, so one `data` line holds it."""
+    told = f"id: {message_id}\n" if message_id else ""
+    return b"%bevent: %b\ndata: %b\n\n" % (told.encode(), name.encode(), _encode(data))

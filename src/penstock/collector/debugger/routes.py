@@ -1,0 +1,181 @@
+"""The page, its files and its data, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from ..events import REASONS
+from .calls import call_of
+from .follower import AT_ONCE, Follower
+from .guard import Forbidden, Guard
+from .rows import Filter, row_of
+
+if TYPE_CHECKING:
+    from starlette.datastructures import QueryParams
+    from starlette.types import Receive, Scope, Send
+
+    from .feed import Entry, Feed
+
+TICK = 0.1
+"""Seconds between two messages to a watcher, while all that came is told."""
+STATS_EVERY = 1.0
+
+_STATIC = Path(__file__).parent / "static"
+_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "cache-control": "no-store",
+}
+
+_Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+def routes(feed: Feed, guard: Guard) -> list[Route]:
+    """Routes for the page at `/` and for its data under `/debug/`, all behind the guard."""
+
+    def guarded(endpoint: _Endpoint, *, page: bool = False) -> _Endpoint:
+        async def checked(request: Request) -> Response:
+            try:
+                client = request.client.host if request.client else ""
+                guard.check(request.headers, client, request.query_params.get("token", ""), page=page)
+                response = await endpoint(request)
+            except Forbidden as forbidden:
+                response = PlainTextResponse(f"{forbidden.message}\n", forbidden.status)
+            response.headers.update(_HEADERS)
+            return response
+
+        return checked
+
+    async def index(request: Request) -> Response:
+        response = _file("index.html")
+        if guard.shows_token(request.query_params.get("token", "")):
+            # No redirect to an address without the token: a browser that came by a link from another site would
+            # follow it without a cookie that is SameSite=Strict. The page itself takes the token out of its address.
+            secure = request.url.scheme == "https"
+            response.set_cookie(
+                guard.cookie, guard.cookie_value, path="/", httponly=True, samesite="strict", secure=secure
+            )
+        return response
+
+    async def events(request: Request) -> Response:
+        return _Stream(feed, _follower(feed, request))
+
+    async def event(request: Request) -> Response:
+        entry = feed.get(request.path_params["id"])
+        if entry is None:
+            return Response(b"{}", 404, media_type="application/json")
+        return Response(msgspec.json.encode(_detail(entry)), media_type="application/json")
+
+    async def static(request: Request) -> Response:
+        return _file(request.url.path.rpartition("/")[2])
+
+    return [
+        Route("/", guarded(index, page=True)),
+        Route("/debug/app.js", guarded(static)),
+        Route("/debug/style.css", guarded(static)),
+        Route("/debug/icon.svg", guarded(static)),
+        Route("/debug/events", guarded(events)),
+        Route("/debug/events/{id:int}", guarded(event)),
+    ]
+
+
+def _file(name: str) -> Response:
+    path = _STATIC / name
+    return Response(path.read_bytes(), media_type=_TYPES[path.suffix])
+
+
+def _detail(entry: Entry) -> dict[str, object]:
+    """All there is to know of an entry: its row, why it was not kept, its JSON, and the call that makes one like it."""
+    row = row_of(entry)
+    line = entry.event.line
+    return {
+        "row": row,
+        "why": REASONS.get(row.reason, ""),
+        "json": msgspec.json.format(line, indent=2).decode() if line else "",
+        "call": call_of(line) if entry.kind in {"stored", "duplicate"} else "",
+    }
+
+
+def _follower(feed: Feed, request: Request) -> Follower:
+    asked = request.query_params
+    wanted = Filter(
+        kinds=asked.getlist("kind"),
+        types=asked.getlist("type"),
+        sources=asked.getlist("source"),
+        name=asked.get("name", ""),
+        user=asked.get("user", ""),
+        text=asked.get("text", ""),
+    )
+    after = request.headers.get("last-event-id") or asked.get("after", "")
+    return Follower(feed, wanted, whole=asked.get("whole") == "1", after=after, last=_number(asked, "last"))
+
+
+def _number(asked: QueryParams, name: str) -> int | None:
+    text = asked.get(name, "")
+    return int(text) if text.isdecimal() and len(text) < 10 else None
+
+
+class _Stream(Response):
+    """Server-sent events for one watcher, until he leaves or the feed closes."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, feed: Feed, follower: Follower) -> None:
+        super().__init__()
+        del self.headers["content-length"]
+        self.headers["x-accel-buffering"] = "no"  # nginx would keep the messages back otherwise
+        self._feed = feed
+        self._follower = follower
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        async def say(message: bytes) -> None:
+            await send({"type": "http.response.body", "body": message, "more_body": True})
+
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await say(b"retry: 1000\n\n" + self._follower.hello())
+            next_stats = monotonic()
+            while not gone.done() and not self._feed.closed:
+                await self._catch_up(say)
+                if monotonic() >= next_stats:
+                    next_stats = monotonic() + STATS_EVERY
+                    await say(self._follower.stats())
+                await asyncio.wait({gone}, timeout=TICK)
+        finally:
+            gone.cancel()
+        if not gone.done():
+            await send({"type": "http.response.body", "body": b""})
+
+    async def _catch_up(self, say: Callable[[bytes], Awaitable[None]]) -> None:
+        """Tell what came, as far as it is worth telling at once; between two portions, requests get their turn."""
+        told = 0
+        while self._follower.in_the_past or (self._follower.behind and told < AT_ONCE):
+            message, rows = self._follower.portion()
+            told += rows
+            if message:
+                await say(message)
+            await asyncio.sleep(0)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,154 @@
+"""What is shown of an event in a list, and which events somebody wants to see there."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from ..events import Accepted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .feed import Entry
+
+SHOWN = 200
+"""Characters of a name or an id in a list; all of them are in the event itself."""
+
+
+class Row(msgspec.Struct, omit_defaults=True):
+    """One line of the list. `at` is in milliseconds since the epoch, `event` the whole event where it is asked for.
+
+    `name` is a track event's `event`, a page's or screen's category and name, a group's `groupId`, an alias's
+    `previousId`. What an event has not is left out.
+    """
+
+    id: int
+    at: int
+    kind: str
+    type: str = ""
+    name: str = ""
+    user: str = ""
+    anonymous: str = ""
+    source: str = ""
+    reason: str = ""
+    event: Raw | UnsetType = UNSET
+
+
+class _Shape(msgspec.Struct, gc=False, rename="camel"):
+    """What a row is made of. Rejected events may have anything in any of these."""
+
+    type: Any = None
+    event: Any = None
+    name: Any = None
+    category: Any = None
+    user_id: Any = None
+    anonymous_id: Any = None
+    group_id: Any = None
+    previous_id: Any = None
+
+
+_shape = msgspec.json.Decoder(_Shape)
+_NOTHING = _Shape()
+
+
+def row_of(entry: Entry, *, whole: bool = False) -> Row:
+    """An entry as a row; with its event, if `whole`."""
+    event = entry.event
+    shape = _shape_of(event.line) if event.line and entry.kind != "refused" else _NOTHING
+    return Row(
+        id=entry.id,
+        at=int(entry.at * 1000),
+        kind=entry.kind,
+        type=_text(shape.type),
+        name=_name(shape),
+        user=_text(shape.user_id),
+        anonymous=_text(shape.anonymous_id),
+        source=entry.source,
+        reason="" if isinstance(event, Accepted) else event.reason,
+        event=Raw(event.line) if whole and event.line else UNSET,
+    )
+
+
+def _shape_of(line: bytes) -> _Shape:
+    try:
+        return _shape.decode(line)
+    except (msgspec.DecodeError, RecursionError):
+        return _NOTHING
+
+
+def _name(shape: _Shape) -> str:
+    match shape.type:
+        case "group":
+            return _text(shape.group_id)
+        case "alias":
+            return _text(shape.previous_id)
+        case "page" | "screen":
+            parts = (_text(shape.category), _text(shape.name))
+            return " · ".join(part for part in parts if part)
+        case _:
+            return _text(shape.event)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
+class Filter:
+    """Which events somebody wants to see; without arguments, all.
+
+    Args:
+        kinds: what became of them, any of these.
+        types: any of these.
+        sources: any of these.
+        name: is contained in the row's `name`; small and capital letters are the same, here and below.
+        user: is contained in `userId` or `anonymousId`.
+        text: is contained in the event's JSON, or is its reason.
+    """
+
+    def __init__(
+        self,
+        *,
+        kinds: Iterable[str] = (),
+        types: Iterable[str] = (),
+        sources: Iterable[str] = (),
+        name: str = "",
+        user: str = "",
+        text: str = "",
+    ) -> None:
+        self._kinds = frozenset(kinds)
+        self._types = frozenset(types)
+        self._sources = frozenset(sources)
+        self._name = name.casefold()
+        self._user = user.casefold()
+        self._text = text.casefold()
+        # How JSON may write the text: as it is, with quotes and backslashes escaped, and with all that is not ASCII.
+        ways = (json.dumps(text, ensure_ascii=only_ascii)[1:-1].casefold() for only_ascii in (False, True))
+        self._needles = {self._text, *ways}
+
+    def keep(self, entry: Entry, *, whole: bool = False) -> Row | None:
+        """The entry's row, if it is wanted."""
+        if (self._kinds and entry.kind not in self._kinds) or (self._sources and entry.source not in self._sources):
+            return None
+        if self._text and not self._has_text(entry):
+            return None
+        row = row_of(entry, whole=whole)
+        wanted = (
+            (not self._types or row.type in self._types)
+            and (not self._name or self._name in row.name.casefold())
+            and (not self._user or self._user in row.user.casefold() or self._user in row.anonymous.casefold())
+        )
+        return row if wanted else None
+
+    def _has_text(self, entry: Entry) -> bool:
+        event = entry.event
+        if not isinstance(event, Accepted) and self._text in event.reason:
+            return True
+        line = event.line.decode(errors="replace").casefold()
+        return any(needle in line for needle in self._needles)
