@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import time
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -37,6 +38,7 @@ class Urllib3Client:
         self._proxy = proxy
         self._options: dict[str, Any] = {"maxsize": 16, "retries": False, **options}
         self._pools: dict[str | None, urllib3.PoolManager] = {}
+        self._process = os.getpid()
 
     def send(self, request: Request) -> Response:
         """Exchange one request for its answer.
@@ -59,12 +61,12 @@ class Urllib3Client:
 
     def close(self) -> None:
         """Close the kept connections."""
-        for manager in self._pools.values():
+        for manager in self._own_pools().values():
             for key in manager.pools.keys():  # noqa: SIM118 - a container that cannot be iterated
                 # By hand: urllib3 leaves it to finalizers, which do nothing any more at the end of a process.
                 manager.pools[key].close()
             manager.clear()
-        self._pools.clear()
+        self._own_pools().clear()
 
     def _exchange(self, request: Request, url: str, deadline: float) -> Response:
         try:
@@ -88,12 +90,20 @@ class Urllib3Client:
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         proxy = self._proxy or proxy_from_environment(url)
-        pool = self._pools.get(proxy)
+        pools = self._own_pools()
+        pool = pools.get(proxy)
         if pool is None:
             made = self._proxied(proxy) if proxy else urllib3.PoolManager(**self._options)
             made.pool_classes_by_scheme = POOL_CLASSES
-            pool = self._pools.setdefault(proxy, made)
+            pool = pools.setdefault(proxy, made)
         return pool
+
+    def _own_pools(self) -> dict[str | None, urllib3.PoolManager]:
+        """The pools of this process: in a forked child, what was here is the parent's, connections and locks."""
+        if self._process != os.getpid():
+            self._parents = self._pools  # kept: to let go of them would close them
+            self._pools, self._process = {}, os.getpid()
+        return self._pools
 
     def _proxied(self, proxy: str) -> urllib3.ProxyManager:
         """A pool behind a proxy. User and password in its URL are sent to it: urllib3 leaves that to its caller."""
