@@ -29,10 +29,11 @@ from penstock.errors import (
     Rejected,
     RetriesExhausted,
     SettingsError,
+    SpoolError,
     TransportError,
 )
 from penstock.settings import OAuthSettings
-from penstock.types import Request
+from penstock.types import ErrorEvent, Request
 from support.api import Api, drop, stall, status
 
 Make = Callable[..., Analytics]
@@ -43,6 +44,7 @@ SAMPLES: dict[str, BaseException] = {
     "SettingsError": SettingsError("flush_at is 0"),
     "InvalidEvent": InvalidEvent("user_id is needed"),
     "MissingExtra": MissingExtra("OAuth", "oauth"),
+    "SpoolError": SpoolError("events are in memory alone: No space left on device"),
     "DeliveryError": DeliveryError("did not arrive"),
     "EventTooLarge": EventTooLarge(40_000, 32_768, "properties.html"),
     "Rejected": Rejected(401, b"no", "check the write key"),
@@ -231,6 +233,15 @@ def _(api: Api, client: Make) -> object:
         for name in ("jwt", "jwt.algorithms"):  # as if the extra were not installed
             patch.setitem(sys.modules, name, None)
         return client(oauth_settings=oauth)
+
+
+@meets(SpoolError)
+def _(api: Api, client: Make) -> object:
+    told: list[ErrorEvent] = []
+    analytics = client(spool=__file__)  # which is no directory
+    analytics.on("error", told.append)
+    analytics.track("A", user_id="u").wait(timeout=10)
+    raise told[0].reason
 
 
 @meets(TransportError)

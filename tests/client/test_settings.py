@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import signal
+import tempfile
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -292,6 +295,50 @@ def _(api: Api, client: Make) -> None:
         process = start_script(script, api.url, str(handle))
         process.communicate(timeout=30)
         assert (process.returncode, len(api.accepted)) == (-signal.SIGTERM, 1)
+
+
+@proves("spool")
+def _(api: Api, client: Make) -> None:
+    api.always = status(503)
+    with tempfile.TemporaryDirectory() as spool:
+        for where, kept in ((None, 0), (spool, 1)):
+            analytics = client(spool=where)
+            analytics.track("A", user_id="u")
+            assert analytics.close_and_flush(timeout=10).spooled == kept
+
+
+@proves("spool_sync")
+def _(api: Api, client: Make) -> None:
+    with tempfile.TemporaryDirectory() as spool, pytest.MonkeyPatch.context() as patch:
+        synced = threading.Semaphore(0)
+        patch.setattr(os, "fdatasync", lambda _file: synced.release(), raising=False)
+        client(spool=spool).track("A", user_id="u").wait(timeout=10)
+        assert not synced.acquire(blocking=False)
+        client(spool=spool, spool_sync="always", flush_interval=900.0).track("A", user_id="u")
+        assert synced.acquire(blocking=False)
+        client(spool=spool, spool_sync="interval:20ms", flush_interval=900.0).track("A", user_id="u")
+        assert synced.acquire(timeout=10)
+
+
+@proves("spool_max_bytes")
+def _(api: Api, client: Make) -> None:
+    for most, state in ((10, "off: the spool"), (10_000, "on")):
+        with tempfile.TemporaryDirectory() as spool:
+            analytics = client(spool=spool, spool_max_bytes=most)
+            analytics.track("A", user_id="u").wait(timeout=10)
+            assert (analytics.stats().spool or "").startswith(state)
+
+
+@proves("spool_max_age")
+def _(api: Api, client: Make) -> None:
+    api.always = status(503)
+    with tempfile.TemporaryDirectory() as spool:
+        for age, failed in ((1000.0, 0), (0.0, 1)):
+            analytics = client(spool=spool, spool_max_age=age)
+            analytics.track("A", user_id="u")
+            assert analytics.flush(timeout=10).failed == failed
+            api.script(status(200))
+            analytics.close_and_flush(timeout=10)
 
 
 # -- what is refused ------------------------------------------------------------------------------------

@@ -260,8 +260,7 @@ class Worker:
             self._held.append(self._engine.flush)
 
     def _on_flush(self, ticket: Ticket) -> None:
-        if self._backlog is not None:  # all that was there before is meant
-            self._backlog.adopt(lambda: False)
+        self._adopt_all()
         self._hurry()
         self._ledger.open(ticket)
         if self._halted is not None:  # nothing will come of waiting
@@ -270,8 +269,14 @@ class Worker:
     def _on_close(self, ticket: Ticket, deadline: float) -> None:
         self._closing = True
         self._deadline = deadline if self._halted is None else self._clock()
+        self._adopt_all()
         self._engine.close(self._deadline)
         self._ledger.open(ticket)
+
+    def _adopt_all(self) -> None:
+        """Somebody waits for all that was there before him, what dead processes have left included."""
+        if self._backlog is not None:
+            self._backlog.adopt(lambda: self._closing and self._clock() >= self._deadline)
 
     def _on_hold(self) -> None:
         self._holds += 1

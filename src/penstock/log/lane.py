@@ -42,6 +42,8 @@ DONE = ".done"
 HAS_LOCKS = fcntl is not None
 SEGMENT_BYTES = 8 << 20
 CHUNK = 1 << 20
+LARGE = 1 << 20
+"""Bytes from which a segment that is written to, and all done with, is deleted rather than gone on with."""
 
 
 class Owner(msgspec.Struct):
@@ -208,8 +210,10 @@ class Lane:
         left = stretch.count - len(found)
         return found, Stretch(self, end, stretch.end, left) if left > 0 else None
 
-    def settle(self, places: Sequence[Place]) -> None:
+    def settle(self, places: Sequence[Place], *, tidy: bool = False) -> None:
         """Note that these are done with, and delete what nobody needs any more.
+
+        With `tidy`, also the segment that is written to, if all in it is done with: where room on the disk is short.
 
         Raises:
             OSError: it could not be noted: it is with the next ones, and done with all the same.
@@ -220,22 +224,30 @@ class Lane:
             by_segment.setdefault(segment.path, (segment, []))[1].append(place)
         for segment, mine in by_segment.values():
             segment.settled += len(mine)
-        over = self._sweep()
+        over = self._sweep(tidy)
         for segment, mine in by_segment.values():
             if segment not in over:
                 self._note(segment, mine)
 
-    def _sweep(self) -> list[Segment]:
+    def _sweep(self, tidy: bool) -> list[Segment]:
         """Delete the segments that are done with. Which?"""
+        over: list[Segment] = []
         with self._guard:  # so that nobody is in the middle of an append to one
-            active = None if self.log is None else self.log.active
-            over = [s for s in self._known() if s is not active and s.settled >= s.written]
-            for segment in over:
-                self._known().remove(segment)
+            for segment in list(self._known()):
+                if segment.settled >= segment.written and self._may_go(segment, tidy):
+                    over.append(segment)
+                    if self.log is None:
+                        self._segments.remove(segment)
+                    else:
+                        self.log.drop(segment)
         for segment in over:
             _delete(segment)
             self._unnoted.pop(segment.path, None)
         return over
+
+    def _may_go(self, segment: Segment, tidy: bool) -> bool:
+        active = self.log is not None and segment is self.log.active
+        return not segment.busy and (tidy or not active or segment.path.stat().st_size >= LARGE)
 
     def _note(self, segment: Segment, places: Sequence[Place]) -> None:
         all_of_them = [*self._unnoted.pop(segment.path, []), *places]

@@ -142,6 +142,24 @@ class Log:
                     if segment is not self.active:
                         self._retire(segment)
 
+    def drop(self, segment: Segment) -> bool:
+        """Delete a segment, also the one that is written to, unless somebody is at it. Returns whether it is gone.
+
+        Raises:
+            OSError: it cannot be deleted.
+        """
+        with self.lock:
+            if segment.busy:
+                return False
+            self.segments.remove(segment)
+            if segment is self.active:
+                self.active = None
+            segment.dirty = False
+            if segment in self._open:
+                self._retire(segment)
+        segment.path.unlink(missing_ok=True)
+        return True
+
     def retain(self, *, max_bytes: int | None = None, written_after: float | None = None) -> list[Segment]:
         """Delete the oldest segments, of which the log has more than it should; never the one that is written to.
 
@@ -166,10 +184,9 @@ class Log:
                 too_old = written_after is not None and stat.st_mtime < written_after
                 if not (too_many or too_old):
                     break
-                segment.path.unlink(missing_ok=True)
-                self.segments.remove(segment)
-                size -= stat.st_size
-                gone.append(segment)
+                if self.drop(segment):
+                    size -= stat.st_size
+                    gone.append(segment)
             return gone
 
     def cut(self, position: int) -> None:

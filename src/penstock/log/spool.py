@@ -257,7 +257,7 @@ class Spool:
             by_lane.setdefault(cast("Lane", place.lane), []).append(place)
         for lane, mine in by_lane.items():
             try:
-                lane.settle(mine)
+                lane.settle(mine, tidy=bool(self._off))
             except OSError as exc:
                 self._tell(f"what is delivered cannot be noted in {lane.directory}: {exc.strerror or exc}", exc)
             if lane.log is None and lane.empty():
