@@ -31,6 +31,7 @@ FLOORS = {
     "plugins": 2,
     "_drivers": 3,
     "_calls": 4,
+    "_life": 4,
     "_clients": 4,
     "aio": 4,
     "client": 4,
@@ -42,7 +43,8 @@ FLOORS = {
 # Rooms that share a floor and a door between them: (who, may use whom).
 DOORS = {
     ("settings", "errors"),
-    ("_clients", "_calls"),
+    ("_life", "_calls"),
+    ("_clients", "_life"),
     ("client", "_clients"),
     ("aio", "_clients"),
     ("cli", "collector"),

@@ -1,27 +1,22 @@
-"""What the two clients share beside the event calls: how they are made, what a plugin has to pass, how they end."""
+"""What the two clients share beside the event calls: how they are made, and what a plugin has to pass."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ._calls import EventCalls
 from ._core.engine import Policy
-from ._core.receipt import Receipt
-from ._drivers import process
 from ._drivers.inline import InlineDriver
-from ._log import Summary, logger
+from ._life import Life
 from .auth import oauth_of
 from .destinations.tracking_api import TrackingAPI
 from .errors import DropEvent, PenstockError, PluginError, SettingsError
 from .http import as_client
 from .plugins import check, is_critical
 from .settings import Settings, seconds
-from .types import Callback, ErrorEvent, Event, FlushResult, HTTPClient
+from .types import ErrorEvent, HTTPClient
 
 if TYPE_CHECKING:
     from .log import Spool
@@ -29,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 
-class Client(EventCalls):
+class Client(Life):
     """Base of the clients. A subclass says which driver it has, and gives the words that wait their colour."""
 
     _awaits = False
@@ -41,8 +36,6 @@ class Client(EventCalls):
         self._halted: PluginError | None = None
         if settings.http_client is not None:
             as_client(settings.http_client, may_await=self._awaits)  # refused here, not at the first event
-        self._exit_left: float | None = None  # seconds, at the end of the process, for events that still come
-        self._beginning = threading.RLock()
         self._begin()
 
     # -- how it is made -----------------------------------------------------------------------------
@@ -59,7 +52,7 @@ class Client(EventCalls):
             compress=settings.gzip,
             oauth=settings.oauth_settings is not None,
         )
-        return self._new_driver(
+        driver = self._new_driver(
             destination=destination,
             policy=_policy(settings, destination.overhead),
             make_client=self._http_client_maker(),
@@ -71,6 +64,13 @@ class Client(EventCalls):
             spool=self._make_spool(),
             spool_max_age=settings.spool_max_age,
         )
+        for _ in range(self._holds):
+            driver.hold()
+        for plugin in self._plugins.values():
+            _plug(driver, plugin)
+        if self._halted is not None:
+            driver.halt(self._halted)
+        return driver
 
     def _make_spool(self) -> Spool | None:
         settings, emitter = self._settings, self._emitter
@@ -168,124 +168,6 @@ class Client(EventCalls):
             yield plugin
         except (Exception, DropEvent) as exc:  # noqa: BLE001 - a plugin may raise anything
             self._emitter.fault("plugin", exc)
-
-    # -- its lives: in a process, in a forked child, and at the end ------------------------------------
-
-    def _begin(self) -> InlineDriver:
-        """A driver, for a process or for an event that comes after its end. Made once, whoever asks first."""
-        with self._beginning:
-            driver = vars(self).get("_driver")
-            if driver is None:
-                driver = self._make_driver()
-                for _ in range(self._holds):
-                    driver.hold()
-                for plugin in self._plugins.values():
-                    _plug(driver, plugin)
-                if self._halted is not None:
-                    driver.halt(self._halted)
-                self._driver = driver
-                process.watch(self, handle_sigterm=self._settings.handle_sigterm and not self._settings.disable)
-                driver.start()
-        return driver
-
-    if not TYPE_CHECKING:  # to a type checker it would say that a client has attributes of any name
-
-        def __getattr__(self, name: str) -> Any:
-            # In a forked child there is no driver until the client is used there: most children never do.
-            if name != "_driver":
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            return self._begin()
-
-    def _after_fork(self) -> None:
-        """In a forked child: the parent still owns its events, its worker and its connections."""
-        driver = vars(self).pop("_driver", None)
-        if driver is not None:
-            driver.orphan()
-            self._parents = driver  # kept: to let go of its connections would reach into the parent's event loop
-        self._summary = Summary()
-        self._beginning = threading.RLock()  # the parent's may be locked for ever
-
-    def _hurry(self) -> None:
-        driver = self._unfinished()
-        if driver is not None:
-            driver.hurry()
-
-    def _begin_exit(self) -> None:
-        driver = self._unfinished()
-        if driver is not None:
-            driver.begin_close(self._settings.exit_timeout)
-
-    def _at_exit(self, began: float) -> None:
-        """Deliver what is left, and from here on what still comes in its call, as long as there is time."""
-        deadline = began + self._settings.exit_timeout
-        if not self._closed:
-            self._closed = True
-            self._exit_left = 0.0
-        self._see_out(lambda driver: driver.close(max(0.0, deadline - monotonic())))
-        if self._exit_left is not None:
-            self._exit_left = max(0.0, deadline - monotonic())
-
-    def _submit_late(self, event: Event, data: bytes, callback: Callback | None) -> Receipt:
-        """An event that comes when the client is closed: at the end of the process it is delivered in its call."""
-        with self._beginning:
-            left, began = self._exit_left, monotonic()
-            if left is None:
-                return super()._submit_late(event, data, callback)
-            if not left:
-                self._exit_left = None
-                timeout = self._settings.exit_timeout
-                logger.warning("events that come now are not delivered: exit_timeout=%g s is used up", timeout)
-                return super()._submit_late(event, data, callback)
-            del self._driver
-            self._closed = False
-            try:
-                return self._submit(event, data, callback)
-            finally:
-                self._closed = True
-                self._see_out(lambda driver: driver.close(left))
-                self._exit_left = max(0.0, left - (monotonic() - began))
-
-    def _at_signal(self, began: float, *, last: bool) -> None:
-        """Deliver what is there, while the program goes on; `last`: and give up what cannot be delivered."""
-
-        def flush(driver: InlineDriver) -> FlushResult:
-            result = driver.flush(max(0.0, deadline - monotonic()))
-            if not (last and result.pending):
-                return result
-            self._closed = True
-            return driver.close(0.0)
-
-        deadline = began + self._settings.exit_timeout
-        self._see_out(flush)
-
-    def _interrupted(self, by: BaseException) -> None:
-        """Somebody does not want to wait for the end."""
-        driver = self._unfinished()
-        left = 0 if driver is None else driver.exposed()
-        why = f"the end of the process was interrupted ({type(by).__name__})"
-        self._summary.last_words(f"{_events(left)} not delivered: {why}" if left else "")
-
-    def _see_out(self, how: Callable[[InlineDriver], FlushResult]) -> None:
-        """Deliver in this way, and say in one line what could not be."""
-        driver, left = self._unfinished(), 0
-        self._summary.hush()
-        if driver is not None:
-            result = how(driver)
-            left = len(result.unsent) + result.pending - result.spooled
-        timeout = f"exit_timeout={self._settings.exit_timeout:g} s"
-        self._summary.last_words(f"{_events(left)} not delivered within {timeout}" if left else "", ADVICE)
-
-    def _unfinished(self) -> InlineDriver | None:
-        """The driver, if there is one, and it has something to deliver."""
-        driver = vars(self).get("_driver")
-        return driver if driver is not None and driver.stats().pending else None
-
-
-ADVICE = "; a longer exit_timeout gives them more time, and a spool keeps them for the next start"
-
-
-def _events(number: int) -> str:
-    return "1 event was" if number == 1 else f"{number:,} events were"
 
 
 def _plug(driver: InlineDriver, plugin: Any) -> None:
