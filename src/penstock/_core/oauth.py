@@ -27,7 +27,6 @@ import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -36,7 +35,7 @@ import msgspec
 from .._version import __version__
 from ..errors import AuthError
 from ..types import Request, Response
-from .retry import backoff, header, retry_after
+from .retry import backoff, header, retry_after, server_time
 
 __all__ = ["REFUSAL_REMEMBERED", "Ask", "Grant", "Keeper", "Sign", "ask"]
 
@@ -252,10 +251,9 @@ class Keeper:
         return error
 
     def _learn_time(self, response: Response, epoch: float) -> None:
-        try:
-            self._skew = epoch - parsedate_to_datetime(header(response, "date") or "").timestamp()
-        except (TypeError, ValueError, IndexError, OverflowError):
-            pass
+        theirs = server_time(response)
+        if theirs is not None:
+            self._skew = epoch - theirs
 
 
 def _unsigned(grant: Grant, server_time: float, jti: str) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 
 from ..errors import AuthError, Rejected, TransportError
@@ -28,6 +28,7 @@ __all__ = [
     "header",
     "judge",
     "retry_after",
+    "server_time",
 ]
 
 BACKOFF_BASE = 0.5
@@ -84,7 +85,9 @@ Verdict = Delivered | Retry | Limited | TooLarge | Refused | Unauthorized
 
 
 def judge(response: Response, now: float, *, oauth: bool = False) -> Verdict:
-    """What an answer of a Tracking API means. `now` is seconds since the epoch, for a Retry-After date.
+    """What an answer of a Tracking API means.
+
+    `now` is seconds since the epoch, for a Retry-After date; if the server says what time it is, its clock counts.
 
     With `oauth`, 401 and 511 speak of the token and not of the write key: another one may do.
     """
@@ -98,7 +101,8 @@ def judge(response: Response, now: float, *, oauth: bool = False) -> Verdict:
         return Unauthorized(error)
     if not (_retryable(status) or (oauth and status == 511)):
         return Refused(error)
-    wait = retry_after(header(response, "retry-after"), now)
+    theirs = server_time(response)
+    wait = retry_after(header(response, "retry-after"), now if theirs is None else theirs)
     return Retry(error) if wait is None else Limited(wait, error)
 
 
@@ -138,14 +142,25 @@ def retry_after(value: str | None, now: float) -> float | None:
     if number := re.fullmatch(r"([0-9]+)(\.[0-9]*)?", value):
         seconds = float(number[1])
     else:
-        try:
-            date = parsedate_to_datetime(value)
-        except (TypeError, ValueError, IndexError, OverflowError):
+        date = _timestamp(value)
+        if date is None:
             return None
-        if date.tzinfo is None:
-            date = date.replace(tzinfo=timezone.utc)
-        seconds = (date - datetime.fromtimestamp(now, timezone.utc)).total_seconds()
+        seconds = date - now
     return min(max(seconds, RETRY_AFTER_FLOOR), RETRY_AFTER_CAP)
+
+
+def server_time(response: Response) -> float | None:
+    """Seconds since the epoch by the server's clock, if its Date header tells."""
+    return _timestamp(header(response, "date") or "")
+
+
+def _timestamp(date: str) -> float | None:
+    """An HTTP date as seconds since the epoch; None if it is none. Without a usable zone it is UTC."""
+    try:
+        parsed = parsedate_to_datetime(date)
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)).timestamp()
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
 
 
 def backoff(failures: int, jitter: float) -> float:

@@ -157,6 +157,23 @@ def test_a_date_is_kept_within_1_and_300_seconds():
     assert retry_after(WRITTEN[0], NOON - 3600) == 300
 
 
+@pytest.mark.parametrize("off", [-3600, 3600])
+def test_a_date_is_read_by_the_clock_of_the_server_that_wrote_it(off: int):
+    """With a Date header beside it, a date means the same wait whatever our own clock shows."""
+    headers = {"date": "Sun, 06 Nov 1994 08:49:30 GMT", "Retry-After": WRITTEN[0]}
+    answer = judge(Response(503, headers, b""), NOON + off)
+    assert isinstance(answer, Limited)
+    assert answer.seconds == 7
+
+
+@pytest.mark.parametrize("date", ["", "noon", "Sun, 31 Feb 1994 08:49:37 GMT"])
+def test_a_server_that_does_not_know_the_time_is_not_asked(date: str):
+    """A Date header that cannot be read leaves our own clock."""
+    answer = judge(Response(503, {"Date": date, "Retry-After": WRITTEN[0]}, b""), NOON - 42)
+    assert isinstance(answer, Limited)
+    assert answer.seconds == 42
+
+
 def test_a_date_without_a_usable_zone_is_utc():
     """`-0000`, which says nothing about the zone, is read as UTC and not as local time."""
     assert retry_after("Sun, 06 Nov 1994 08:49:37 -0000", NOON - 42) == 42
