@@ -15,11 +15,11 @@ $(BIN)/python:
 
 # Two stamps, so that the demo does not wait for tools it does not use.
 $(VENV)/.run: pyproject.toml | $(BIN)/python
-	$(PIP) --editable '.[all]'
+	$(PIP) --editable '.[async,collector,oauth]'
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
-	$(PIP) --requirement requirements/dev.txt
+	$(PIP) --requirement requirements/dev.txt --editable '.[all]'
 	@touch $@
 
 demo: $(VENV)/.run  ## a shop, its traffic and a collector: every event counted at both ends

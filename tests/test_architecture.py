@@ -38,6 +38,8 @@ FLOORS = {
     "collector": 5,
     "cli": 5,
     "integrations": 5,
+    "testing": 5,
+    "warehouse": 5,
     "__main__": 5,
 }
 # Rooms that share a floor and a door between them: (who, may use whom).
@@ -48,6 +50,8 @@ DOORS = {
     ("client", "_clients"),
     ("aio", "_clients"),
     ("cli", "collector"),
+    ("cli", "warehouse"),
+    ("testing", "collector"),
     ("__main__", "cli"),
 }
 # Pure: given time, randomness and locks, it asks for none of them.

@@ -4,6 +4,7 @@
     ├── SettingsError (ValueError)        a setting cannot be used; raised when a client is made
     ├── InvalidEvent (ValueError)         a call's arguments cannot become an event
     ├── MissingExtra (ImportError)        an optional dependency is not installed
+    ├── QueryError                        SQL over the collector's events cannot be run
     ├── SpoolError                        events are in memory alone, or in the spool and cannot be read; never raised
     └── DeliveryError                     why an accepted event did not arrive; what a receipt raises
         ├── EventTooLarge                 size, limit, field
@@ -37,6 +38,7 @@ __all__ = [
     "MissingExtra",
     "PenstockError",
     "PluginError",
+    "QueryError",
     "QueueFull",
     "RateLimitExpired",
     "Rejected",
@@ -73,6 +75,10 @@ class MissingExtra(PenstockError, ImportError):
 
 class SpoolError(PenstockError):
     """The spool cannot do its work. Told to the `error` listeners and the log, never raised: delivery goes on."""
+
+
+class QueryError(PenstockError):
+    """A question to the collector's stored events cannot be answered: DuckDB's message, and a remedy if we know one."""
 
 
 class DeliveryError(PenstockError):

@@ -1,0 +1,105 @@
+"""Which columns a table has: a look at all of its objects, in two steps.
+
+First at their shapes, of which there are few: DuckDB finds them, with one object of each. What that cannot tell is
+then asked of every value: whether all of these strings are dates, whether all of these integers fit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from .database import Database
+from .names import literal
+from .shapes import Node, columns_of
+from .tables import Members, Table
+
+__all__ = ["Columns", "look"]
+
+
+class Columns(NamedTuple):
+    """The columns of a table that come from its own objects, and those that come from `context`."""
+
+    members: Members
+    context: Members
+
+
+_DEEP = 100
+"""Levels of objects and lists in each other down to which DuckDB describes an object (2.0 fails at about 130)."""
+
+_OTHERWISE = {"TIMESTAMP": "VARCHAR", "BIGINT": "DECIMAL(20, 0)"}
+"""The type of a column in which not every value is what it seemed to be."""
+
+
+def look(database: Database, tables: Mapping[str, Table], *, not_free: Collection[str]) -> dict[str, Columns]:
+    """The columns of each table.
+
+    Args:
+        database: with `store.named`.
+        tables: by name.
+        not_free: names that no column may have.
+    """
+    typed = [table for table in tables.values() if not table.event]
+    with_properties = {table.type for table in typed if table.objects == "properties"}
+    with_traits = {table.type for table in typed if table.objects == "traits"}
+    roots = {
+        **_shapes(database, "properties", "type", with_properties, (0.6, 0.7)),
+        **_shapes(database, "traits", "type", with_traits, (0.7, 0.75)),
+        **_shapes(database, "properties", "event", {table.event for table in tables.values()}, (0.75, 0.85)),
+    }
+    contexts = _shapes(database, "context", "type", {table.type for table in tables.values()}, (0.85, 1))
+    found: dict[str, Columns] = {}
+    for name, table in tables.items():
+        root = roots.get(("event", table.event) if table.event else ("type", table.type), Node())
+        context = columns_of(contexts.get(("type", table.type), Node()), prefix="context", not_free=not_free)
+        names = {*not_free, *table.not_free, *(column.name for column in context)}
+        members = columns_of(root, not_free=names, taken_in=table.taken_in)
+        columns = Columns(Members(table.objects, members), Members("context", context))
+        found[name] = _confirmed(database, table, columns)
+    return found
+
+
+def _shapes(
+    database: Database, objects: str, group: str, wanted: set[str], part: tuple[float, float]
+) -> dict[tuple[str, str], Node]:
+    """The shapes of the objects in a column, all together, for each wanted type (or event)."""
+    roots: dict[tuple[str, str], Node] = {}
+    if not (wanted := wanted - {""}):
+        return roots
+    levels = f"strlen({objects}) - strlen(replace(replace({objects}, '{{', ''), '[', ''))"
+    rows = database.run(
+        f"SELECT {group}, json_structure({objects}) AS shape, any_value({objects}), count(*), "
+        f"bool_or(regexp_matches({objects}, '[0-9]{{19}}')) FROM store.named "
+        f"WHERE {group} IN ({', '.join(map(literal, sorted(wanted)))}) "
+        f"AND (strlen({objects}) < {_DEEP} OR {levels} < {_DEEP}) GROUP BY 1, 2",
+        part=part,
+    )
+    for name, shape, sample, count, long in rows:
+        # A number may be longer than an int of Python's can be.
+        decoded = json.loads(sample, parse_int=float)
+        roots.setdefault((group, name), Node()).add(json.loads(shape), decoded, count, long=long)
+    return roots
+
+
+def _confirmed(database: Database, table: Table, columns: Columns) -> Columns:
+    """The columns, with types that every value has."""
+    doubtful = [(members, column) for members in columns for column in members.columns if column.doubtful]
+    if not doubtful:
+        return columns
+    texts = ", ".join(members.texts for members in columns if members.texts)
+    checks = ", ".join(f"coalesce(bool_and({members.fits(column)}), true)" for members, column in doubtful)
+    (fits,) = database.run(f"SELECT {checks} FROM (SELECT *, {texts} FROM store.named WHERE {table.rows})")
+    wrong = {column for (_, column), fit in zip(doubtful, fits, strict=True) if not fit}
+
+    def mended(members: Members) -> Members:
+        return Members(
+            members.objects,
+            [
+                replace(column, type=_OTHERWISE[column.type]) if column in wrong else column
+                for column in members.columns
+            ],
+        )
+
+    return Columns(mended(columns.members), mended(columns.context))

@@ -1,0 +1,184 @@
+"""The tables of the warehouse: which there are, and the SQL that makes each.
+
+    events                                          every event, its objects as JSON
+    identifies, pages, screens, groups, aliases     the calls of one kind: a column for every trait or property
+    tracks                                          all tracked events, without their properties
+    order_completed, …                              the tracked events of one name: a column for every property
+    users, accounts                                 one row for every user or group, with the latest traits
+
+They are views over `store.named`, which `snapshot` makes. Pure: text in, text out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .names import literal, quoted
+from .shapes import ISO_DATE, Column, Source
+
+__all__ = ["OBJECTS", "STANDARD", "Members", "Table", "event_table", "moment"]
+
+OBJECTS = ("properties", "traits", "context")
+"""The fields of an event that hold objects."""
+
+_WHO = ("id", "timestamp", "user_id", "anonymous_id")
+_WHENCE = ("original_timestamp", "sent_at", "received_at", "source_id")
+_TRACKED = ("event", "event_text")
+_NAMED = ("name", "category")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the warehouse.
+
+    Args:
+        type: of its events; all if empty.
+        objects: the field whose members are columns; none if empty.
+        own: columns of its own, beside those that every table has.
+        taken_in: those of them in which a member of the same name stands in for the event's own field.
+        event: the name in SQL of the one event that is in it; all if empty.
+        latest_by: what it has one row for each value of; that row has the latest of everything.
+    """
+
+    type: str
+    objects: str = ""
+    own: tuple[str, ...] = ()
+    taken_in: tuple[str, ...] = ()
+    event: str = ""
+    latest_by: str = ""
+
+    @property
+    def first(self) -> tuple[str, ...]:
+        """The columns before those that come from objects."""
+        return ("id", "timestamp") if self.latest_by else (*_WHO, *self.own)
+
+    @property
+    def last(self) -> tuple[str, ...]:
+        """The columns after them."""
+        return ("received_at",) if self.latest_by else _WHENCE
+
+    @property
+    def not_free(self) -> set[str]:
+        """The names that no other column can have; the same for a table and its latest rows."""
+        return {*_WHO, *self.own, *_WHENCE, self.latest_by}
+
+    @property
+    def rows(self) -> str:
+        """The condition that its events fulfil."""
+        kind = f"type = {literal(self.type)}" if self.type else "true"
+        one = f" AND event = {literal(self.event)}" if self.event else ""
+        named = f" AND {self.latest_by} <> ''" if self.latest_by else ""
+        return kind + one + named
+
+    def view(self, name: str, members: Members, context: Members) -> str:
+        """The statement that makes its view.
+
+        Args:
+            name: of the view.
+            members: its columns from `objects`.
+            context: its columns from `context`.
+        """
+        columns = [
+            *((column, self._standard(column)) for column in self.first),
+            *((column.name, members.value(column)) for column in members.columns),
+            *((column.name, context.value(column)) for column in context.columns),
+            *((column, self._standard(column)) for column in self.last),
+        ]
+        if self.latest_by:
+            columns = [(column, f"arg_max({value}, seq)") for column, value in columns]
+            columns[0] = ("id", self.latest_by)
+        listed = ", ".join(f"{value} AS {quoted(column)}" for column, value in columns)
+        taken = "".join(f", {texts}" for texts in (members.texts, context.texts) if texts)
+        source = f"(SELECT *{taken} FROM store.named WHERE {self.rows})"
+        grouped = f" GROUP BY {self.latest_by}" if self.latest_by else ""
+        return f"CREATE VIEW {quoted(name)} AS SELECT {listed} FROM {source}{grouped}"
+
+    def _standard(self, column: str) -> str:
+        if column in self.taken_in:
+            return f"coalesce({column}, json_extract_string({self.objects}, '/{column}'))"
+        return column
+
+
+STANDARD: dict[str, Table] = {
+    "events": Table("", own=("type", *_TRACKED, *_NAMED, "group_id", "previous_id", "properties", "traits", "context")),
+    "tracks": Table("track", own=_TRACKED),
+    "identifies": Table("identify", "traits"),
+    "users": Table("identify", "traits", latest_by="user_id"),
+    "pages": Table("page", "properties", own=_NAMED, taken_in=_NAMED),
+    "screens": Table("screen", "properties", own=_NAMED, taken_in=_NAMED),
+    "groups": Table("group", "traits", own=("group_id",)),
+    "accounts": Table("group", "traits", latest_by="group_id"),
+    "aliases": Table("alias", "traits", own=("previous_id",)),
+}
+"""The tables that are there whatever was sent."""
+
+
+def event_table(event: str) -> Table:
+    """The table of one tracked event, by its name in SQL."""
+    return Table("track", "properties", own=_TRACKED, event=event)
+
+
+@dataclass(frozen=True)
+class Members:
+    """How the columns that come from one kind of object are read.
+
+    Args:
+        objects: the column that holds the objects, as JSON.
+        columns: what is to be read from them.
+    """
+
+    objects: str = ""
+    columns: Sequence[Column] = ()
+
+    @property
+    def texts(self) -> str:
+        """The texts of all sources, taken at once: so an object is parsed once, and not for every column."""
+        if not self.columns:
+            return ""
+        pointers = ", ".join(literal(source.pointer) for source in self._sources)
+        return f"json_extract_string({self.objects}, [{pointers}]) AS {self.objects}_texts"
+
+    def value(self, column: Column) -> str:
+        """A column's value in its type."""
+        if column.type == "JSON":
+            return self._first(column, lambda s: f"nullif(json_extract({self.objects}, {literal(s.pointer)}), 'null')")
+        text = self.text(column)
+        if column.type == "VARCHAR":
+            return text
+        return moment(text) if column.type == "TIMESTAMP" else f"TRY_CAST({text} AS {column.type})"
+
+    def text(self, column: Column) -> str:
+        """The same as text."""
+        places = {source: index for index, source in enumerate(self._sources, 1)}
+        return self._first(column, lambda source: f"{self.objects}_texts[{places[source]}]")
+
+    def fits(self, column: Column) -> str:
+        """Whether a value is of the column's type, and nothing of it is lost."""
+        text = self.text(column)
+        fits = f"{self.value(column)} IS NOT NULL"
+        if column.type == "TIMESTAMP":
+            fits = f"{fits} AND regexp_full_match({text}, {literal(ISO_DATE)})"
+        return f"({text} IS NULL OR {fits})"
+
+    @property
+    def _sources(self) -> list[Source]:
+        return [source for column in self.columns for source in column.sources]
+
+    def _first(self, column: Column, read: Callable[[Source], str]) -> str:
+        """The first of a column's sources that has a value."""
+        found = [self._guarded(source, read(source)) for source in column.sources]
+        return found[0] if len(found) == 1 else f"coalesce({', '.join(found)})"
+
+    def _guarded(self, source: Source, value: str) -> str:
+        if not source.guarded:
+            return value
+        return f"CASE WHEN json_type({self.objects}, {literal(source.pointer)}) <> 'OBJECT' THEN {value} END"
+
+
+def moment(text: str) -> str:
+    """A text as a TIMESTAMP in UTC; NULL if it is none.
+
+    Through the type with a zone, as the other one ignores the offset (DuckDB 1.2 and later).
+    """
+    return f"CAST(TRY_CAST({text} AS TIMESTAMPTZ) AS TIMESTAMP)"
