@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import threading
+from _thread import RLock  # see _drivers/worker.py
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ class Life(EventCalls):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._exit_left: float | None = None  # seconds that events which come after the end may take; None: no end yet
-        self._beginning = threading.RLock()
+        self._beginning = RLock()
 
     # -- it begins --------------------------------------------------------------------------------------
 
@@ -61,7 +61,7 @@ class Life(EventCalls):
             driver.orphan()
             self._parents = driver  # kept: to let go of its connections would reach into the parent's event loop
         self._summary = Summary()
-        self._beginning = threading.RLock()  # the parent's may be locked for ever
+        self._beginning = RLock()  # the parent's may be locked for ever
 
     # -- it ends ----------------------------------------------------------------------------------------
 

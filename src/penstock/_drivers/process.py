@@ -16,6 +16,7 @@ import weakref
 from typing import Protocol
 
 from . import children
+from .greenlets import look_up_without_threads
 from .sigterm import Sigterm
 
 __all__ = ["closed", "watch"]
@@ -67,6 +68,7 @@ def closed(client: Client) -> None:
 def end() -> None:
     """The end of the process: each client delivers what it has, within its `exit_timeout`."""
     _sigterm.ending = True
+    look_up_without_threads()
     try:
         _at_exit()
     except BaseException as exc:  # noqa: BLE001 - a signal's KeyboardInterrupt or SystemExit: whoever sent it has waited

@@ -8,6 +8,7 @@ little later.
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import threading
@@ -91,7 +92,8 @@ class Sigterm:
         if self.ending:
             return
         try:
-            threading.Thread(target=self._see_out, args=(last,), name="penstock-sigterm", daemon=True).start()
+            # Not threading.Thread: that waits until the thread runs, and here nobody may wait (gevent refuses to).
+            _thread.start_new_thread(self._see_out, (last,))
         except RuntimeError:
             if last:
                 self._end()

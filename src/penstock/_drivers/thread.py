@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from _thread import RLock  # see worker.py
 from collections.abc import Callable
 from queue import Empty
 from typing import Any
@@ -26,7 +27,7 @@ class ThreadDriver(InlineDriver):
     def __init__(self, *, policy: Policy, **rest: Any) -> None:
         super().__init__(policy=policy, **rest)
         self._senders = Senders(policy.max_in_flight + (self._tokens is not None))
-        self._starting = threading.RLock()  # a signal handler may call in while a thread is being started
+        self._starting = RLock()  # a signal handler may call in while a thread is being started
         self._running = False
         self._threadless = False
 

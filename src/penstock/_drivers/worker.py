@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from _thread import RLock  # threading's is another under gevent, and there a signal handler may come between its steps
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -94,7 +95,7 @@ class Worker:
         self._engine = Engine(policy, random.random)
         self._tokens = None if oauth is None else Tokens(oauth, self._engine, emitter, self._clock)
         forget = None if spool is None else self._forget
-        self._ledger = Ledger(threading.RLock(), self._announce, max_events, max_bytes, forget)
+        self._ledger = Ledger(RLock(), self._announce, max_events, max_bytes, forget)
         self._backlog = None if spool is None else self._open_backlog(spool, spool_max_age)
         self._sync_told = False  # whether the worker knows that the spool is to be forced to disk
         self._baton = Baton()
