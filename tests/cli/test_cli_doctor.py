@@ -159,9 +159,9 @@ def test_nobody_there(penstock: Program) -> None:
         (status(400, b"empty batch"), "warning", "`penstock send`"),
         (redirect(301, "https://elsewhere.example.com/"), "problem", "use the new address"),
         (Answer(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>"), "problem", "check http"),
-        (drop(), "problem", "is it an HTTP server at all?"),
-        (garbage(), "problem", "is it an HTTP server at all?"),
-        (stall(), "problem", "is it an HTTP server at all?"),
+        (drop(), "problem", "is it an HTTP server at all"),
+        (garbage(), "problem", "is it an HTTP server at all"),
+        (stall(), "problem", "is it an HTTP server at all"),
     ],
     ids=["401", "404", "503", "400", "301", "web page", "drop", "garbage", "stall"],
 )

@@ -9,11 +9,14 @@ import typer
 from penstock._version import __version__
 
 from .doctor import doctor
+from .export import export
 from .keygen import keygen
 from .options import spelled
+from .query import query
 from .replay import replay
 from .send import send
 from .serve import serve
+from .spool import app as spool
 
 SEND, RECEIVE, OPERATE = "Send events", "Receive events", "Look after it"
 
@@ -44,5 +47,8 @@ def penstock(
 app.command(rich_help_panel=SEND)(send)
 app.command(rich_help_panel=SEND)(replay)
 app.command(rich_help_panel=RECEIVE)(serve)
+app.command(rich_help_panel=RECEIVE)(query)
+app.command(rich_help_panel=RECEIVE)(export)
 app.command(rich_help_panel=OPERATE)(doctor)
+app.add_typer(spool, name="spool", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OPERATE)(keygen)

@@ -31,6 +31,7 @@ __all__ = [
     "OAuthClientKey",
     "OAuthKeyId",
     "Rate",
+    "SpoolDir",
     "Timeout",
     "WriteKey",
     "option",
@@ -75,6 +76,7 @@ Timeout = Annotated[float, option(told="How long to wait for the last outcome.",
 MaxRetries = Annotated[int, option(told="Attempts after the first, for a request.", shape="N", panel=HOW, min=0)]
 Rate = Annotated[float | None, option(told="Events a second, at most.", shape="N", panel=HOW, min=0.1)]
 InOrder = Annotated[bool, option("--in-order", told="One request at a time: no event overtakes another.", panel=HOW)]
+SpoolDir = Annotated[Path, typer.Argument(metavar="DIR", help="The spool directory.", show_default=False)]
 AsJson = Annotated[bool, option("--json", told="Print the result as JSON, for programs.")]
 
 
@@ -94,22 +96,33 @@ class Access:
     oauth_key_id: str | None = None
     oauth_auth_server: str | None = None
 
-    def client(self, **settings: Unpack[SettingsArgs]) -> Analytics:
-        """A client that sends there.
+    def settings(self, **given: Unpack[SettingsArgs]) -> Settings:
+        """The settings of a client that sends there.
 
         Raises:
             SettingsError: something is missing or cannot be used.
         """
         if not self.write_key:
             raise SettingsError("there is no write key: pass --write-key, or set $PENSTOCK_WRITE_KEY")
-        if self.host:
-            settings["host"] = self.host
-        settings["oauth_settings"] = self.oauth()
-        if Settings.make(self.write_key, settings).disable:
+        settings = Settings.make(self.write_key, self._all(given))
+        if settings.disable:
             raise SettingsError("$PENSTOCK_DISABLE is set, and nothing would be sent: unset it")
+        return settings
+
+    def client(self, **given: Unpack[SettingsArgs]) -> Analytics:
+        """A client that sends there.
+
+        Raises:
+            SettingsError: something is missing or cannot be used.
+        """
+        self.settings(**given)
         # Whatever fails is the command's result, and said there: a second time in the log would be noise.
         logging.getLogger("penstock").addHandler(logging.NullHandler())
-        return Analytics(self.write_key, **settings)
+        return Analytics(self.write_key, **self._all(given))
+
+    def _all(self, given: SettingsArgs) -> SettingsArgs:
+        where: SettingsArgs = {"host": self.host} if self.host else {}
+        return {**given, **where, "oauth_settings": self.oauth()}
 
     def oauth(self) -> OAuthSettings | None:
         """The OAuth settings, if any were given.

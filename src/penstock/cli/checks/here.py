@@ -16,6 +16,7 @@ from penstock._version import __version__
 from penstock.auth import OAuth, oauth_of
 from penstock.errors import PenstockError
 from penstock.http import as_client
+from penstock.log.inspect import lanes
 from penstock.settings import Settings
 
 from ..options import Access
@@ -113,7 +114,7 @@ def oauth(access: Access, url: str, timeout: float) -> tuple[OAuth | None, list[
 
 
 def spool(directory: Path) -> Findings:
-    """Whether events can be written down there."""
+    """Whether events can be written down there, and what waits there."""
     if not directory.is_dir():
         parent = next((each for each in directory.parents if each.exists()), directory)
         if directory.exists() or not os.access(parent, os.W_OK | os.X_OK):
@@ -131,6 +132,14 @@ def spool(directory: Path) -> Findings:
     free = shutil.disk_usage(directory).free
     told = f"{directory} is writable, with {free / (1 << 30):,.1f} GiB of space"
     yield ok("spool", told) if free >= LITTLE_SPACE else warning("spool", told, "make room, or set spool_max_bytes")
+    left = [lane for lane in lanes(directory) if not lane.alive]
+    if count := sum(lane.events for lane in left):
+        told = f"{count:,} events wait in {len(left):,} lanes whose processes are gone"
+        yield warning(
+            "spool", told, f"the application's next start delivers them, or `penstock spool drain {directory}`"
+        )
+    if corrupt := sum(lane.corrupt for lane in left):
+        yield warning("spool", f"{corrupt:,} pieces of it cannot be read", "a start or a drain moves them aside")
 
 
 def _is_segment(url: str) -> bool:

@@ -20,13 +20,15 @@ from penstock._stamp import stamp
 from penstock.auth import OAuth
 from penstock.destinations.tracking_api import TrackingAPI
 from penstock.errors import AuthError, TransportError
+from penstock.http._common import proxy_from_environment
 from penstock.http.urllib3 import Urllib3Client
 from penstock.types import Response
 
+from ..options import Access
+from . import here
 from .finding import Finding, Findings, ok, problem, warning
-from .here import without_password
 
-__all__ = ["Route", "answer", "connection", "name", "tls", "token"]
+__all__ = ["Route", "answer", "connection", "name", "objection", "tls", "token"]
 
 FEW_DAYS = 14
 MUCH_SKEW = 30.0
@@ -140,12 +142,25 @@ def answer(route: Route, write_key: str, token: str | None) -> Findings:
     try:
         response = client.send(api.request([], 1, stamp()[0], token))
     except TransportError as error:
-        yield problem("answer", str(error), "is it an HTTP server at all? Try again, or with a longer --timeout")
+        yield problem("answer", str(error), "is it up, is it an HTTP server at all, and does it need more time?")
         return
     finally:
         client.close()
     yield _judged(response, route)
     yield from _clock(response, (began + time.time()) / 2)
+
+
+def objection(access: Access, url: str, timeout: float) -> Finding | None:
+    """Why it is no use to send events there now; None if a batch without any is taken."""
+    route = Route(url, proxy_from_environment(url), timeout)
+    oauth, found = here.oauth(access, url, timeout)
+    granted = None
+    if oauth is not None:
+        granted, finding = token(oauth)
+        found.append(finding)
+    if not any(finding.status == "problem" for finding in found):
+        found += answer(route, access.write_key or "", granted)
+    return next((finding for finding in found if finding.status == "problem"), None)
 
 
 def _judged(response: Response, route: Route) -> Finding:
@@ -163,7 +178,7 @@ def _judged(response: Response, route: Route) -> Finding:
         403: "check the write key",
         404: f"there is no Tracking API at {route.url}: check the host",
         405: f"there is no Tracking API at {route.url}: check the host",
-        407: f"the proxy {without_password(route.proxy or '')} wants a user and a password",
+        407: f"the proxy {here.without_password(route.proxy or '')} wants a user and a password",
     }
     if status in remedies:
         return problem("answer", told, remedies[status])

@@ -1,0 +1,86 @@
+"""An event in one line, for people."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, cast
+
+import msgspec
+from rich.text import Text
+
+from penstock.types import Event
+
+from .output import printable
+
+__all__ = ["one_line"]
+
+_COLOURS = {
+    "track": "green",
+    "identify": "blue",
+    "page": "magenta",
+    "screen": "magenta",
+    "group": "cyan",
+    "alias": "cyan",
+}
+_DIM = "bright_black"
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def one_line(event: Event, *, width: int | None = None) -> Text:
+    """When, what, who, and what belongs to it; cut to `width` characters, if there is one.
+
+    The time is that of the receipt if there is one, else the event's own, in this machine's zone.
+    """
+    kind = _text(event.get("type")) or "?"
+    line = Text(no_wrap=True)
+    line.append(f"{_time(event.get('receivedAt') or event.get('timestamp')):<8}  ", _DIM)
+    line.append(f"{kind:<8}  ", _COLOURS.get(kind, ""))
+    line.append(f"{_what(event):<24}  ", "bold")
+    line.append(f"{_who(event):<16}")
+    if details := _details(event):
+        line.append(f"  {details}", _DIM)
+    line.rstrip()
+    if width is not None:
+        line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def _time(value: object) -> str:
+    try:
+        return f"{datetime.fromisoformat(str(value).replace('Z', '+00:00')).astimezone():%H:%M:%S}"
+    except (ValueError, OverflowError):
+        return "?"
+
+
+def _what(event: Event) -> str:
+    match event.get("type"):
+        case "track":
+            return _text(event.get("event"))
+        case "page" | "screen":
+            return " ".join(filter(None, (_text(event.get("category")), _text(event.get("name")))))
+        case "group":
+            return _text(event.get("groupId"))
+        case "alias":
+            return f"{_text(event.get('previousId'))} →"
+        case _:
+            return ""
+
+
+def _who(event: Event) -> str:
+    return _text(event.get("userId")) or _text(event.get("anonymousId"))
+
+
+def _details(event: Event) -> str:
+    """Properties or traits as JSON, without the outermost braces."""
+    details: Any = event.get("properties") or event.get("traits")
+    if not isinstance(details, dict):
+        return ""
+    return ", ".join(f"{_text(name)}: {_json(value)}" for name, value in cast("Event", details).items())
+
+
+def _json(value: Any) -> str:
+    return printable(_encode(value).decode())
+
+
+def _text(value: object) -> str:
+    return "" if value is None else printable(str(value))
