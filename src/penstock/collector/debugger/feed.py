@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from collections import deque
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
 
 import msgspec
 
@@ -86,7 +85,9 @@ class Feed:
         if not count:
             return
         moment = at.timestamp()
-        size = sum(map(len, map(attrgetter("line"), events))) + count * _OVERHEAD
+        size = count * _OVERHEAD
+        for event in events:
+            size += len(event.line)
         self._groups.append(_Group(self.last + 1, kind, source, moment, events, size))
         self.last += count
         self._held += count
@@ -135,28 +136,23 @@ class Tally:
     """How many came: since the start, by type and by source, and in each of the last seconds."""
 
     def __init__(self) -> None:
-        self.kinds: Counter[Kind] = Counter()
-        self.types: Counter[str] = Counter()
-        self._sources: dict[str, Counter[Kind]] = {}  # the one seen last stands last
-        self._seconds: dict[int, Counter[Kind]] = {}
+        self.kinds: dict[Kind, int] = {}
+        self.types: dict[str, int] = {}
+        self._sources: dict[str, dict[Kind, int]] = {}  # the one seen last stands last
+        self._seconds: dict[int, dict[Kind, int]] = {}
 
     def add(self, kind: Kind, events: Sequence[Accepted | Rejected], source: str, at: float) -> None:
-        count = len(events)
-        self.kinds[kind] += count
+        count, second = len(events), int(at)
         if kind == "stored":
-            self.types.update(map(attrgetter("type"), events))
-        of_source = self._sources.pop(source, None) or Counter()
-        of_source[kind] += count
-        self._sources[source] = of_source
+            types = self.types
+            for event in cast("Sequence[Accepted]", events):
+                types[event.type] = types.get(event.type, 0) + 1
+        of_source = self._sources[source] = self._sources.pop(source, {})
+        in_second = self._seconds.get(second) or self._begin(second)
+        for counts in (self.kinds, of_source, in_second):
+            counts[kind] = counts.get(kind, 0) + count
         if len(self._sources) > MAX_SOURCES:
             del self._sources[next(iter(self._sources))]
-        second = int(at)
-        in_second = self._seconds.get(second)
-        if in_second is None:
-            in_second = self._seconds[second] = Counter()
-            if len(self._seconds) > SECONDS:
-                self._seconds = {each: counts for each, counts in self._seconds.items() if each > second - SECONDS}
-        in_second[kind] += count
 
     def snapshot(self, since: int, *, sources: int = 50) -> dict[str, Any]:
         """The numbers as they go out: the seconds from `since` on, and so many of the sources, the latest first."""
@@ -167,3 +163,9 @@ class Tally:
             "sources": [{"source": source, **counts} for source, counts in latest],
             "seconds": [{"at": second, **counts} for second, counts in self._seconds.items() if second >= since],
         }
+
+    def _begin(self, second: int) -> dict[Kind, int]:
+        if len(self._seconds) >= SECONDS:
+            self._seconds = {each: counts for each, counts in self._seconds.items() if each > second - SECONDS}
+        counts = self._seconds[second] = {}
+        return counts

@@ -79,12 +79,11 @@ class Follower:
         self._skipped = 0
         return message, len(rows)
 
-    def stats(self) -> bytes:
-        """A message with the counts: all seconds that are remembered, later those that may have changed."""
+    def stats(self, now: float) -> bytes:
+        """A message with the counts at `now`: all seconds that are remembered, later those that may have changed."""
         snapshot = self._feed.tally.snapshot(self._told)
-        if snapshot["seconds"]:
-            self._told = snapshot["seconds"][-1]["at"] - 1
-        return _message("stats", snapshot)
+        self._told = int(now) - 2
+        return _message("stats", {"at": int(now), **snapshot})
 
     def _keep_up(self) -> None:
         """Leave out what is no longer there, and what cannot be caught up with."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -30,7 +30,7 @@ TICK = 0.1
 STATS_EVERY = 1.0
 
 _STATIC = Path(__file__).parent / "static"
-_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -91,7 +91,6 @@ def routes(feed: Feed, guard: Guard) -> list[Route]:
         Route("/", guarded(index, page=True)),
         Route("/debug/app.js", guarded(static)),
         Route("/debug/style.css", guarded(static)),
-        Route("/debug/icon.svg", guarded(static)),
         Route("/debug/events", guarded(events)),
         Route("/debug/events/{id:int}", guarded(event)),
     ]
@@ -158,7 +157,7 @@ class _Stream(Response):
                 await self._catch_up(say)
                 if monotonic() >= next_stats:
                     next_stats = monotonic() + STATS_EVERY
-                    await say(self._follower.stats())
+                    await say(self._follower.stats(time()))
                 await asyncio.wait({gone}, timeout=TICK)
         finally:
             gone.cancel()
