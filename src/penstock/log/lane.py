@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import threading
+from _thread import RLock  # see segments.py
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -102,7 +102,7 @@ class Lane:
         self._segments: list[Segment] = []  # of an adopted lane: those that were looked through, and are not done with
         self._complete = True  # whether all of it was looked through
         self._unnoted: dict[Path, list[Place]] = {}  # where the disk did not take it
-        self._guard = threading.RLock() if log is None else log.lock
+        self._guard = RLock() if log is None else log.lock
 
     @classmethod
     def make(cls, spool: Path, source: str) -> Lane:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 import time
+from _thread import RLock  # threading's is another under gevent, and there a signal handler may come between its steps
 from pathlib import Path
 
 __all__ = ["SUFFIX", "Log", "Segment", "segments_in"]
@@ -59,7 +59,7 @@ class Log:
     def __init__(self, directory: Path, *, segment_bytes: int, prefix: str = "", start: int = 0) -> None:
         self.directory = directory
         self.active: Segment | None = None
-        self.lock = threading.RLock()
+        self.lock = RLock()
         self.dirty_since: float | None = None
         self._prefix = prefix
         self._segment_bytes = segment_bytes

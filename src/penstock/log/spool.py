@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 import time
+from _thread import RLock  # see segments.py
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
@@ -62,7 +62,7 @@ class Spool:
         self._max_bytes = max_bytes
         self._sync = sync
         self._report = report
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._lane: Lane | None = None
         self._lanes: list[Lane] = []  # all that are ours, the adopted ones included
         self._off = ""  # why events are not written down
