@@ -54,6 +54,7 @@ POLICIES = st.builds(
     Policy,
     flush_at=st.sampled_from([1, 2, 4, 20]),
     flush_interval=st.sampled_from([0.5, 10.0, 100.0]),
+    linger=st.sampled_from([0.0, 0.0, 0.2]),
     max_batch_events=st.sampled_from([1, 2, 5, 2500]),
     max_batch_bytes=st.sampled_from([API.overhead + extra for extra in (20, 41, 100, 10_000)]),
     overhead=st.just(API.overhead),
@@ -99,6 +100,7 @@ class Model:
     policy: Policy
     jitter: float
     queue: list[tuple[Receipt, float]] = field(default_factory=list)  # with the time of arrival
+    due_since: float | None = None  # since when there are flush_at of them
     forced: int = 0  # so many of them, from the front, are due
     halves: list[Group] = field(default_factory=list)
     waiting: list[Group] = field(default_factory=list)
@@ -119,8 +121,15 @@ class Model:
         if self.empty():
             self.since = None
         self.queue += [(receipt, now) for receipt in receipts]
+        self.count(now)
         if self.closing:
             self.flush()
+
+    def count(self, now: float | None = None) -> None:
+        if len(self.queue) < min(self.policy.flush_at, self.policy.max_batch_events):
+            self.due_since = None
+        elif self.due_since is None:
+            self.due_since = now
 
     def flush(self) -> None:
         self.forced = len(self.queue)
@@ -146,6 +155,7 @@ class Model:
         else:
             del self.queue[: len(group.receipts)]
             self.forced = max(0, self.forced - len(group.receipts))
+            self.count()
 
     def reported(self, send: Send, report: Report, now: float) -> None:
         group = self.flying.pop(send, None)
@@ -254,6 +264,7 @@ class Model:
             self.end(group, Abandoned)
         self.ended += [(receipt, Abandoned) for receipt, _ in self.queue]
         self.flying, self.waiting, self.halves, self.queue, self.forced = {}, [], [], [], 0
+        self.count()
 
     def shut(self, now: float) -> bool:
         return self.gate is not None and now < self.gate
@@ -274,9 +285,12 @@ class Model:
         if not self.queue:
             return None
         receipts = [receipt for receipt, _ in self.queue]
-        count = len(receipts) >= min(self.policy.flush_at, self.policy.max_batch_events)
-        full = body_length(receipts) >= self.policy.max_batch_bytes
-        return now if count or full or self.forced else max(now, self.queue[0][1] + self.policy.flush_interval)
+        full = len(receipts) >= self.policy.max_batch_events or body_length(receipts) >= self.policy.max_batch_bytes
+        if full or self.forced:
+            return now
+        by_age = self.queue[0][1] + self.policy.flush_interval
+        by_count = by_age if self.due_since is None else self.due_since + self.policy.linger
+        return max(now, min(by_age, by_count))
 
     def next_group(self, now: float) -> Group | None:
         """What must be sent now, if anything must."""

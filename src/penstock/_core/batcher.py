@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..errors import Abandoned, DeliveryError, TransportError
+from .events import MAX_EVENT_BYTES
 
 __all__ = ["Batch", "Batcher", "Item"]
 
@@ -78,14 +79,26 @@ class Batcher:
     Args:
         flush_at: events that make a batch due; as many as fill one (`max_events`) always do.
         flush_interval: seconds after which the oldest event makes it due.
+        linger: seconds after which a batch that is due by its number is cut, for more to join it. A request costs as
+            much as a hundred events, and in a burst a hundred more come in a millisecond or two.
         max_events: events in a batch, at most.
         max_bytes: bytes of a request body, at most.
         overhead: bytes of a request body that are not events.
     """
 
-    def __init__(self, *, flush_at: int, flush_interval: float, max_events: int, max_bytes: int, overhead: int) -> None:
+    def __init__(
+        self,
+        *,
+        flush_at: int,
+        flush_interval: float,
+        max_events: int,
+        max_bytes: int,
+        overhead: int,
+        linger: float = 0.0,
+    ) -> None:
         self._flush_at = min(flush_at, max_events)
         self._interval = flush_interval
+        self.linger = linger
         self._max_events = max_events
         self._room = max_bytes - overhead + 1  # the last event needs no comma
         self._queue: deque[Item] = deque()
@@ -96,6 +109,7 @@ class Batcher:
         self._put = 0
         self._arrivals: deque[tuple[int, float]] = deque()
         self._forced = 0
+        self._due_since: float | None = None  # since when there are as many as make a batch due
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -105,12 +119,20 @@ class Batcher:
         """Whether there is enough for a batch as large as they come."""
         return len(self._queue) >= self._max_events or self._bytes >= self._room
 
+    def missing(self) -> int:
+        """How many more events make a batch due, at least one; fewer, if they might do it by their bytes."""
+        by_bytes = (self._room - self._bytes) // (MAX_EVENT_BYTES + 1)
+        wanted = self._flush_at if self._due_since is None else self._max_events
+        return max(1, min(wanted - len(self._queue), by_bytes))
+
     def put(self, items: Sequence[Item], now: float) -> None:
         """Add events at the end."""
         self._queue.extend(items)
         self._bytes += sum([len(item.data) for item in items]) + len(items)
         self._put += len(items)
         self._arrivals.append((self._put, now))
+        if self._due_since is None and len(self._queue) >= self._flush_at:
+            self._due_since = now
 
     def force(self) -> None:
         """What is in the queue is due now; what comes later is not."""
@@ -120,9 +142,12 @@ class Batcher:
         """When the next batch is due: `now` if it is, None if nothing waits."""
         if not self._queue:
             return None
-        if len(self._queue) >= self._flush_at or self._forced > self._cut or self._bytes >= self._room:
+        if self.full or self._forced > self._cut:
             return now
-        return max(now, self._arrivals[0][1] + self._interval)
+        due = self._arrivals[0][1] + self._interval
+        if self._due_since is not None:
+            due = min(due, self._due_since + self.linger)
+        return max(now, due)
 
     def cut(self) -> Batch:
         """The largest batch that fits, from the front: at least one event."""
@@ -135,6 +160,8 @@ class Batcher:
             self._bytes -= size
             items.append(queue.popleft())
         self._cut += len(items)
+        if len(queue) < self._flush_at:
+            self._due_since = None
         while self._arrivals and self._arrivals[0][0] <= self._cut:
             self._arrivals.popleft()
         return Batch(items)
@@ -144,5 +171,5 @@ class Batcher:
         items = list(self._queue)
         self._queue.clear()
         self._arrivals.clear()
-        self._cut, self._bytes = self._put, 0
+        self._cut, self._bytes, self._due_since = self._put, 0, None
         return items

@@ -70,6 +70,7 @@ class Policy:
 
     flush_at: int = 15
     flush_interval: float = 10.0
+    linger: float = 0.0
     max_batch_events: int = 2500
     max_batch_bytes: int = 500_000
     overhead: int = 0
@@ -94,6 +95,7 @@ class Engine:
             max_events=policy.max_batch_events,
             max_bytes=policy.max_batch_bytes,
             overhead=policy.overhead,
+            linger=policy.linger,
         )
         self._halves: deque[Batch] = deque()  # cut already, in order, waiting for a slot
         self._sent: dict[Batch, Send] = {}  # in flight
@@ -123,6 +125,10 @@ class Engine:
         """All that is here is due now."""
         self._queue.force()
         self._wake()
+
+    def never_linger(self) -> None:
+        """Nobody will be there to cut a batch a moment later."""
+        self._queue.linger = 0.0
 
     def pause(self) -> None:
         """Send nothing for now (a critical plugin is not loaded)."""
@@ -217,6 +223,14 @@ class Engine:
         if self._sent or not self._waiting or not all(batch.resting for batch in self._waiting):
             return False
         return not self._slot_free() or not (self._queue or self._halves)
+
+    def missing(self, now: float) -> int | None:
+        """How many more events would change what is done next; None if no number would."""
+        if self._closing or not self._queue:  # the first one sets a time
+            return 1
+        if self._paused or self._gate.is_shut(now) or not self._slot_free():
+            return None
+        return self._queue.missing()
 
     @property
     def hungry(self) -> bool:

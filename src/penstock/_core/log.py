@@ -1,8 +1,8 @@
 """The log's format: what a record is, where it is, and which records are done with.
 
 A log is a sequence of bytes that only ever grows; a *position* is a place in it. A record is a line of JSON: it holds
-no raw newline and no NUL. Readers split at both: room that was reserved and never written (its writer was killed, or the
-disk was full) reads as NULs, and so never runs into the record after it.
+no raw newline and no NUL. Readers split at both: room that was reserved and never written (its writer was killed, or
+the disk was full) reads as NULs, and so never runs into the record after it.
 
 What is done with is noted beside the log, as ranges of positions, a line each: `start end`. A note that was only half
 written is ignored: what it spoke of is sent again.

@@ -34,7 +34,7 @@ from .runner import Answer
 from .standby import Job, Standby
 from .tether import Done, Tether
 from .tokens import Tokens, bare, converse
-from .worker import Command, earliest
+from .worker import LINGER, Command, earliest
 
 if TYPE_CHECKING:
     from ..log import Spool
@@ -52,6 +52,7 @@ class AsyncDriver(InlineDriver):
     """
 
     SLICE = 0.002
+    LINGER = LINGER
     YIELDS = True
 
     def __init__(self, *, plugin_timeout: float, make_exit_client: Callable[[], HTTPClient], **rest: Any) -> None:
@@ -69,6 +70,7 @@ class AsyncDriver(InlineDriver):
         self._runner = self._hooks
         self._scheduled: asyncio.AbstractEventLoop | None = None  # on it a turn is coming
         self._timer: asyncio.TimerHandle | None = None
+        self._timed: asyncio.AbstractEventLoop | None = None  # on it fewer than `_rouse_at` events have time
         self._answers_late: list[HTTPClient] = []  # whose `send` is no `async def`, but returns awaitables
 
     # -- what callers await ---------------------------------------------------------------------------
@@ -197,7 +199,8 @@ class AsyncDriver(InlineDriver):
     def submit(self, receipt: Receipt) -> None:
         """Hand over an accepted event. Without a loop it waits in the mailbox until there is one."""
         self._mailbox.put(receipt)
-        self._nudge()
+        if self._mailbox.qsize() >= self._rouse_at or _get_running_loop() is not self._timed:
+            self._nudge()
 
     def _nudge(self) -> None:
         loop = self._tether.get()
@@ -231,6 +234,9 @@ class AsyncDriver(InlineDriver):
             self._timer = None
         if until is not None and self._tether.loop is loop:
             self._timer = loop.call_later(max(0.0, until - self._clock()), self._on_turn, loop)
+        self._timed, self._rouse_at = loop, self._enough()
+        if not self._mailbox.empty():  # from another thread, which has seen the number from before
+            self._nudge()
 
     def _pump(self) -> float | None:
         self._loop_thread = threading.get_ident()

@@ -5,16 +5,19 @@ from __future__ import annotations
 import threading
 from _thread import RLock  # see worker.py
 from collections.abc import Callable
-from queue import Empty
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from .._core.engine import Policy
 from .._core.receipt import Receipt
 from .inline import InlineDriver, nothing
 from .senders import Senders
-from .worker import Command, Mail
+from .worker import LINGER, NEVER, Command
 
 __all__ = ["ThreadDriver"]
+
+AWAKE = NEVER + 1
+"""The worker looks into the mailbox before it sleeps: nobody has to ring."""
 
 
 class ThreadDriver(InlineDriver):
@@ -24,18 +27,22 @@ class ThreadDriver(InlineDriver):
     Where no thread can be started (at the end of a process, say) it does what the inline driver does.
     """
 
+    LINGER = LINGER
+
     def __init__(self, *, policy: Policy, **rest: Any) -> None:
         super().__init__(policy=policy, **rest)
         self._senders = Senders(policy.max_in_flight + (self._tokens is not None))
         self._starting = RLock()  # a signal handler may call in while a thread is being started
+        self._bell: SimpleQueue[None] = SimpleQueue()  # which the worker sleeps by
         self._running = False
         self._threadless = False
 
     def submit(self, receipt: Receipt) -> None:
         """Hand over an accepted event; the first one starts the worker."""
-        self._mailbox.put(receipt)
-        if not self._running:
-            self._start()
+        mailbox = self._mailbox
+        mailbox.put(receipt)
+        if mailbox.qsize() >= self._rouse_at:
+            self._rouse()
 
     def hurry(self) -> None:
         """Have the worker send at once what there is, if there is a worker."""
@@ -44,25 +51,41 @@ class ThreadDriver(InlineDriver):
 
     def _wake(self) -> None:
         self._mailbox.put(nothing)
-        if not self._running:
-            self._start()
+        self._rouse()
 
     def _nudge(self) -> None:
-        # The worker waits on the mailbox itself. Without a worker, whoever has something to say is the worker.
+        # Without a worker, whoever has something to say is the worker.
         if not self._running:
             super()._nudge()
+        elif self._rouse_at != AWAKE:
+            self._ring()
+
+    def _rouse(self) -> None:
+        """See that there is a worker, and that it is awake."""
+        if self._running:
+            self._ring()
+        else:
+            self._start()
+
+    def _ring(self) -> None:
+        # One ring is enough: whoever takes it reads all the mail, and takes it before he reads.
+        if self._bell.empty():
+            self._bell.put(None)
 
     def _start(self) -> None:
         with self._starting:
             if self._running:
                 return
             if not (self._finished or self._threadless):
+                self._rouse_at = AWAKE
                 self._running = True  # first, so that whoever calls in from here on leaves it to the new thread
                 try:
                     threading.Thread(target=self._run, name="penstock-worker", daemon=True).start()
                 except RuntimeError:
                     self._running = False
                     self._threadless = True
+                    self._rouse_at = 0
+                    self._engine.never_linger()
         self._nudge()
 
     def _block(self, event: threading.Event, deadline: float | None) -> None:
@@ -75,28 +98,45 @@ class ThreadDriver(InlineDriver):
         with self._pumping:
             self._loop_thread = threading.get_ident()
             try:
-                until = self._guarded_turn(None)
-                while not self._finished:
-                    until = self._guarded_turn(self._receive(until))
+                while True:
+                    until = self._guarded_turn()
+                    if self._finished:
+                        break
+                    self._sleep(until)
             finally:
                 self._loop_thread = None
+                self._rouse_at = 0
                 self._running = False
         # A call may have put its event after our last look, and have left it to us because we were running.
         self._nudge()
 
-    def _receive(self, until: float | None) -> Mail | None:
-        """The next piece of mail; None when it is `until` and there is none."""
+    def _sleep(self, until: float | None) -> None:
+        """Until it is time, or somebody rings: for a command, or for so many events that they are worth it.
+
+        No ring is lost. Callers put their mail first and look then, at `_rouse_at`; the worker sets that first and
+        looks then, at the mailbox. Whichever of the two is second sees the other.
+        """
+        self._rouse_at = self._enough()
         try:
-            return self._mailbox.get(timeout=None if until is None else max(0.0, until - self._clock()))
+            if self._mailbox.empty():
+                self._bell.get(timeout=None if until is None else max(0.0, until - self._clock()))
+            while True:
+                self._bell.get_nowait()
         except Empty:
-            return None
+            pass
+        self._rouse_at = AWAKE
 
     def _dispatch(self, job: Callable[[], Command]) -> bool:
         def do() -> Command:
             report = job()
-            return lambda: self._mailbox.put(report)
+            return lambda: self._hand_in(report)
 
         try:
             return self._senders.start(do)
         except RuntimeError:
             return super()._dispatch(job)
+
+    def _hand_in(self, report: Command) -> None:
+        self._mailbox.put(report)
+        if self._running and self._rouse_at != AWAKE:
+            self._ring()
