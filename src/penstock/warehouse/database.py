@@ -6,8 +6,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import duckdb
@@ -67,16 +66,12 @@ class Database:
         """The result of `work`, which uses the connection."""
         result = self._thread.submit(work)
         try:
-            while True:
-                try:
-                    return result.result(_OFTEN)
-                except FutureTimeoutError:
-                    if result.done():
-                        raise  # it is the work's own
+            while not wait([result], _OFTEN).done:
                 self._tell(*part)
         except KeyboardInterrupt:
             self.connection.interrupt()
             raise
+        return result.result()
 
     def lock(self) -> None:
         """From now on, nothing that is asked of it can read, write or load a file. There is no way back."""

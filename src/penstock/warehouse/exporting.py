@@ -106,7 +106,9 @@ class _Files:
         """See to it that all of them can be written, before the first is."""
         taken = [path for path in map(self.path, views) if path.exists()]
         if taken and not self._replace:
-            raise SettingsError(f"{taken[0]} exists already: choose another name, or replace it (--force, in Python replace=True)")
+            raise SettingsError(
+                f"{taken[0]} exists already: choose another name, or replace it (--force, in Python replace=True)"
+            )
         folder = self._target.parent if self.single else self._target
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,8 @@ from .snapshot import ALWAYS, Snapshot, take
 
 __all__ = ["Result", "connect", "explained", "query"]
 
+_QUESTIONS = {"SELECT", "EXPLAIN", "CALL", "PRAGMA", "MULTI"}
+"""What DuckDB calls the statements that have an answer. DESCRIBE, SHOW and SUMMARIZE are a kind of SELECT."""
 _ROWS = 1_000
 """Rows that are fetched at once."""
 
@@ -104,10 +106,18 @@ def connect(directory: str | os.PathLike[str], *, received: Period = ALWAYS) -> 
 
 
 def _tables_in(sql: str) -> set[str]:
-    """The tables that a statement names; none if that cannot be said before they are there."""
+    """The tables that a question names; none if that cannot be said before they are there.
+
+    Raises:
+        QueryError: it is no question.
+    """
     with duckdb.connect() as nothing, explained():
-        if (count := len(nothing.extract_statements(sql))) != 1:
-            raise QueryError(f"there are {count} statements: ask one question at a time")
+        # A PIVOT is two statements for older versions: it makes a type first.
+        kinds = [statement.type.name for statement in nothing.extract_statements(sql)]
+        if wrong := [kind for kind in kinds if kind not in {*_QUESTIONS, "CREATE"}]:
+            raise QueryError(f"{wrong[0]} is no question: a query only reads events; `penstock export` writes files")
+        if (count := sum(kind in _QUESTIONS for kind in kinds)) != 1:
+            raise QueryError(f"there are {count} questions: ask one at a time")
         try:
             return {name.lower() for name in nothing.get_table_names(sql)}
         except duckdb.Error:

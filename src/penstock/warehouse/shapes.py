@@ -105,14 +105,15 @@ def columns_of(
         root: the objects.
         not_free: names that no column may have.
         prefix: the first word of every name.
-        taken_in: names of columns that the table has already, and that take these values in.
+        taken_in: members that another column takes in.
     """
     leaves = sorted(_leaves(root), key=lambda leaf: -leaf[1].count)[:MAX_COLUMNS]
     found: dict[str, list[tuple[Source, Node]]] = {}
     for path, node in leaves:
+        if path[0] in taken_in and len(path) == 1:
+            continue
         name = identifier(" ".join((prefix, *path)), not_free=not_free)
-        if name not in taken_in:
-            found.setdefault(name, []).append((Source(_pointer(path), guarded=bool(node.children)), node))
+        found.setdefault(name, []).append((Source(_pointer(path), guarded=bool(node.children)), node))
     return [_column(name, found[name]) for name in sorted(found)]
 
 

@@ -95,9 +95,11 @@ class Table:
         return f"CREATE VIEW {quoted(name)} AS SELECT {listed} FROM {source}{grouped}"
 
     def _standard(self, column: str) -> str:
-        if column in self.taken_in:
-            return f"coalesce({column}, json_extract_string({self.objects}, '/{column}'))"
-        return column
+        if column not in self.taken_in:
+            return column
+        member = f"{self.objects}, '/{column}'"
+        found = f"CASE WHEN json_type({member}) <> 'OBJECT' THEN json_extract_string({member}) END"
+        return f"coalesce({column}, {found})"
 
 
 STANDARD: dict[str, Table] = {
