@@ -61,7 +61,7 @@ def call_of(line: bytes) -> str:
 
 def _call(event: dict[str, Any]) -> str:
     kind = event.pop("type", None)
-    if kind not in _FIRST:
+    if not isinstance(kind, str) or kind not in _FIRST:
         return ""
     event = {name: value for name, value in event.items() if name not in _STAMPED and value is not None}
     _without_what_the_call_adds(kind, event)

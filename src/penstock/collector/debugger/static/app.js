@@ -672,7 +672,7 @@ function pretty(found) {
 /** A block of code with a button that copies it. */
 function sample(code, plain = false) {
   const text = printable(code);
-  return make("div", { class: "sample" }, copier(code), make("pre", { tabIndex: 0 }, ...(plain ? [text] : coloured(text))));
+  return make("pre", { class: "sample", tabIndex: 0 }, copier(code), make("code", {}, ...(plain ? [text] : coloured(text))));
 }
 
 /** What stands between line breaks, made visible. */

@@ -1,0 +1,157 @@
+"""What one watcher is told, and in which portions."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from penstock.collector.debugger import Feed
+from penstock.collector.debugger.follower import AT_ONCE, BOOT, PORTION, TOO_FAR, Follower
+from penstock.collector.debugger.rows import Filter
+from support.watched import accepted, publish
+
+
+def read(message: bytes) -> tuple[str, str, dict]:
+    """A message's id, name and data."""
+    fields = dict(line.split(": ", 1) for line in message.decode().strip().split("\n"))
+    return fields.get("id", ""), fields["event"], json.loads(fields["data"])
+
+
+def told(follower: Follower) -> list[int]:
+    """The numbers of all rows that a watcher gets now."""
+    seen = []
+    while follower.behind:
+        message, rows = follower.portion()
+        if message:
+            seen += [row["id"] for row in read(message)[2]["rows"]]
+            assert rows <= PORTION
+    return seen
+
+
+def many(feed: Feed, count: int) -> None:
+    for _ in range(count // 100):
+        publish(feed, *[accepted()] * 100)
+
+
+def test_history_comes_first_then_what_is_new():
+    """Who begins to watch sees what is remembered, and after it what comes."""
+    feed = Feed()
+    many(feed, 200)
+    follower = Follower(feed)
+    assert read(follower.hello()) == ("", "hello", {"boot": BOOT, "first": 1, "last": 200})
+    assert follower.in_the_past
+    assert told(follower) == list(range(1, 201))
+    assert not follower.in_the_past
+    publish(feed, accepted())
+    assert told(follower) == [201]
+    assert follower.portion() == (b"", 0)
+
+
+@pytest.mark.parametrize(("last", "seen"), [(0, []), (3, [198, 199, 200]), (10**8, list(range(1, 201)))])
+def test_a_watcher_chooses_how_far_to_look_back(last, seen):
+    """`last` is a number of events."""
+    feed = Feed()
+    many(feed, 200)
+    assert told(Follower(feed, last=last)) == seen
+
+
+@pytest.mark.parametrize(
+    ("after", "seen"),
+    [
+        (f"{BOOT}-198", [199, 200]),
+        (f"{BOOT}-200", []),
+        (f"{BOOT}-999", []),
+        ("other-198", list(range(1, 201))),
+        (f"{BOOT}-x", list(range(1, 201))),
+        ("", list(range(1, 201))),
+    ],
+)
+def test_a_watcher_goes_on_after_the_last_message(after, seen):
+    """With the id of a message of this process; after a restart, or with nonsense, from the beginning."""
+    feed = Feed()
+    many(feed, 200)
+    assert told(Follower(feed, after=after)) == seen
+
+
+def test_each_message_says_where_the_watcher_is():
+    """Its id is what a reconnecting browser sends."""
+    feed = Feed()
+    many(feed, PORTION + 100)
+    follower = Follower(feed)
+    ids = [read(follower.portion()[0])[0] for _ in range(2)]
+    assert ids == [f"{BOOT}-{PORTION}", f"{BOOT}-{PORTION + 100}"]
+
+
+def test_what_is_not_wanted_is_no_message():
+    """A filter that nothing matches costs the watcher nothing."""
+    feed = Feed()
+    many(feed, 1000)
+    follower = Follower(feed, Filter(name="Nothing"))
+    assert follower.portion() == (b"", 0)
+    assert follower.portion() == (b"", 0)
+    assert not follower.behind
+
+
+def test_history_is_not_skipped():
+    """However long it is: nothing presses."""
+    feed = Feed()
+    many(feed, 10_000)
+    follower = Follower(feed)
+    assert told(follower) == list(range(1, 10_001))
+
+
+def test_who_is_too_slow_skips_to_the_present():
+    """And is told how much went by; the collector waits for nobody."""
+    feed = Feed()
+    many(feed, 100)
+    follower = Follower(feed)
+    told(follower)
+    many(feed, TOO_FAR + 100)
+    _, _, data = read(follower.portion()[0])
+    assert data["skipped"] == TOO_FAR + 100 - AT_ONCE
+    assert data["rows"][0]["id"] == feed.last - AT_ONCE + 1
+    assert told(follower)[-1] == feed.last
+    publish(feed, accepted())
+    assert read(follower.portion()[0])[2]["skipped"] == 0
+
+
+def test_what_was_forgotten_meanwhile_counts_as_skipped():
+    """A stalled watcher does not hold the feed's memory."""
+    feed = Feed(size=100)
+    many(feed, 100)
+    follower = Follower(feed)
+    many(feed, 1000)
+    _, _, data = read(follower.portion()[0])
+    assert (data["skipped"], len(data["rows"])) == (1000, 100)
+
+
+def test_what_was_skipped_is_told_even_if_nothing_is_wanted():
+    """Otherwise a filter would seem to have seen everything."""
+    feed = Feed()
+    follower = Follower(feed, Filter(name="Nothing"))
+    many(feed, TOO_FAR + 100)
+    _, _, data = read(follower.portion()[0])
+    assert data == {"rows": [], "skipped": TOO_FAR + 100 - AT_ONCE}
+
+
+def test_the_counts_come_whole_first_then_the_latest():
+    """Five minutes of seconds are sent once, not every second."""
+    feed = Feed()
+    follower = Follower(feed)
+    now = 1_700_000_000
+    for second in range(10):
+        feed.tally.add("stored", [accepted()], "dev-1", now + second)
+    first = read(follower.stats(now + 9.5))[2]
+    assert (first["at"], len(first["seconds"]), first["kinds"]) == (now + 9, 10, {"stored": 10})
+    assert [second["at"] for second in read(follower.stats(now + 10.5))[2]["seconds"]] == [now + 7, now + 8, now + 9]
+
+
+def test_no_event_can_end_a_message():
+    """A line break in an event's name is written as JSON writes it."""
+    feed = Feed()
+    publish(feed, accepted(event="a\n\nevent: hello\ndata: {}\r\r"))
+    message, _ = Follower(feed, whole=True).portion()
+    assert message.count(b"\n") == 4
+    assert b"\r" not in message
+    assert read(message)[2]["rows"][0]["name"] == "a\n\nevent: hello\ndata: {}\r\r"
