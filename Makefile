@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench chaos clean
+.PHONY: help demo test lint format bench chaos soak clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -43,6 +43,9 @@ bench: $(VENV)/.run  ## what track() costs against its floor, measured in one ru
 
 chaos: $(VENV)/.dev  ## kill two hundred processes, and count that nothing was lost
 	@cd tests && ../$(BIN)/python -m chaos
+
+soak: $(VENV)/.dev  ## three minutes of every fault at random, and every event counted
+	@cd tests && ../$(BIN)/python -m chaos.soak $(ARGS)
 
 clean:  ## remove the environment and what tools left
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist demo-data
