@@ -33,16 +33,17 @@ class Collector:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self.process.stdout
         self.greeting = self.process.stdout.readline()
-        found = re.fullmatch(r"penstock collector: (http://\S+)  \(events in (\S+), Ctrl-C to stop\)\n", self.greeting)
+        found = re.fullmatch(r"penstock collector: (http://\S+)  \(events in (\S+)/, Ctrl-C to stop\)\n", self.greeting)
         assert found, (self.greeting, self.process.poll())
-        self.url, self.file = found.groups()
+        self.url, self.folder = found[1], Path(found[2])
         self.pool = urllib3.PoolManager(retries=False, timeout=10)
 
     def post(self, *events: dict[str, Any], **envelope: Any) -> int:
         return self.pool.request("POST", f"{self.url}/v1/batch", json={"batch": events, **envelope}).status
 
     def stored(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in Path(self.file).read_bytes().splitlines()]
+        files = sorted(self.folder.glob("*.jsonl"))
+        return [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
 
     def stop(self, number: int) -> tuple[int, str, str]:
         self.process.send_signal(number)
@@ -88,7 +89,7 @@ def test_a_full_disk_is_answered_503_and_its_end_is_noticed(collector: Collector
     assert collector.post(TRACK) == 200
     pid = collector.process.pid
     _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (150, hard))
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (300, hard))
     assert collector.post(TRACK, TRACK) == 503
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
     assert collector.post(TRACK) == 200
@@ -135,7 +136,7 @@ def test_an_unwritable_directory_is_one_line_and_exit_code_2(tmp_path: Path) -> 
 
 def test_an_unknown_host_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     """An address that is not this machine's cannot be listened on."""
-    code, out, err = run("serve", "--port", "0", "--host", "192.0.2.1", "--data", str(tmp_path))
+    code, out, err = run("serve", "--port", "0", "--host", "192.0.2.1", "--data", str(tmp_path), "--token", "t")
     assert (code, out) == (2, "")
     warning, error = err.splitlines()
     assert "can be reached from other machines" in warning

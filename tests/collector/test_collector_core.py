@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.collector.core import Route, Verdict, judge
+from penstock.collector.core import ROUTES, Route, Verdict, judge
+from penstock.collector.gate import Gate, Rate
 from penstock.collector.wire import MAX_BATCH, MAX_EVENT, MAX_EVENTS
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=timezone.utc)
 STAMPED = "2026-01-02T03:04:05.678Z"
+STAMPS = {"timestamp": STAMPED, "receivedAt": STAMPED}  # what an event without a time of its own gets
 TRACK = {
     "type": "track",
     "event": "Paid",
@@ -29,7 +31,7 @@ TRACK = {
 
 def batch(*events: Any, headers: dict[str, str] | None = None, keys: Any = None, **envelope: Any) -> Verdict:
     body = json.dumps({"batch": events, **envelope}).encode()
-    return judge("batch", headers or {}, body, NOW, keys=keys)
+    return judge("batch", headers or {}, body, NOW, Gate(keys))
 
 
 def kept(verdict: Verdict) -> list[dict[str, Any]]:
@@ -57,19 +59,22 @@ def reasons(verdict: Verdict) -> list[tuple[int, str]]:
 
 
 def test_an_event_is_kept_as_it_came_with_the_time_of_its_receipt() -> None:
-    """A stored line is the event's own bytes and `receivedAt`, nothing lost and nothing rounded."""
-    raw = b'{"type": "track","event":"P", "userId":"u","properties":{"v":39.950, "n":12345678901234567890}}'
+    """A stored line is the event's own bytes and our stamps, nothing lost and nothing rounded."""
+    raw = (
+        b'{"type": "track","event":"P", "messageId":"m","userId":"u","properties":{"v":39.950, "n":12345678901234567}}'
+    )
     verdict = judge("batch", {}, b'{"batch":[' + raw + b"]}", NOW)
     assert verdict.status == 200
-    assert [event.line for event in verdict.events] == [raw[:-1] + b',"receivedAt":"%b"}' % STAMPED.encode()]
+    stamps = f',"timestamp":"{STAMPED}","receivedAt":"{STAMPED}"}}'
+    assert [event.line for event in verdict.events] == [raw[:-1] + stamps.encode()]
 
 
 def test_a_batch_hands_its_sent_at_to_its_events() -> None:
     """Without `sentAt` nobody could correct a client's wrong clock later, so each event gets its batch's."""
     own = {**TRACK, "sentAt": "2020-01-01T00:00:00Z"}
     first, second = kept(batch(TRACK, own, sentAt="2026-01-01T00:00:00Z"))
-    assert first == {**TRACK, "sentAt": "2026-01-01T00:00:00Z", "receivedAt": STAMPED}
-    assert second == {**own, "receivedAt": STAMPED}
+    assert first == {**TRACK, "sentAt": "2026-01-01T00:00:00Z", **STAMPS}
+    assert second == {**own, **STAMPS}
 
 
 def test_a_batch_hands_its_context_and_integrations_to_its_events() -> None:
@@ -110,15 +115,42 @@ def test_only_the_receiver_says_when_an_event_was_received() -> None:
     assert parsed(event.line)["receivedAt"] == STAMPED
 
 
+def test_an_event_without_an_id_gets_one() -> None:
+    """Whatever comes after us needs a name for the event: its own if it has one."""
+    events = kept(batch(*({**TRACK, "messageId": own} for own in ("mine", "", None)), {"type": "page", "userId": "u"}))
+    ids = [event["messageId"] for event in events]
+    assert ids[0] == "mine"
+    assert all(len(each) == 32 for each in ids[1:])
+    assert len(set(ids)) == 4
+
+
+def test_a_line_says_which_key_it_came_with_and_not_the_key() -> None:
+    """Sources can be told apart in the file, by how their key begins and a digest of it."""
+    keys = ["wk_1234567890abcdef", "wk_1234567890abcdeg", "zz", 'a"b\\c/d-e f…']
+    sources = [kept(batch(TRACK, writeKey=key))[0]["sourceId"] for key in keys]
+    assert sources[0].startswith("wk1-")
+    assert len(set(sources)) == 4
+    assert not any(key in source for key in keys for source in sources)
+    assert "sourceId" not in kept(batch(TRACK))[0]
+    assert kept(batch({**TRACK, "sourceId": "theirs"}, writeKey="zz"))[0]["sourceId"] == sources[2]
+
+
 @pytest.mark.parametrize("kind", ["identify", "track", "page", "screen", "group", "alias"])
 @pytest.mark.parametrize("own", [{}, {"type": None}, {"type": "other"}, {"type": "track"}])
 def test_the_route_of_a_single_event_is_its_type(kind: Route, own: dict[str, Any]) -> None:
     """`/v1/identify` makes an identify of what it is sent, whatever that calls itself."""
-    event = {"event": "Paid", "anonymousId": "a", **own}
+    event = {"event": "Paid", "anonymousId": "a", "messageId": "m", **own}
     verdict = judge(kind, {}, json.dumps(event).encode(), NOW)
     assert [found.type for found in verdict.events] == [kind]
-    assert kept(verdict) == [{**event, "type": kind, "receivedAt": STAMPED}]
+    assert kept(verdict) == [{**event, "type": kind, **STAMPS}]
     assert verdict.events[0].line.count(b'"type"') == 1
+
+
+def test_analytics_js_calls_the_routes_by_their_initials() -> None:
+    """`/v1/t` is `/v1/track`, and `/v1/b` is `/v1/batch`."""
+    types = ["identify", "track", "page", "screen", "group", "alias"]
+    assert {kind[0]: kind for kind in ["batch", *types]}.items() <= ROUTES.items()
+    assert {kind: kind for kind in types}.items() <= ROUTES.items()
 
 
 @pytest.mark.parametrize(
@@ -147,7 +179,7 @@ def test_one_bad_event_does_not_sink_its_batch(change: dict[str, Any], reason: s
     verdict = batch(TRACK, {**TRACK, **change}, TRACK)
     assert verdict.status == 200
     assert reasons(verdict) == [(1, reason)]
-    assert kept(verdict) == [{**TRACK, "receivedAt": STAMPED}] * 2
+    assert kept(verdict) == [{**TRACK, **STAMPS}] * 2
 
 
 @pytest.mark.parametrize("item", [1, "x", None, [], True])
@@ -159,7 +191,8 @@ def test_what_is_no_object_is_no_event(item: Any) -> None:
 @pytest.mark.parametrize("identity", [{"userId": 0}, {"userId": 1.5}, {"anonymousId": "a", "userId": None}])
 def test_an_identity_may_be_a_number(identity: dict[str, Any]) -> None:
     """Segment takes numeric ids, so they are no reason to lose an event."""
-    assert kept(batch({"type": "page", **identity})) == [{"type": "page", **identity, "receivedAt": STAMPED}]
+    event = {"type": "page", "messageId": "m", **identity}
+    assert kept(batch(event)) == [{**event, **STAMPS}]
 
 
 def test_what_a_message_id_may_be() -> None:
@@ -223,7 +256,7 @@ def test_an_event_on_many_lines_is_kept_on_one() -> None:
     """A client may write its JSON prettily; a line of the file is still one event."""
     for breaks in ("\n", "\r", "\r\n"):
         body = json.dumps({"batch": [TRACK, TRACK]}, indent=4).replace("\n", breaks) + breaks
-        assert kept(judge("batch", {}, body.encode(), NOW)) == [{**TRACK, "receivedAt": STAMPED}] * 2
+        assert kept(judge("batch", {}, body.encode(), NOW)) == [{**TRACK, **STAMPS}] * 2
 
 
 def test_half_a_surrogate_pair_does_not_sink_its_batch() -> None:
@@ -232,7 +265,7 @@ def test_half_a_surrogate_pair_does_not_sink_its_batch() -> None:
     body = rf'{{"batch":[{{"type":"track","event":"{odd}","userId":"u"}},{json.dumps(TRACK)}]}}'
     first, second = kept(judge("batch", {}, body.encode(), NOW))
     assert first["event"] == "\U0001f600 \ufffd \ufffd \\ud800 \ufffdA \ufffd\U0001f600 \n"
-    assert second == {**TRACK, "receivedAt": STAMPED}
+    assert second == {**TRACK, **STAMPS}
 
 
 def basic(user: str) -> dict[str, str]:
@@ -259,7 +292,7 @@ def test_only_known_keys_may_write(headers: dict[str, str], in_body: Any, status
     """With keys configured, a request needs one of them, as Basic auth or in its body; a token names none."""
     for verdict in (
         batch(TRACK, headers=headers, keys={"good"}, writeKey=in_body),
-        judge("track", headers, json.dumps({**TRACK, "writeKey": in_body}).encode(), NOW, keys={"good"}),
+        judge("track", headers, json.dumps({**TRACK, "writeKey": in_body}).encode(), NOW, Gate({"good"})),
     ):
         assert (verdict.status, verdict.reason) == (status, reason)
         assert len(verdict.events) == (status == 200)
@@ -270,11 +303,21 @@ def test_without_keys_anyone_may_write() -> None:
     assert batch(TRACK).status == batch(TRACK, headers=basic("any:")).status == 200
 
 
+def test_a_limited_key_is_refused_with_a_time_to_come_again() -> None:
+    """429 refuses the whole request, and other keys have their own bucket."""
+    gate = Gate(rate=Rate(2))
+    body = json.dumps({"batch": [TRACK] * 4, "writeKey": "one"}).encode()
+    assert judge("batch", {}, body, NOW, gate).status == 200
+    verdict = judge("batch", {}, body, NOW, gate)
+    assert (verdict.status, verdict.reason, verdict.retry_after, verdict.events) == (429, "rate_limited", 2, [])
+    assert judge("batch", {}, body.replace(b"one", b"two"), NOW, gate).status == 200
+
+
 def test_gzip_is_understood() -> None:
     """A compressed body, also of several members, is the body it was."""
     body = json.dumps({"batch": [TRACK]}).encode()
     for packed in (gzip.compress(body), gzip.compress(body[:9]) + gzip.compress(body[9:])):
-        assert kept(judge("batch", {"content-encoding": "gzip"}, packed, NOW)) == [{**TRACK, "receivedAt": STAMPED}]
+        assert kept(judge("batch", {"content-encoding": "gzip"}, packed, NOW)) == [{**TRACK, **STAMPS}]
 
 
 @pytest.mark.parametrize(
@@ -301,7 +344,7 @@ def test_a_compressed_bomb_is_not_unpacked() -> None:
         assert judge("batch", {"content-encoding": "gzip"}, body, NOW).reason == "too_large"
 
 
-ROUTES = st.sampled_from(["batch", "identify", "track", "page", "screen", "group", "alias"])
+ANY_ROUTE = st.sampled_from(["batch", "identify", "track", "page", "screen", "group", "alias"])
 HEADERS = st.fixed_dictionaries(
     {},
     optional={
@@ -314,21 +357,18 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=8,
 )
-FIELDS = [
-    "type",
-    "event",
-    "userId",
-    "anonymousId",
-    "messageId",
-    "properties",
-    "context",
-    "writeKey",
-    "receivedAt",
-]
-ODD_EVENTS = st.dictionaries(st.sampled_from(FIELDS), JSON | st.sampled_from(["track", "page"]), max_size=6)
+OURS = ["writeKey", "receivedAt", "sourceId", "timestamp", "originalTimestamp"]
+FIELDS = ["type", "event", "userId", "anonymousId", "messageId", "properties", "context", "sentAt", *OURS]
+WORDS = st.sampled_from(["track", "page", "2026-01-02T03:04:05.678Z", "2026-01-01T00:00:00+09:00"])
+ODD_EVENTS = st.dictionaries(st.sampled_from(FIELDS), JSON | WORDS, max_size=6)
 GOOD_EVENTS = st.fixed_dictionaries(
     {"type": st.sampled_from(["page", "identify"]), "userId": st.text(min_size=1, max_size=5)},
-    optional={"context": st.dictionaries(st.text(max_size=4), JSON, max_size=3), "extra": JSON},
+    optional={
+        "context": st.dictionaries(st.text(max_size=4), JSON | WORDS, max_size=3),
+        "timestamp": WORDS,
+        "sentAt": WORDS,
+        "extra": JSON | WORDS,
+    },
 )
 
 
@@ -347,7 +387,7 @@ def bodies(draw: st.DrawFn) -> bytes:
 
 
 @settings(deadline=None)
-@given(route=ROUTES, headers=HEADERS, body=st.binary(max_size=60) | bodies() | bodies().map(gzip.compress))
+@given(route=ANY_ROUTE, headers=HEADERS, body=st.binary(max_size=60) | bodies() | bodies().map(gzip.compress))
 def test_no_body_makes_the_core_raise(route: Route, headers: dict[str, str], body: bytes) -> None:
     """Whatever is sent gets a verdict, and what is to be kept is one valid JSON object to a line."""
     verdict = judge(route, headers, body, NOW)
@@ -367,7 +407,13 @@ def test_every_event_of_a_batch_is_kept_whole_or_rejected(events: list[dict[str,
     verdict = batch(*events)
     rejected = {event.index for event in verdict.rejected}
     stay = [event for index, event in enumerate(events) if index not in rejected]
-    expected = [{**event, "receivedAt": STAMPED} for event in stay]
-    for event in expected:
-        event.pop("writeKey", None)
-    assert kept(verdict) == expected
+    for event, line in zip(stay, kept(verdict), strict=True):
+        theirs = {name: value for name, value in event.items() if name not in OURS}
+        for name in ("messageId", "sentAt"):  # where there is none
+            if theirs.get(name) in (None, ""):
+                theirs.pop(name, None)
+                line.pop(name, None)
+        assert theirs == {name: value for name, value in line.items() if name not in OURS}
+        original = event.get("timestamp") if event.get("timestamp") is not None else event.get("originalTimestamp")
+        assert line.get("originalTimestamp") == original
+        assert line["receivedAt"] == STAMPED

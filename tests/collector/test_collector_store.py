@@ -1,21 +1,28 @@
-"""The file of JSON lines: all of a request or nothing of it, and never two lines in one."""
+"""The directory of JSON lines: all of a request or nothing of it, on the disk before it is said so."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import json
+import os
 import resource
+import subprocess
+import sys
 import threading
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from penstock.collector import JSONLines
+from penstock.collector import Files
+from penstock.collector.rejects import Rejects
 from penstock.errors import SettingsError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+LONG_AGO = datetime(2020, 1, 1, tzinfo=timezone.utc)
 
 
 @contextmanager
@@ -29,71 +36,337 @@ def file_size_limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def run(*steps: Callable[[], Awaitable[Any]]) -> list[Any]:
+    """Run these at once, on an event loop; what failed is in the list as its exception."""
+
+    async def all_of_them() -> list[Any]:
+        return await asyncio.gather(*(step() for step in steps), return_exceptions=True)
+
+    return asyncio.run(all_of_them())
+
+
+def append(store: Files, *lines: bytes) -> None:
+    (failed,) = run(lambda: store.append(lines))
+    if failed is not None:
+        raise failed
+
+
+def content(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.glob("*.jsonl")))
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[JSONLines]:
-    store = JSONLines(tmp_path / "made" / "here")
+def store(tmp_path: Path) -> Iterator[Files]:
+    store = Files(tmp_path / "made" / "here")
     yield store
     store.close()
 
 
-def test_lines_are_appended_in_order(store: JSONLines) -> None:
+class Disk:
+    """A disk that waits to be told: stands where the system's call is, and counts."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls = 0
+        self.turn = threading.Semaphore(0)
+        self.begun = threading.Semaphore(0)
+        self.error: OSError | None = None
+        self._real = os.fdatasync
+        monkeypatch.setattr(os, "fdatasync", self._sync)
+
+    def _sync(self, file: int) -> None:
+        self.calls += 1
+        self.begun.release()
+        assert self.turn.acquire(timeout=20)
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        self._real(file)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+def test_lines_are_appended_in_order(store: Files) -> None:
     """Each line ends with a line break, and what is returned from is in the file."""
-    store.append([b'{"a":1}', b'{"a":2}'])
-    store.append([b'{"a":3}'])
-    assert store.path.read_bytes() == b'{"a":1}\n{"a":2}\n{"a":3}\n'
-    assert store.path.name.startswith("events-")
-    assert store.path.suffix == ".jsonl"
+    append(store, b'{"a":1}', b'{"a":2}')
+    append(store, b'{"a":3}')
+    (file,) = store.path.glob("*.jsonl")
+    assert file.name == f"events-{0:020}.jsonl"
+    assert file.read_bytes() == b'{"a":1}\n{"a":2}\n{"a":3}\n'
 
 
-def test_a_write_that_fails_half_way_leaves_nothing_behind(store: JSONLines) -> None:
+def test_nothing_is_promised_before_the_disk_has_it(store: Files, disk: Disk) -> None:
+    """Who comes while the disk is at work shares its next turn, and waits for it."""
+
+    async def four() -> None:
+        first = asyncio.ensure_future(store.append([b"1"]))
+        await asyncio.to_thread(disk.begun.acquire, timeout=20)
+        later = [asyncio.ensure_future(store.append([line])) for line in (b"2", b"3", b"4")]
+        done, _ = await asyncio.wait({first, *later}, timeout=0.05)
+        assert not done
+        disk.turn.release()
+        await first
+        await asyncio.to_thread(disk.begun.acquire, timeout=20)
+        assert not any(each.done() for each in later)
+        disk.turn.release()
+        await asyncio.gather(*later)
+
+    asyncio.run(four())
+    disk.turn.release()
+    assert disk.calls == 2
+    assert content(store.path) == b"1\n2\n3\n4\n"
+
+
+def test_a_disk_that_fails_has_kept_nothing(store: Files, disk: Disk) -> None:
+    """After a sync that failed nobody knows what is on the disk: it is taken back, and so is what waited behind it."""
+    undone: list[str] = []
+    disk.turn.release()
+    append(store, b"before")
+
+    async def two() -> list[Any]:
+        disk.error = OSError(errno.EIO, "Input/output error")
+        first = asyncio.ensure_future(store.append([b"lost"], lambda: undone.append("first")))
+        assert await asyncio.to_thread(disk.begun.acquire, timeout=20)
+        assert await asyncio.to_thread(disk.begun.acquire, timeout=20)
+        behind = asyncio.ensure_future(store.append([], lambda: undone.append("behind")))
+        await asyncio.sleep(0)
+        disk.turn.release()
+        return await asyncio.gather(first, behind, return_exceptions=True)
+
+    first, behind = asyncio.run(two())
+    assert isinstance(first, OSError)
+    assert isinstance(behind, OSError)
+    assert undone == ["first", "behind"]
+    assert content(store.path) == b"before\n"
+    disk.turn.release()
+    append(store, b"after")
+    assert content(store.path) == b"before\nafter\n"
+    disk.turn.release()
+
+
+def test_without_lines_one_waits_for_those_before(store: Files, disk: Disk) -> None:
+    """A duplicate of an event that is not on the disk yet is not on the disk either."""
+
+    async def two() -> None:
+        await store.append([])  # nobody before: nothing to wait for
+        first = asyncio.ensure_future(store.append([b"1"]))
+        await asyncio.to_thread(disk.begun.acquire, timeout=20)
+        second = asyncio.ensure_future(store.append([]))
+        done, _ = await asyncio.wait({second}, timeout=0.05)
+        assert not done
+        disk.turn.release(2)
+        await asyncio.gather(first, second)
+
+    asyncio.run(two())
+    disk.turn.release()
+
+
+def test_a_write_that_fails_half_way_leaves_nothing_behind(store: Files) -> None:
     """A disk that fills up in the middle of a request costs that request, not the lines around it."""
-    store.append([b"before"])
+    append(store, b"before")
     with file_size_limit(10), pytest.raises(OSError, match=r".*") as caught:
-        store.append([b"x" * 20, b"y" * 20])
+        append(store, b"x" * 20, b"y" * 20)
     assert caught.value.errno == errno.EFBIG
-    assert store.path.read_bytes() == b"before\n"
-    store.append([b"after"])
-    assert store.path.read_bytes() == b"before\nafter\n"
+    assert content(store.path) == b"before\n"
+    append(store, b"after")
+    assert content(store.path) == b"before\nafter\n"
 
 
-def test_stores_in_one_directory_do_not_share_a_file(tmp_path: Path) -> None:
-    """Two collectors on one directory must not cut off each other's lines."""
-    stores = [JSONLines(tmp_path) for _ in range(3)]
-    for number, store in enumerate(stores):
-        store.append([b"%d" % number])
-        store.close()
-    assert len({store.path for store in stores}) == 3
-    assert sorted(path.read_bytes() for path in tmp_path.iterdir()) == [b"0\n", b"1\n", b"2\n"]
+def test_a_disk_without_room_for_another_file_is_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails where a new file would begin leaves no gap: the next line follows the last."""
+    store = Files(tmp_path, segment_bytes=10)
+    append(store, b"0123456789")
+    real = os.open
+
+    def full(path: Any, *how: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    monkeypatch.setattr(os, "open", full)
+    with pytest.raises(OSError, match="No space left"):
+        append(store, b"lost")
+    monkeypatch.setattr(os, "open", real)
+    append(store, b"after")
+    store.close()
+    assert content(tmp_path) == b"0123456789\nafter\n"
+    assert [path.name for path in sorted(tmp_path.glob("*.jsonl"))] == [
+        f"events-{position:020}.jsonl" for position in (0, 11)
+    ]
 
 
-def test_lines_of_many_threads_do_not_mix(store: JSONLines) -> None:
-    """One store may be used from several threads: each request's lines stay together."""
-
-    def write(name: bytes) -> None:
-        for _ in range(50):
-            store.append([name * 400, name * 400])
-
-    threads = [threading.Thread(target=write, args=(name,)) for name in (b"a", b"b", b"c", b"d")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    lines = store.path.read_bytes().splitlines()
-    assert len(lines) == 400
+def test_requests_at_the_same_time_do_not_mix(store: Files) -> None:
+    """Each request's lines stay together, in whatever turn of the disk they are."""
+    failed = run(*(lambda name=name: store.append([name * 400, name * 400]) for name in (b"a", b"b", b"c", b"d") * 20))
+    assert failed == [None] * 80
+    lines = content(store.path).splitlines()
+    assert len(lines) == 160
     assert {len(line) for line in lines} == {400}
     assert all(first == second for first, second in zip(lines[::2], lines[1::2], strict=True))
+
+
+def test_a_file_that_is_full_is_followed_by_another(tmp_path: Path) -> None:
+    """Each file begins where the one before it ends, also after a new start."""
+    for _ in range(2):
+        store = Files(tmp_path, segment_bytes=20)
+        for _ in range(3):
+            append(store, b"0123456789")
+        store.close()
+    names = [path.name for path in sorted(tmp_path.glob("*.jsonl"))]
+    assert names == [f"events-{position:020}.jsonl" for position in (0, 22, 33, 55)]
+    assert content(tmp_path) == b"0123456789\n" * 6
+
+
+def test_a_line_that_a_killed_process_left_half_is_cut_off(tmp_path: Path) -> None:
+    """It was promised to nobody, and the next line must not continue it."""
+    Files(tmp_path).close()
+    for left in (b'{"a":1}\n{"b":', b'{"c":'):
+        store = Files(tmp_path)
+        append(store, b'{"x":1}')
+        store.close()
+        last = max(tmp_path.glob("*.jsonl"))
+        last.write_bytes(last.read_bytes() + left)
+    Files(tmp_path).close()
+    assert content(tmp_path) == b'{"x":1}\n{"a":1}\n{"x":1}\n'
+
+
+def test_a_file_that_was_begun_and_not_written_is_no_obstacle(tmp_path: Path) -> None:
+    """A process may be killed between the two."""
+    (tmp_path / f"events-{0:020}.jsonl").touch()
+    store = Files(tmp_path)
+    append(store, b"1")
+    store.close()
+    assert content(tmp_path) == b"1\n"
+
+
+def test_two_collectors_do_not_share_a_directory(tmp_path: Path) -> None:
+    """They would cut off each other's lines; the lock is gone when the other is, however it ended."""
+    store = Files(tmp_path)
+    with pytest.raises(SettingsError, match="is in use by another collector"):
+        Files(tmp_path)
+    store.close()
+    Files(tmp_path).close()
+
+
+@pytest.mark.process
+def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
+    """A collector that was killed leaves nothing that keeps the next one out."""
+    program = "import sys; from penstock.collector import Files; Files(sys.argv[1]); print(1, flush=True); input()"
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"1\n"
+        with pytest.raises(SettingsError, match="is in use"):
+            Files(tmp_path)
+        process.kill()
+    Files(tmp_path).close()
+
+
+def test_the_oldest_files_go_when_there_is_too_much(tmp_path: Path) -> None:
+    """At a start, and with each new file; the one that is written to stays."""
+    store = Files(tmp_path, segment_bytes=100)
+    for _ in range(50):
+        append(store, b"0123456789")
+    store.close()
+    assert len(content(tmp_path)) == 550
+    store = Files(tmp_path, segment_bytes=100, max_bytes=300)
+    assert 200 <= len(content(tmp_path)) <= 300
+    for _ in range(100):
+        append(store, b"9876543210")
+    assert 200 <= len(content(tmp_path)) <= 410
+    store.close()
+
+
+def test_files_go_when_they_are_too_old(tmp_path: Path) -> None:
+    """By the time at which they were last written to."""
+    store = Files(tmp_path)
+    append(store, b"old")
+    store.close()
+    (file,) = tmp_path.glob("*.jsonl")
+    os.utime(file, (0, 0))
+    store = Files(tmp_path, max_age=3600)
+    append(store, b"new")
+    store.close()
+    assert content(tmp_path) == b"new\n"
+
+
+def test_a_file_is_closed_before_it_is_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes slowly would lie in one file for ever, which never grows old."""
+    now = 1000.0
+    monkeypatch.setattr("penstock.collector.store.monotonic", lambda: now)
+    store = Files(tmp_path, max_age=800)
+    for _ in range(4):
+        append(store, b"x")
+        now += 101
+    store.close()
+    assert len(list(tmp_path.glob("*.jsonl"))) == 3
+
+
+def event(number: int, received: str, source: str = "s") -> bytes:
+    return json.dumps({"messageId": str(number), "sourceId": source, "receivedAt": received}).encode()
+
+
+def test_what_came_lately_is_found_again(tmp_path: Path) -> None:
+    """For the window of duplicates: sources and ids from all files that may hold them, of the time asked for."""
+    store = Files(tmp_path, segment_bytes=200)
+    now = datetime.now(timezone.utc)
+    for number in range(10):
+        append(store, event(number, (now - timedelta(hours=9 - number)).isoformat()))
+    append(store, b'{"no": "id"}', b"[", event(99, now.isoformat(), ""))
+    found = set(store.recent(now - timedelta(hours=4, minutes=30)))
+    assert found == {("s", str(number)) for number in range(5, 10)} | {("", "99")}
+    assert len(set(store.recent(LONG_AGO))) == 11
+    store.close()
+
+
+def test_with_an_interval_the_disk_is_forced_later(tmp_path: Path, disk: Disk) -> None:
+    """A 200 then means that the system has it: it survives our death, and not yet a loss of power."""
+    store = Files(tmp_path, sync_interval=0.01)
+
+    async def some() -> None:
+        for _ in range(10):
+            await store.append([b"1"])
+        assert disk.calls <= 1
+        disk.turn.release(20)
+        await asyncio.to_thread(disk.begun.acquire, timeout=20)
+
+    asyncio.run(some())
+    assert content(tmp_path) == b"1\n" * 10
+    store.close()
 
 
 def test_a_directory_that_cannot_be_used_is_said_at_once(tmp_path: Path) -> None:
     """It is a setting that is wrong, known when the collector is made and not at the first event."""
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"cannot keep events in .*file/below: Not a directory"):
-        JSONLines(tmp_path / "file" / "below")
+        Files(tmp_path / "file" / "below")
 
 
-def test_a_closed_store_refuses(store: JSONLines) -> None:
+def test_a_closed_store_refuses(store: Files) -> None:
     """After `close` nothing is written into whatever file has the number now."""
     store.close()
     store.close()
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        store.append([b"late"])
+    undone: list[int] = []
+    (failed,) = run(lambda: store.append([b"late"], lambda: undone.append(1)))
+    assert isinstance(failed, OSError)
+    assert undone == [1]
+    store.put_aside([b"late"])
+
+
+def test_what_was_not_kept_lies_beside_in_bounded_files(tmp_path: Path) -> None:
+    """`rejected.log`, and the one before it."""
+    rejects = Rejects(tmp_path, max_bytes=100)
+    for number in range(50):
+        rejects.write([b'{"reason":"duplicate","n":%d}' % number])
+    files = {path.name: path.read_bytes().splitlines() for path in tmp_path.iterdir()}
+    assert set(files) <= {"rejected.log", "rejected.log.1"}
+    assert sum(map(len, files.values())) < 10
+    assert files["rejected.log.1"]
+    assert rejects.lost == 0
+
+
+def test_what_cannot_even_be_put_aside_is_counted(tmp_path: Path) -> None:
+    """Nobody's request fails for it."""
+    rejects = Rejects(tmp_path / "nowhere")
+    rejects.write([b"1", b"2"])
+    assert rejects.lost == 2

@@ -74,7 +74,7 @@ def test_few_blocks_stand_still():
 
 def test_every_block_says_its_language():
     """A block without a language would escape the tests that run the others."""
-    known = {"python", "sh", "json", "text"}
+    known = {"python", "sh", "json", "toml", "text"}
     assert [f"{page}:{block.line}" for page in pages() for block in page.blocks() if block.language not in known] == []
 
 

@@ -3,127 +3,253 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timezone
-from functools import partial
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from penstock.errors import SettingsError
 
-from . import core
-from .counts import Counts
-from .events import TYPES
-from .store import JSONLines, Store
-from .wire import MAX_BODY, Refused
+from . import metrics
+from .asgi import Answer, Reader, headers_of, told
+from .core import ROUTES, Verdict
+from .debugger import Guard, routes
+from .debugger.feed import Feed
+from .debugger.guard import Forbidden
+from .events import REASONS
+from .gate import Gate, Rate
+from .intake import Intake, utc_now
+from .oauth import Application, Denied, TokenServer
+from .store import Files, Memory, Store
+from .window import Window
+from .wire import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-_PATIENCE = 8 << 20
-"""Bytes of a body too large that are read and thrown away: who is still sending does not hear an answer."""
-
-_OK = b'{"success": true}'
-
-_INDEX = """\
-This is a Penstock collector: a Tracking API for customer-data events.
-
-POST /v1/batch, or one event to /v1/identify, /v1/track, /v1/page, /v1/screen, /v1/group, /v1/alias
-GET  /stats    what was received, stored and rejected
-GET  /health   whether it is up
-"""
+_OK = Answer(200, b'{"success": true}')
+_NOT_FOUND = told(404, "unknown_route", "there is no such route")
+_NOT_ALLOWED = told(405, "not_allowed", "this route takes POST", {"allow": "POST, OPTIONS"})
+_API = "/v1/"
 
 
 class Collector:
     """A Tracking API that stores what it is sent before it answers 200.
 
-    `store` is a directory, or a Store. With `keys`, only these write keys may write; without, anyone may.
-    Raises SettingsError if the directory cannot be used.
+    Args:
+        store: a directory, or a Store.
+        keys: the write keys that may write; None is any, and none.
+        strict: say what is wrong with events that are not kept, with status 400, where Segment says nothing.
+        rate_limit: events per second for each write key; None is without a limit.
+        dedup_window: seconds for which a messageId is remembered at least; 0 is not at all.
+        dedup_ids: how many, at most twice over. With more, the window is shorter.
+        applications: who gets OAuth tokens from `/token`. With any, every request needs a token.
+        audience: our URL as OAuth clients know it; empty is what they call us in the Host header.
+        token: what the page, `/stats` and `/metrics` are to be seen with from other machines; None is not at all.
+        hosts: names under which the page is served, beside localhost and addresses.
+        clock: what time it is, in UTC.
+
+    Raises:
+        SettingsError: the directory, or another setting, cannot be used.
     """
 
-    def __init__(self, store: Store | str | os.PathLike[str], *, keys: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store | str | os.PathLike[str],
+        *,
+        keys: Collection[str] | None = None,
+        strict: bool = False,
+        rate_limit: float | None = None,
+        dedup_window: float = 86_400.0,
+        dedup_ids: int = 5_000_000,
+        applications: Sequence[Application] = (),
+        audience: str = "",
+        token: str | None = None,
+        hosts: Collection[str] = (),
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
         if isinstance(keys, str):
             raise SettingsError("keys is a collection of write keys: write keys=[key]")
-        self.store = JSONLines(store) if isinstance(store, str | os.PathLike) else store
-        self.counts = Counts()
-        self._keys = None if keys is None else frozenset(keys)
-        batch = partial(self._collect, "batch")
+        if rate_limit is not None and not rate_limit > 0:
+            raise SettingsError("rate_limit must be a number of events per second over 0, or None for no limit")
+        self._guard = Guard(token, hosts)
+        self._tokens = TokenServer(applications, audience=audience)
+        gate = Gate(
+            keys,
+            tokens=self._tokens if applications else None,
+            rate=None if rate_limit is None else Rate(rate_limit),
+        )
+        self.store = Files(store) if isinstance(store, str | os.PathLike) else store
+        self._intake = Intake(self.store, gate, Window(dedup_window, dedup_ids), clock=clock)
+        self.counts = self._intake.counts
+        self._strict = strict
+        self._clock = clock
+        self._reader = Reader()
         self._app = Starlette(
             routes=[
-                Route("/v1/batch", batch, methods=["POST"]),
-                Route("/v1/import", batch, methods=["POST"]),
-                *(Route(f"/v1/{kind}", partial(self._collect, kind), methods=["POST"]) for kind in TYPES),
-                Route("/stats", self._stats),
+                Route("/token", self._token, methods=["POST"]),
                 Route("/health", self._health),
-                Route("/", self._index),
-            ]
+                Route("/stats", self._guarded(self._stats)),
+                Route("/metrics", self._guarded(self._metrics)),
+                *routes(self._intake.feed, self._guard),
+            ],
+            lifespan=self._lifespan,
         )
 
+    @classmethod
+    def in_memory(cls, **settings: Any) -> Collector:
+        """A collector that keeps its events in a list, `events`, and nothing on disk. It takes Collector's settings."""
+        return cls(Memory(), **settings)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The events of a collector in memory, in the order in which they came.
+
+        Raises:
+            TypeError: this one keeps them elsewhere.
+        """
+        if not isinstance(self.store, Memory):
+            raise TypeError("only Collector.in_memory() has its events at hand")
+        return self.store.events
+
+    @property
+    def feed(self) -> Feed:
+        """What came lately, and what became of it."""
+        return self._intake.feed
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
+        path: str = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        if scope["type"] == "http" and path.startswith(_API):
+            headers = headers_of(scope)
+            answer = await self._tracking_api(scope["method"], path, headers, receive)
+            await _with_cors(answer, headers).send(send)
+        else:
+            await self._app(scope, receive, send)
+
+    def stop(self) -> None:
+        """Let those go that would stay for ever: who watches the page. May be called in a signal handler."""
+        self._intake.feed.close()
 
     def close(self) -> None:
         """Let go of the store. Call it when no request can come any more."""
+        self.stop()
         self.store.close()
 
-    async def _collect(self, route: core.Route, request: Request) -> Response:
+    # -- /v1/ -------------------------------------------------------------------------------------------
+
+    async def _tracking_api(self, method: str, path: str, headers: Mapping[str, str], receive: Receive) -> Answer:
+        name = path[len(_API) :].rstrip("/")
+        route = ROUTES.get(name)
+        if route is None and name != "m":
+            return _NOT_FOUND
+        if method == "OPTIONS":
+            return _preflight(headers)
+        if method != "POST":
+            return _NOT_ALLOWED
         try:
-            body = await _read(request)
+            body = await self._reader.read(receive)
         except Refused as refused:
-            verdict = core.Verdict.of(refused)
-        else:
-            verdict = core.judge(route, request.headers, body, datetime.now(timezone.utc), keys=self._keys)
-        return self._settle(verdict)
+            return self._answer(self._intake.refuse(refused), headers)
+        if route is None:  # what analytics.js counts of itself
+            return _OK
+        return self._answer(await self._intake.take(route, headers, body), headers)
 
-    def _settle(self, verdict: core.Verdict) -> Response:
-        """Store, count, answer: in this order, so that a 200 is only ever said of what is kept."""
+    def _answer(self, verdict: Verdict, headers: Mapping[str, str]) -> Answer:
+        strict = self._strict or headers.get("x-strict-mode") == "1"
+        if verdict.status != HTTPStatus.OK:
+            return told(verdict.status, verdict.reason, verdict.message, _hints(verdict))
+        if strict and verdict.rejected:
+            return _rejection(verdict)
+        if strict and verdict.reason:
+            return told(400, verdict.reason, verdict.message)
+        return _OK
+
+    # -- all else ---------------------------------------------------------------------------------------
+
+    async def _token(self, request: Request) -> Response:
+        headers = {"cache-control": "no-store"}
         try:
-            if verdict.events:
-                self.store.append([event.line for event in verdict.events])
-        except OSError as error:
-            self.counts.note(verdict, stored=False)
-            return _refusal(503, "not_stored", f"the events could not be stored: {error.strerror}")
-        self.counts.note(verdict, stored=True)
-        if verdict.status == HTTPStatus.OK:
-            return Response(_OK, media_type="application/json")
-        return _refusal(verdict.status, verdict.reason, verdict.message)
+            form = await self._reader.read(request.receive)
+            host = request.headers.get("host", "")
+            granted = self._tokens.grant(form, host, self._clock().timestamp())
+        except Refused as refused:
+            return JSONResponse({"error": "invalid_request"}, refused.status, headers)
+        except Denied as denied:
+            return Response(denied.body, denied.status, headers, "application/json")
+        return Response(granted, 200, headers, "application/json")
 
-    async def _stats(self, _: Request) -> Response:
+    def _guarded(self, endpoint: Callable[[], Response]) -> Callable[[Request], Any]:
+        async def guarded(request: Request) -> Response:
+            client = request.client.host if request.client else ""
+            try:
+                self._guard.check(request.headers, client, request.query_params.get("token", ""))
+            except Forbidden as forbidden:
+                return PlainTextResponse(f"{forbidden.message}\n", forbidden.status)
+            return endpoint()
+
+        return guarded
+
+    def _stats(self) -> Response:
         return JSONResponse(self.counts.snapshot())
+
+    def _metrics(self) -> Response:
+        timing = self.store.timing if isinstance(self.store, Files) else None
+        text = metrics.exposition(self.counts, remembered=len(self._intake.window), timing=timing)
+        return Response(text, media_type=metrics.CONTENT_TYPE)
 
     async def _health(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def _index(self, _: Request) -> Response:
-        return PlainTextResponse(_INDEX)
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncGenerator[None, None]:
+        yield
+        self.close()
 
 
-def _refusal(status: int, code: str, message: str) -> Response:
-    # After a 413 the rest of the body may still be on its way, and is not to be taken for a request.
-    headers = {"connection": "close"} if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else None
-    return JSONResponse({"success": False, "code": code, "message": message}, status, headers)
+def _hints(verdict: Verdict) -> dict[str, str]:
+    """What a client should do next, as headers."""
+    if verdict.retry_after:
+        seconds = str(verdict.retry_after)
+        hints = {"retry-after": seconds}
+        return hints | {"x-ratelimit-reset": seconds} if verdict.status == HTTPStatus.TOO_MANY_REQUESTS else hints
+    if verdict.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        # The rest of the body may still be on its way, and is not to be taken for a request.
+        return {"connection": "close"}
+    return {}
 
 
-async def _read(request: Request) -> bytes:
-    """The body; never more of it in memory than MAX_BODY and a piece."""
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async for part in request.stream():
-            size += len(part)
-            if size <= MAX_BODY:
-                parts.append(part)
-            elif size > _PATIENCE:
-                break
-    except ClientDisconnect as error:
-        raise Refused(400, "disconnected", "the client left before its request was complete") from error
-    if size > MAX_BODY:
-        raise Refused(413, "body_too_large", f"the body is over the limit of {MAX_BODY:,} bytes")
-    return b"".join(parts)
+def _rejection(verdict: Verdict) -> Answer:
+    """What is wrong, event by event; those that are not named are kept."""
+    kept = len(verdict.events) + len(verdict.duplicates)
+    count = len(verdict.rejected)
+    rejected = [
+        {"index": event.index, "reason": event.reason, "message": REASONS[event.reason]} for event in verdict.rejected
+    ]
+    are = "is not valid and was" if count == 1 else "are not valid and were"
+    message = f"{count:,} of {count + kept:,} events {are} not kept"
+    return told(400, "events_rejected", message, stored=kept, rejected=rejected)
+
+
+def _preflight(headers: Mapping[str, str]) -> Answer:
+    """What a browser asks before it sends a page's request. Anybody may send: a write key is no secret in a page."""
+    allowed = {
+        "access-control-allow-methods": "POST",
+        "access-control-allow-headers": headers.get("access-control-request-headers", "*"),
+        "access-control-max-age": "86400",
+    }
+    if "access-control-request-private-network" in headers:
+        allowed["access-control-allow-private-network"] = "true"
+    return Answer(200, b"", allowed)
+
+
+def _with_cors(answer: Answer, headers: Mapping[str, str]) -> Answer:
+    if "origin" not in headers:
+        return answer
+    more = {"access-control-allow-origin": "*", "access-control-expose-headers": "retry-after, x-ratelimit-reset"}
+    return answer._replace(headers={**answer.headers, **more})

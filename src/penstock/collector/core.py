@@ -7,65 +7,74 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from msgspec import Raw
 
-from .events import Accepted, EventType, Rejected, Stamp, examine
-from .wire import MAX_BATCH, MAX_EVENT, Refused, batch_of, body_key, header_key, single_of, text_of
+from .events import TYPES, Accepted, EventType, Rejected, Stamp, examine, without_key
+from .gate import Gate
+from .wire import ABSENT, MAX_BATCH, MAX_EVENT, Refused, batch_of, single_of, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
 Route: TypeAlias = EventType | Literal["batch"]
-"""Which door a request came through. `batch` also stands for `/v1/import`; the others are single events."""
+"""Which door a request came through: many events, or one whose type is the door's."""
+
+ROUTES: dict[str, Route] = {
+    "batch": "batch",
+    "import": "batch",
+    "b": "batch",
+    **{kind: kind for kind in TYPES},
+    **{kind[0]: kind for kind in TYPES},
+}
+"""What stands after `/v1/`. analytics.js uses the initials."""
+
+_OPEN = Gate()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Verdict:
     """What is to be answered, and what is to be kept.
 
-    `status` is 200, 400, 401 or 413. Only a 200 has events. `reason` and `message` say why a request was
-    refused as a whole; `rejected` says which events of a valid request are not kept.
+    `status` is 200, 400, 401 or 429 (then with `retry_after`, in seconds), and only a 200 has events. `reason` and
+    `message` say why a request was refused as a whole; `rejected` says which events of a valid request are not kept,
+    and `duplicates`, once somebody has looked, which are kept already. `source` stands for its write key.
     """
 
     status: int
+    source: str = ""
     events: list[Accepted] = field(default_factory=list[Accepted])
     rejected: list[Rejected] = field(default_factory=list[Rejected])
+    duplicates: list[Accepted] = field(default_factory=list[Accepted])
     reason: str = ""
     message: str = ""
+    retry_after: int = 0
 
     @classmethod
     def of(cls, refused: Refused) -> Verdict:
-        return cls(refused.status, reason=refused.reason, message=refused.message)
+        return cls(refused.status, reason=refused.reason, message=refused.message, retry_after=refused.retry_after)
 
 
-def judge(
-    route: Route,
-    headers: Mapping[str, str],
-    body: bytes,
-    received_at: datetime,
-    *,
-    keys: Collection[str] | None = None,
-) -> Verdict:
+def judge(route: Route, headers: Mapping[str, str], body: bytes, received_at: datetime, gate: Gate = _OPEN) -> Verdict:
     """What the Tracking API makes of one request.
 
-    `headers` has lower-case names, or is indifferent to case; `received_at` is in UTC. With `keys`,
-    only these may write.
+    `headers` has lower-case names, or is indifferent to case; `received_at` is in UTC; `gate` says who may write.
     """
     try:
         if route == "batch":
-            return _batch(headers, body, received_at, keys)
-        return _single(route, headers, body, received_at, keys)
+            return _batch(headers, body, received_at, gate)
+        return _single(route, headers, body, received_at, gate)
     except Refused as refused:
         return Verdict.of(refused)
 
 
-def _batch(headers: Mapping[str, str], body: bytes, received_at: datetime, keys: Collection[str] | None) -> Verdict:
+def _batch(headers: Mapping[str, str], body: bytes, received_at: datetime, gate: Gate) -> Verdict:
     batch = batch_of(text_of(headers, body, MAX_BATCH))
-    _authorize(headers, batch.write_key, keys)
+    source = gate.admit(headers, batch.write_key, len(batch.batch), received_at.timestamp())
     if not batch.batch:
-        return Verdict(200, reason="empty_batch")
+        return Verdict(200, source, reason="empty_batch", message="there is no event in the batch")
     stamp = Stamp(
-        received_at=_received(received_at),
-        sent_at=b',"sentAt":%b' % batch.sent_at if bytes(batch.sent_at)[:1] == b'"' else b"",
+        received_at,
+        source,
+        sent_at=batch.sent_at if bytes(batch.sent_at)[:1] == b'"' else ABSENT,
         defaults={
             name: value
             for name, value in (("context", batch.context), ("integrations", batch.integrations))
@@ -75,35 +84,18 @@ def _batch(headers: Mapping[str, str], body: bytes, received_at: datetime, keys:
     return _examined(batch.batch, stamp)
 
 
-def _single(
-    route: Route, headers: Mapping[str, str], body: bytes, received_at: datetime, keys: Collection[str] | None
-) -> Verdict:
+def _single(route: EventType, headers: Mapping[str, str], body: bytes, received_at: datetime, gate: Gate) -> Verdict:
     text = text_of(headers, body, MAX_EVENT)
-    _authorize(headers, single_of(text).write_key, keys)
-    return _examined([Raw(text)], Stamp(received_at=_received(received_at), type=route))
+    source = gate.admit(headers, single_of(text).write_key, 1, received_at.timestamp())
+    return _examined([Raw(text)], Stamp(received_at, source, type=route))
 
 
 def _examined(items: list[Raw], stamp: Stamp) -> Verdict:
-    verdict = Verdict(200)
+    verdict = Verdict(200, stamp.source)
     for index, raw in enumerate(items):
         found = examine(raw, stamp)
         if isinstance(found, str):
-            verdict.rejected.append(Rejected(index, found))
+            verdict.rejected.append(Rejected(index, found, without_key(raw)))
         else:
             verdict.events.append(found)
     return verdict
-
-
-def _authorize(headers: Mapping[str, str], in_body: Raw, keys: Collection[str] | None) -> None:
-    """Refuse a key that is not among `keys`. A Bearer token does not name the source: the body does."""
-    if keys is None:
-        return
-    key = header_key(headers) or body_key(in_body)
-    if key not in keys:
-        what = "this write key is not known here" if key else "no write key: send it as Basic auth or as writeKey"
-        raise Refused(401, "unknown_key" if key else "no_key", what)
-
-
-def _received(moment: datetime) -> bytes:
-    iso = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return b',"receivedAt":"%b"' % iso.encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Counts:
-    """Counters since the start. Of events: `received == stored + rejected + failed`.
+    """Counters since the start. Of events: `received == stored + duplicates + rejected + failed`.
 
     `rejected` events were not valid, `failed` ones could not be written. `refused` counts requests of which
     nothing could be used, so that their events are unknown.
@@ -19,6 +20,7 @@ class Counts:
     def __init__(self) -> None:
         self.requests = 0
         self.stored = 0
+        self.duplicates = 0
         self.failed = 0
         self.rejected: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
@@ -29,20 +31,32 @@ class Counts:
         self.requests += 1
         if verdict.reason:
             self.refused[verdict.reason] += 1
-        self.rejected.update(event.reason for event in verdict.rejected)
+        if verdict.rejected:
+            self.rejected.update(event.reason for event in verdict.rejected)
         if stored:
             self.stored += len(verdict.events)
-            self.types.update(event.type for event in verdict.events)
+            self.duplicates += len(verdict.duplicates)
+            self.types.update(map(attrgetter("type"), verdict.events))
         else:
-            self.failed += len(verdict.events)
+            self.failed += len(verdict.events) + len(verdict.duplicates)
+
+    def outcomes(self) -> dict[str, int]:
+        """How many events came to which end."""
+        return {
+            "stored": self.stored,
+            "duplicate": self.duplicates,
+            "rejected": self.rejected.total(),
+            "failed": self.failed,
+        }
 
     def snapshot(self) -> dict[str, Any]:
         """The counters as they go out at `/stats`."""
-        rejected = sum(self.rejected.values())
+        rejected = self.rejected.total()
         return {
             "requests": self.requests,
-            "received": self.stored + rejected + self.failed,
+            "received": self.stored + self.duplicates + rejected + self.failed,
             "stored": self.stored,
+            "duplicates": self.duplicates,
             "failed": self.failed,
             "rejected": rejected,
             "rejected_by_reason": dict(self.rejected),
@@ -51,6 +65,7 @@ class Counts:
         }
 
     def __str__(self) -> str:
-        rejected = sum(self.rejected.values())
-        told = f"requests: {self.requests:,}, events stored: {self.stored:,}, rejected: {rejected:,}"
+        told = f"requests: {self.requests:,}, events stored: {self.stored:,}, rejected: {self.rejected.total():,}"
+        if self.duplicates:
+            told += f", duplicates: {self.duplicates:,}"
         return f"{told}, not stored: {self.failed:,}" if self.failed else told

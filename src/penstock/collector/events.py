@@ -2,47 +2,110 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+import os
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import Raw
 
+from .times import json_of, moment_of
 from .wire import ABSENT, MAX_EVENT
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 EventType: TypeAlias = Literal["identify", "track", "page", "screen", "group", "alias"]
 MAX_MESSAGE_ID = 100
 TYPES: tuple[EventType, ...] = get_args(EventType)
+
+REASONS = {
+    "event_not_object": "it is no JSON object",
+    "event_not_valid": "it cannot be read",
+    "event_too_large": f"it is over the limit of {MAX_EVENT:,} bytes",
+    "type_not_defined": "it has no type",
+    "type_not_known": f"its type is none of {', '.join(TYPES)}",
+    "type_not_string": "its type is no string",
+    "no_user_anon_id": "it has neither userId nor anonymousId",
+    "user_id_not_string": "its userId is neither a string nor a number",
+    "anonymous_id_not_string": "its anonymousId is neither a string nor a number",
+    "event_not_defined": "a track event needs a name in event",
+    "event_not_string": "its event is no string",
+    "name_not_string": "its name is no string",
+    "category_not_string": "its category is no string",
+    "properties_not_object": "its properties are no object",
+    "traits_not_object": "its traits are no object",
+    "message_id_not_string": "its messageId is no string",
+    "message_id_too_long": f"its messageId is over {MAX_MESSAGE_ID} characters",
+}
+"""Why an event is not kept: in Segment's words, where it has some, and in plain ones."""
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
     """An event to keep: `line` is one JSON object without a line break."""
 
     type: str
-    message_id: str | None
+    message_id: str
     line: bytes
 
 
 class Rejected(msgspec.Struct, frozen=True, gc=False):
-    """An event that is not kept: its place in the request, and why, in Segment's words where it has some."""
+    """An event that is not kept: its place in the request, why (one of REASONS), and what came.
+
+    `line` is one JSON object without a line break or a write key; empty if the event is none, or is too large.
+    """
 
     index: int
     reason: str
+    line: bytes = b""
+
+
+def random_id() -> str:
+    """A messageId for an event that came without one."""
+    return os.urandom(16).hex()
 
 
 class Stamp(msgspec.Struct, frozen=True):
     """What a request adds to each of its events.
 
-    `type` is the route's, for single events; `defaults` are a batch's own `context` and `integrations`;
-    `sent_at` and `received_at` are JSON members with a comma before them.
+    `source` names the write key, without being it; `type` is the route's, for single events; `sent_at` and
+    `defaults` (`context` and `integrations`) are what a batch says for all of its events.
     """
 
-    received_at: bytes
-    sent_at: bytes = b""
+    received_at: datetime
+    source: str = ""
     type: str = ""
+    sent_at: Raw = ABSENT
     defaults: Mapping[str, Raw] = {}
+    new_id: Callable[[], str] = random_id
+    # Derived once for all events:
+    skew: timedelta | None = None
+    received: bytes = b""
+    ending: bytes = b""
+
+    def __post_init__(self) -> None:
+        received = json_of(self.received_at)
+        source = b',"sourceId":%b' % msgspec.json.encode(self.source) if self.source else b""
+        force = msgspec.structs.force_setattr
+        force(self, "skew", self._skew(self.sent_at))
+        force(self, "received", received)
+        force(self, "ending", b',"receivedAt":%b%b}' % (received, source))
+
+    def timestamp(self, original: bytes, sent_at: bytes) -> bytes:
+        """When an event happened, by our clock. What is no time is ignored: then it happened when it came."""
+        moment = moment_of(original) if original else None
+        if moment is None:
+            return self.received
+        skew = self._skew(sent_at) if sent_at else self.skew
+        if skew is None:
+            return json_of(moment)
+        try:
+            return json_of(moment + skew)
+        except OverflowError:
+            return self.received
+
+    def _skew(self, sent_at: bytes | Raw) -> timedelta | None:
+        """How far our clock is ahead of the sender's, if the way here took no time."""
+        sent = None if sent_at is ABSENT else moment_of(sent_at)
+        return None if sent is None else self.received_at - sent
 
 
 class _Object(msgspec.Struct, gc=False):
@@ -61,17 +124,25 @@ class _Shape(msgspec.Struct, gc=False, rename="camel"):
     category: str | None = None
     properties: _Object | None = None
     traits: _Object | None = None
+    timestamp: Raw = ABSENT
+    original_timestamp: Raw = ABSENT
     sent_at: Raw = ABSENT
     received_at: Raw = ABSENT
+    source_id: Raw = ABSENT
     write_key: Raw = ABSENT
 
 
 _shape = msgspec.json.Decoder(_Shape)
 _members = msgspec.json.Decoder(dict[str, Raw])
 
+_NULL = Raw(b"null")
+_OURS = ("writeKey", "receivedAt", "sourceId", "timestamp", "originalTimestamp")
+"""Members of which a rewritten event keeps nothing: one is secret, the others are for us to say."""
+_NOTHING_IF_EMPTY, _EMPTY = ("messageId", "sentAt"), (_NULL, Raw(b'""'))
+
 # The shape again, for saying which part of it does not hold: field, first bytes allowed, reason.
 _STRING, _OBJECT, _NUMBER = b'"n', b"{n", b"-0123456789"
-_REASONS = (
+_FAULTS = (
     ("type", _STRING, "type_not_string"),
     ("messageId", _STRING, "message_id_not_string"),
     ("userId", _STRING + _NUMBER, "user_id_not_string"),
@@ -91,8 +162,21 @@ def examine(raw: Raw, stamp: Stamp) -> Accepted | str:
         return "event_too_large"
     try:
         return _examined(line, stamp)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError):  # also where only the rewriting of it goes too deep
         return _fault(line)
+
+
+def without_key(raw: Raw) -> bytes:
+    """A rejected event for people to look at; empty if it is no object, or too large to be kept for that."""
+    line = bytes(raw)
+    if len(line) > MAX_EVENT:
+        return b""
+    try:
+        members = _members.decode(line)
+        members.pop("writeKey", None)
+        return msgspec.json.encode(members)
+    except (msgspec.DecodeError, RecursionError):
+        return b""
 
 
 def _examined(line: bytes, stamp: Stamp) -> Accepted | str:
@@ -100,13 +184,28 @@ def _examined(line: bytes, stamp: Stamp) -> Accepted | str:
     kind = stamp.type or shape.type or ""
     if reason := _objection(shape, kind):
         return reason
-    if _needs_rewriting(shape, kind, stamp):
+    timestamp, sent_at = _value(shape.timestamp), _value(shape.sent_at)
+    original = timestamp or _value(shape.original_timestamp)
+    corrected = stamp.timestamp(original, sent_at)
+    if _needs_rewriting(line, shape, kind, stamp):
         line = _rewritten(line, kind, stamp)
         if len(line) > MAX_EVENT:
             return "event_too_large"
-    # The bytes are kept as they came; what the request adds goes in before the closing brace.
-    sent_at = stamp.sent_at if shape.sent_at is ABSENT else b""
-    return Accepted(kind, shape.message_id, b"%b%b%b}" % (line[:-1], sent_at, stamp.received_at))
+    elif timestamp:
+        # All other bytes are kept as they came, and what the request adds goes in before the closing brace.
+        line, corrected = line.replace(timestamp, corrected, 1), b""
+    message_id = shape.message_id or stamp.new_id()
+    parts = [line[:-1]]
+    if corrected:
+        parts += b',"timestamp":', corrected
+    if original:
+        parts += b',"originalTimestamp":', original
+    if not shape.message_id:
+        parts += b',"messageId":', msgspec.json.encode(message_id)
+    if stamp.sent_at is not ABSENT and not sent_at:
+        parts += b',"sentAt":', stamp.sent_at
+    parts.append(stamp.ending)
+    return Accepted(kind, message_id, b"".join(parts))
 
 
 def _objection(shape: _Shape, kind: str) -> str:
@@ -123,6 +222,11 @@ def _objection(shape: _Shape, kind: str) -> str:
     return ""
 
 
+def _value(raw: Raw) -> bytes:
+    """The bytes of a member; empty if it is not there, or null."""
+    return b"" if raw is ABSENT or raw == _NULL else bytes(raw)
+
+
 def _fault(line: bytes) -> str:
     if not line.startswith(b"{"):
         return "event_not_object"
@@ -130,25 +234,34 @@ def _fault(line: bytes) -> str:
         members = _members.decode(line)
     except (msgspec.DecodeError, RecursionError):
         return "event_not_valid"
-    for name, allowed, reason in _REASONS:
+    for name, allowed, reason in _FAULTS:
         if name in members and bytes(members[name])[0] not in allowed:
             return reason
     return "event_not_valid"
 
 
-def _needs_rewriting(shape: _Shape, kind: str, stamp: Stamp) -> bool:
+def _needs_rewriting(line: bytes, shape: _Shape, kind: str, stamp: Stamp) -> bool:
+    """Whether more has to change than one timestamp, which can be found because nothing else looks like it."""
     return bool(
         stamp.defaults
-        or shape.write_key is not ABSENT  # a source's key is a secret: it stays out of the file
-        or shape.received_at is not ABSENT  # only the receiver knows
+        or shape.write_key is not ABSENT
+        or shape.received_at is not ABSENT
+        or shape.source_id is not ABSENT
+        or shape.original_timestamp is not ABSENT
         or shape.type != kind  # the route's type is the one that counts
+        or (shape.timestamp is not ABSENT and (shape.timestamp == _NULL or line.count(bytes(shape.timestamp)) > 1))
+        or shape.sent_at == _NULL
+        or (not shape.message_id and b"messageId" in line)
     )
 
 
 def _rewritten(line: bytes, kind: str, stamp: Stamp) -> bytes:
     members = _members.decode(line)
-    members.pop("writeKey", None)
-    members.pop("receivedAt", None)
+    for name in _OURS:
+        members.pop(name, None)
+    for name in _NOTHING_IF_EMPTY:
+        if members.get(name) in _EMPTY:
+            del members[name]
     members["type"] = Raw(msgspec.json.encode(kind))
     for name, default in stamp.defaults.items():
         members[name] = _merged(default, members.get(name))
@@ -157,7 +270,7 @@ def _rewritten(line: bytes, kind: str, stamp: Stamp) -> bytes:
 
 def _merged(default: Raw, own: Raw | None) -> Raw:
     """The event's own members over the batch's; what is no object has nothing to merge."""
-    if own is None or bytes(own) == b"null":
+    if own is None or own == _NULL:
         return default
     try:
         return Raw(msgspec.json.encode(_members.decode(default) | _members.decode(own)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from starlette.responses import Response
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+MAX_CONNECTIONS = 10_000
+"""With more, requests are answered 503."""
+MAX_HEAD = 1 << 16
+"""Bytes of a request's headers."""
 
 
 def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
@@ -41,23 +48,36 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(app: ASGIApp, listener: socket.socket, *, ready: Callable[[], object], patience: int = 5) -> None:
+def serve(
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    ready: Callable[[], object],
+    stopping: Callable[[], object] = lambda: None,
+    patience: int = 5,
+    request_timeout: float = 30.0,
+) -> None:
     """Serve until SIGINT or SIGTERM, then finish what has begun and return. Call it on the main thread.
 
-    `ready` is called once requests are answered. At the end, clients that have begun a request have
-    `patience` seconds to finish it.
+    `ready` is called once requests are answered, `stopping` when no new ones are. At the end, clients that have begun
+    a request have `patience` seconds to finish it; at other times `request_timeout` seconds, from its first byte or
+    from the connection to its last byte.
     """
     config = uvicorn.Config(
         _cut_short(app),
-        log_level="warning",
+        log_level="error",  # lesser things are a client's fault, and any client could fill the disk with them
         access_log=False,
         server_header=False,
         lifespan="off",
+        ws="none",
+        limit_concurrency=MAX_CONNECTIONS,
         # Longer than clients wait between two batches, so that they find their connection open.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=patience,
     )
-    server = _Server(config, ready)
+    config.load()
+    config.http_protocol_class = timed(config.http_protocol_class)
+    server = _Server(config, ready, stopping, request_timeout)
 
     def stop(_signal: int, _frame: object) -> None:
         server.should_exit = True
@@ -93,12 +113,64 @@ def _cut_short(app: ASGIApp) -> ASGIApp:
     return wrapped
 
 
+def timed(protocol: Any) -> Any:
+    """The protocol that uvicorn has for a connection; it also knows for how long a client has kept it waiting.
+
+    uvicorn has no time limit for a request, and none for the size of its headers.
+    """
+
+    class Timed(protocol):  # type: ignore[misc]
+        waiting_since: float | None = None
+        _head = 0
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            self.waiting_since = monotonic()
+            super().connection_made(transport)  # pyright: ignore[reportUnknownMemberType]
+
+        def data_received(self, data: bytes) -> None:
+            if self.waiting_since is None:
+                self.waiting_since = monotonic()
+            super().data_received(data)  # pyright: ignore[reportUnknownMemberType]
+            cycle = self.cycle
+            if cycle is None or cycle.response_complete:
+                self._head += len(data)
+                if self._head > MAX_HEAD and not self.transport.is_closing():
+                    self.send_400_response("The headers are too large.")
+                return
+            self._head = 0
+            if not cycle.more_body:
+                self.waiting_since = None
+
+    return Timed
+
+
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        ready: Callable[[], object],
+        stopping: Callable[[], object],
+        request_timeout: float,
+    ) -> None:
         super().__init__(config)
         self._ready = ready
+        self._stopping = stopping
+        self._request_timeout = request_timeout
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
             self._ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:
+            latest = monotonic() - self._request_timeout
+            for connection in list(self.server_state.connections):
+                since = getattr(connection, "waiting_since", None)
+                if since is not None and since < latest:
+                    connection.transport.abort()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping()
+        await super().shutdown(sockets=sockets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 import zlib
 from typing import TYPE_CHECKING, TypeVar
@@ -30,13 +31,14 @@ T = TypeVar("T")
 
 
 class Refused(Exception):  # a verdict on its way up, not a fault
-    """The whole request is refused: nothing of it is kept."""
+    """The whole request is refused: nothing of it is kept. `retry_after` is in seconds."""
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(self, status: int, reason: str, message: str, *, retry_after: int = 0) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
         self.message = message
+        self.retry_after = retry_after
 
 
 class Batch(msgspec.Struct, gc=False, rename="camel"):
@@ -62,13 +64,20 @@ _string = msgspec.json.Decoder(str)
 
 def header_key(headers: Mapping[str, str]) -> str:
     """The write key of an `Authorization: Basic base64(key:)` header, or the empty string."""
-    scheme, _, credentials = headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "basic":
-        return ""
     try:
-        return base64.b64decode(credentials, validate=True).decode().partition(":")[0]
+        return base64.b64decode(_credentials(headers, "basic"), validate=True).decode().partition(":")[0]
     except (binascii.Error, ValueError):
         return ""
+
+
+def header_token(headers: Mapping[str, str]) -> str:
+    """The token of an `Authorization: Bearer` header, or the empty string."""
+    return _credentials(headers, "bearer")
+
+
+def _credentials(headers: Mapping[str, str], wanted: str) -> str:
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    return credentials.strip() if scheme.lower() == wanted else ""
 
 
 def body_key(raw: Raw) -> str:
@@ -77,6 +86,17 @@ def body_key(raw: Raw) -> str:
         return _string.decode(raw)
     except msgspec.DecodeError:
         return ""
+
+
+def source_of(key: str) -> str:
+    """What stands for a write key wherever somebody may look: how it begins, and a digest. Empty for no key.
+
+    Of a key at most a third is shown, and never more than four characters; only those that need no escaping anywhere.
+    """
+    if not key:
+        return ""
+    shown = _ODD.sub("", key[: min(4, len(key) // 3)])
+    return f"{shown}-{hashlib.sha256(key.encode()).hexdigest()[:8]}".lstrip("-")
 
 
 def text_of(headers: Mapping[str, str], body: bytes, limit: int) -> bytes:
@@ -153,6 +173,8 @@ def _gunzip(body: bytes, limit: int) -> bytes:
 def _too_large(limit: int) -> Refused:
     return Refused(400, "too_large", f"the body is over the limit of {limit:,} bytes")
 
+
+_ODD = re.compile(r"[^0-9A-Za-z]")
 
 # Half a surrogate pair is JSON by its grammar but no text: json.dumps writes it without a word, strict
 # decoders refuse it. One such string must not sink the batch around it. All escapes are matched, so that a

@@ -1,0 +1,86 @@
+"""Requests and answers as ASGI has them, without a framework: a hundred thousand events a second pass here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from .wire import MAX_BODY, Refused
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+_PATIENCE = 8 << 20
+"""Bytes of a body too large that are read and thrown away: who is still sending does not hear an answer."""
+
+
+class Answer(NamedTuple):
+    """An HTTP answer, with a body of JSON."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = {}
+
+    async def send(self, send: Send) -> None:
+        """Send it."""
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(self.body)),
+            *((name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()),
+        ]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def told(status: int, code: str, message: str, headers: Mapping[str, str] | None = None, **more: Any) -> Answer:
+    """An answer that says why not: a code for programs, a message for people."""
+    body = msgspec.json.encode({"success": False, "code": code, "message": message, **more})
+    return Answer(status, body, headers or {})
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """A request's headers, with lower-case names."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+class Reader:
+    """Reads bodies, and holds no more of them at a time than memory allows.
+
+    Args:
+        most: bytes of all bodies that are not complete yet.
+    """
+
+    def __init__(self, most: int = 256 << 20) -> None:
+        self._left = most
+
+    async def read(self, receive: Receive) -> bytes:
+        """A whole body.
+
+        Raises:
+            Refused: 413 if it is over MAX_BODY, 503 if there is no room for it now, 400 if the client leaves.
+        """
+        parts: list[bytes] = []
+        size = held = 0
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Refused(400, "disconnected", "the client left before its request was complete")
+                part: bytes = message.get("body", b"")
+                size += len(part)
+                if size <= MAX_BODY:
+                    parts.append(part)
+                if not message.get("more_body") or size > _PATIENCE:
+                    break
+                if size <= MAX_BODY:
+                    held += len(part)
+                    self._left -= len(part)
+                if self._left < 0:
+                    raise Refused(503, "busy", "too many requests are being received at once", retry_after=1)
+        finally:
+            self._left += held
+        if size > MAX_BODY:
+            raise Refused(413, "body_too_large", f"the body is over the limit of {MAX_BODY:,} bytes")
+        return parts[0] if len(parts) == 1 else b"".join(parts)

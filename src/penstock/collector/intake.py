@@ -1,0 +1,116 @@
+"""From a request to what became of it: judged, told from duplicates, kept, counted, shown. No HTTP here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
+from http import HTTPStatus
+
+import msgspec
+from msgspec import Raw
+
+from .core import Route, Verdict, judge
+from .counts import Counts
+from .debugger.feed import Feed
+from .gate import Gate
+from .store import Store
+from .times import json_of
+from .window import Window
+from .wire import Refused
+
+
+def utc_now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(timezone.utc)
+
+
+class Intake:
+    """Takes requests in. For one event loop.
+
+    Args:
+        store: where events are kept.
+        gate: who may write.
+        window: which messageIds have come lately; it is filled with those that the store still has.
+        clock: what time it is, in UTC.
+    """
+
+    def __init__(self, store: Store, gate: Gate, window: Window, *, clock: Callable[[], datetime] = utc_now) -> None:
+        self.counts = Counts()
+        self.feed = Feed()
+        self.window = window
+        self._store = store
+        self._gate = gate
+        self._clock = clock
+        for source, message_id in store.recent(clock() - timedelta(seconds=window.span)):
+            if window.full:
+                break
+            window.remember(source, message_id)
+
+    async def take(self, route: Route, headers: Mapping[str, str], body: bytes) -> Verdict:
+        """Take one request, and return when what is to be kept of it is kept: a 200 is only ever said of that."""
+        now = self._clock()
+        verdict = judge(route, headers, body, now, self._gate)
+        if verdict.events:
+            self._tell_duplicates(verdict, now.timestamp())
+            try:
+                await self._store.append([event.line for event in verdict.events], lambda: self._forget(verdict))
+            except OSError as error:
+                self._not_stored(verdict, error)
+        self._publish(verdict, now)
+        return verdict
+
+    def refuse(self, refused: Refused) -> Verdict:
+        """Note a request that could not even be read."""
+        verdict = Verdict.of(refused)
+        self._publish(verdict, self._clock())
+        return verdict
+
+    def _tell_duplicates(self, verdict: Verdict, now: float) -> None:
+        events, verdict.events = verdict.events, []
+        for event in events:
+            fresh = self.window.add(verdict.source, event.message_id, now)
+            (verdict.events if fresh else verdict.duplicates).append(event)
+
+    def _forget(self, verdict: Verdict) -> None:
+        """They were not kept: when they are sent again, they are no duplicates."""
+        for event in verdict.events:
+            self.window.forget(verdict.source, event.message_id)
+
+    def _not_stored(self, verdict: Verdict, error: OSError) -> None:
+        verdict.status = HTTPStatus.SERVICE_UNAVAILABLE
+        verdict.reason, verdict.message = "not_stored", f"the events could not be stored: {error.strerror}"
+
+    def _publish(self, verdict: Verdict, now: datetime) -> None:
+        stored = verdict.status != HTTPStatus.SERVICE_UNAVAILABLE
+        self.counts.note(verdict, stored=stored)
+        if stored:
+            self.feed.publish("stored", verdict.events, verdict.source, now)
+            self.feed.publish("duplicate", verdict.duplicates, verdict.source, now)
+            self.feed.publish("rejected", verdict.rejected, verdict.source, now)
+        if verdict.reason:
+            self.feed.refuse(verdict.reason, verdict.message, verdict.source, now)
+        if asides := _asides(verdict, now):
+            self._store.put_aside(asides)
+
+
+class _Aside(msgspec.Struct, rename="camel", omit_defaults=True):
+    """A line of the file for what was not kept. `index` is an event's place in its request."""
+
+    reason: str
+    received_at: Raw
+    source_id: str = ""
+    index: int | None = None
+    event: Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+def _asides(verdict: Verdict, now: datetime) -> list[bytes]:
+    if not (verdict.rejected or verdict.duplicates):
+        return []
+    received = Raw(json_of(now))
+    told = [
+        _Aside(event.reason, received, verdict.source, event.index, Raw(event.line) if event.line else msgspec.UNSET)
+        for event in verdict.rejected
+    ]
+    if verdict.status == HTTPStatus.OK:
+        told += [_Aside("duplicate", received, verdict.source, event=Raw(event.line)) for event in verdict.duplicates]
+    return [msgspec.json.encode(each) for each in told]
