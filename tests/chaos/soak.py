@@ -31,6 +31,7 @@ from support.faults import NOWHERE, PEM
 
 AT_ONCE = 3
 """Visitors at a time."""
+TESTS = Path(__file__).parents[1]
 PATIENCE = 60.0
 """Seconds that a visitor may take to end."""
 
@@ -131,7 +132,7 @@ class Lane(threading.Thread):
 
 def run(who: str, *arguments: str) -> list[str]:
     """Run a process of ours to its end. Returns what is wrong with it."""
-    process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, cwd=TESTS)
     try:
         _, said = process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
@@ -175,7 +176,7 @@ def reckon(directory: Path, doors: Sequence[Gateway], problems: list[str]) -> Re
         processes=sum(not report.forked for report in reports),
         forks=sum(report.forked for report in reports),
         clients=sum(report.clients for report in reports),
-        longest=max(report.longest for report in reports),
+        longest=max((report.longest for report in reports), default=0.0),
         stored={json.loads(line)["messageId"] for line in lines},
         again={name for name, times in taken.items() if times > 1},
         suffered=sum((door.suffered for door in doors), Counter()),
