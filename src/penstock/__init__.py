@@ -6,6 +6,8 @@
     analytics.track("Item Purchased", user_id="019mr8mf4r", properties={"revenue": 39.95})
 
 Importing this package starts nothing and loads nothing: each name is resolved when it is first used (PEP 562).
+
+PYTEST_DONT_REWRITE: this package has a plugin for pytest, which would otherwise warn whoever imports it earlier.
 """
 
 from __future__ import annotations
