@@ -17,6 +17,7 @@ from .replay import replay
 from .send import send
 from .serve import serve
 from .spool import app as spool
+from .tail import tail
 
 SEND, RECEIVE, OPERATE = "Send events", "Receive events", "Look after it"
 
@@ -47,6 +48,7 @@ def penstock(
 app.command(rich_help_panel=SEND)(send)
 app.command(rich_help_panel=SEND)(replay)
 app.command(rich_help_panel=RECEIVE)(serve)
+app.command(rich_help_panel=RECEIVE)(tail)
 app.command(rich_help_panel=RECEIVE)(query)
 app.command(rich_help_panel=RECEIVE)(export)
 app.command(rich_help_panel=OPERATE)(doctor)

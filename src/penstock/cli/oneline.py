@@ -26,29 +26,39 @@ _DIM = "bright_black"
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-def one_line(event: Event, *, width: int | None = None) -> Text:
-    """When, what, who, and what belongs to it; cut to `width` characters, if there is one.
+def one_line(event: Event, *, at: float | None = None, verdict: Text | None = None, width: int | None = None) -> Text:
+    """When, what, who, and what belongs to it.
 
-    The time is that of the receipt if there is one, else the event's own, in this machine's zone.
+    Args:
+        event: as on the wire; any of its fields may be missing or wrong.
+        at: when it came, in seconds since the epoch; without it, when it happened.
+        verdict: what became of it, if that is worth saying.
+        width: characters that it may take.
     """
-    kind = _text(event.get("type")) or "?"
+    kind = _text(event.get("type"))
     line = Text(no_wrap=True)
-    line.append(f"{_time(event.get('receivedAt') or event.get('timestamp')):<8}  ", _DIM)
-    line.append(f"{kind:<8}  ", _COLOURS.get(kind, ""))
-    line.append(f"{_what(event):<24}  ", "bold")
-    line.append(f"{_who(event):<16}")
+    line.append(f"{_time(event.get('timestamp'), at):<8}  ", _DIM)
+    if event:
+        line.append(f"{kind:<8}  ", _COLOURS.get(kind, ""))
+        line.append(f"{_what(event):<22}  ", "bold")
+        line.append(f"{_who(event):<14}  ")
+    if verdict:
+        line.append_text(verdict).append("  ")
     if details := _details(event):
-        line.append(f"  {details}", _DIM)
+        line.append(details, _DIM)
     line.rstrip()
     if width is not None:
         line.truncate(width, overflow="ellipsis")
     return line
 
 
-def _time(value: object) -> str:
+def _time(timestamp: object, at: float | None) -> str:
+    """The time of day on this machine."""
     try:
-        return f"{datetime.fromisoformat(str(value).replace('Z', '+00:00')).astimezone():%H:%M:%S}"
-    except (ValueError, OverflowError):
+        if at is not None:
+            return f"{datetime.fromtimestamp(at).astimezone():%H:%M:%S}"
+        return f"{datetime.fromisoformat(str(timestamp).replace('Z', '+00:00')).astimezone():%H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
         return "?"
 
 
