@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from penstock import Analytics, OAuthSettings
 from support.api import Api
 from support.auth_server import AuthServer
-from support.program import Done
+from support.program import Done, end, start
 
 Program = Callable[..., Done]
 
@@ -70,11 +72,22 @@ def test_a_directory_that_is_not_there(penstock: Program, tmp_path: Path) -> Non
     assert "No such file or directory" in done.err
 
 
-def test_it_says_what_to_do_next(penstock: Program, tmp_path: Path) -> None:
-    """Whoever has made keys reads where each of them goes."""
+@pytest.mark.process
+def test_what_to_do_next(tmp_path: Path, penstock: Program) -> None:
+    """The two commands that it prints work as they stand: OAuth can be tried without an account."""
     out = penstock("keygen", str(tmp_path / "acme"), "--ec").out
-    assert f"penstock serve --oauth-key {tmp_path}/acme.public.pem" in out
-    assert f"--oauth-client-key {tmp_path}/acme.private.pem" in out
+    serve, send = [shlex.split(line) for line in out.replace("\\\n", " ").splitlines() if "  penstock " in line]
+    collector = start(*serve[1:], "--port", "0", "--data", str(tmp_path / "data"))
+    assert collector.stdout
+    url = re.search(r"http://\S+", collector.stdout.readline())
+    assert url
+    with_oauth = [word.replace("http://127.0.0.1:7070", url[0]) for word in send[1:]]
+    delivered = penstock(*with_oauth)
+    refused = penstock(*with_oauth[: with_oauth.index("--oauth-client-id")])
+    collector.terminate()
+    end(collector)
+    assert (delivered.code, delivered.err) == (0, "")
+    assert (refused.code, "[401]" in refused.err) == (1, True)
 
 
 @pytest.mark.process

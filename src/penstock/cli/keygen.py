@@ -41,22 +41,25 @@ def keygen(
         algorithm = "ES256" if ec else "RS256"
         output.print_json({"private": str(private), "public": str(public), "algorithm": algorithm})
     else:
-        output.say(_NEXT.format(private=private, public=public, id=name.name))
+        client_id = public.name.partition(".")[0]  # as `penstock serve` takes it from the file's name
+        output.say(_NEXT.format(private=private, public=public, id=client_id, url=_COLLECTOR))
 
 
 _NEXT = """\
 {private}  stays with the client; nobody else may have it
 {public}   goes to whoever grants the tokens
 
-Segment: make an OAuth application with {public} and the scope tracking_api:write,
-and enable OAuth for the source. Give the client the application's id and the key's id.
+With Segment: make an OAuth application from {public}, give it the scope
+tracking_api:write, and enable OAuth for the source. The client needs the ids of
+the application and of the key.
 
-A collector of your own:
+With a collector of your own:
   penstock serve --oauth-key {public}
 
-Then either of them:
-  penstock send identify --user-id u1 --oauth-client-key {private} \\
-    --oauth-client-id APPLICATION --oauth-key-id KEY --oauth-auth-server URL"""
+  penstock send identify --user-id u1 --write-key any --host {url} \\
+    --oauth-client-id {id} --oauth-client-key {private} \\
+    --oauth-key-id any --oauth-auth-server {url}"""
+_COLLECTOR = "http://127.0.0.1:7070"
 
 
 @contextmanager
