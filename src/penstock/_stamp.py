@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-__all__ = ["sent_at", "stamp"]
+__all__ = ["sent_at", "stamp", "start_anew"]
 
 _POOL_SIZE = 256
 _pool: list[str] = []
@@ -53,10 +53,11 @@ def _random_parts() -> list[str]:
     ]
 
 
-def _start_anew() -> None:
+def start_anew() -> None:
+    """In a forked child: what is left of the parent's randomness is not for us."""
     global _pool  # noqa: PLW0603
     _pool = []
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_anew)
+    os.register_at_fork(after_in_child=start_anew)

@@ -1,15 +1,20 @@
-"""Children that skip `atexit`: those of multiprocessing, and Celery's. Each has another way to be told that it ends.
+"""Children that Python's own hooks do not reach, and what reaches them.
 
-None of these is imported here: who does not use them need not have them.
+    multiprocessing   its children skip atexit, but run finalizers
+    Celery            skips those as well, and sends a signal
+    uWSGI             forks without telling Python (unless it is set to), but calls a hook of its own
+
+None of these is imported here for those who do not use it.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
-__all__ = ["watch"]
+__all__ = ["on_fork", "watch"]
 
 LAST = -100
 """Priority of our finalizer: after those of the application, and of multiprocessing's own queues."""
@@ -30,6 +35,18 @@ def watch(client: object, end: Callable[[], object]) -> None:
     celery: Any = sys.modules.get("celery.signals")
     if celery is not None:
         celery.worker_process_shutdown.connect(lambda **_: end(), weak=False, dispatch_uid="penstock")
+
+
+def on_fork(after_in_child: Callable[[], object]) -> None:
+    """Have `after_in_child` called in children that are forked by other means than Python's."""
+    uwsgi: Any = sys.modules.get("uwsgi")
+    if uwsgi is None:
+        return
+    try:
+        import_module("uwsgidecorators").postfork(after_in_child)
+    except ImportError:  # a part of uWSGI that need not be there
+        if not hasattr(uwsgi, "post_fork_hook"):
+            uwsgi.post_fork_hook = after_in_child
 
 
 def _finalize(util: Any, end: Callable[[], object]) -> None:

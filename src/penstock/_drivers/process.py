@@ -15,6 +15,7 @@ import time
 import weakref
 from typing import Protocol
 
+from .._stamp import start_anew
 from . import children
 from .greenlets import look_up_without_threads
 from .sigterm import Sigterm
@@ -55,6 +56,7 @@ def watch(client: Client, *, handle_sigterm: bool) -> None:
         atexit.register(end)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork)
+        children.on_fork(_after_fork)
     children.watch(client, end)
     if handle_sigterm:
         _sigterm.want(who)
@@ -103,6 +105,7 @@ def _forget(who: int) -> None:
 
 
 def _after_fork() -> None:
+    start_anew()  # the ids, too: nobody else may know of the fork
     _sigterm.after_fork()
     for client in _alive():
         client._after_fork()
