@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
 from support.api import Api, status
 from support.program import Done, end, start
@@ -204,3 +207,43 @@ def test_ctrl_c_says_where_to_go_on(api: Api, data: Path) -> None:
     delivered = done.json["delivered"]
     assert delivered == len(api.accepted) < 200
     assert done.json["resume"] == f"--since {line(delivered - 1)['receivedAt']}"
+
+
+@pytest.mark.process
+def test_from_one_collector_to_another(penstock: Program, tmp_path: Path) -> None:
+    """The second collector has what the first one has, though the client's clock was an hour off; while both run."""
+    ahead = datetime.now(timezone.utc) + timedelta(hours=1)
+    event = {"type": "track", "event": "Paid", "userId": "u", "messageId": "m-1", "timestamp": f"{ahead:%FT%TZ}"}
+    with collector(tmp_path / "one") as one, collector(tmp_path / "two") as two:
+        body = {"batch": [event], "sentAt": f"{ahead:%FT%TZ}", "writeKey": "key"}
+        assert urllib3.request("POST", f"{one}/v1/batch", json=body).status == 200
+        arguments = ["replay", "--data", str(tmp_path / "one"), "--to", two, "--write-key", "key"]
+        assert [penstock(*arguments).code for _ in range(2)] == [0, 0]
+    (first,), (second,) = stored_in(tmp_path / "one"), stored_in(tmp_path / "two")
+    assert abs(moment_of(first["timestamp"]) - datetime.now(timezone.utc)) < timedelta(minutes=5)
+    assert abs(moment_of(second["timestamp"]) - moment_of(first["timestamp"])) < timedelta(minutes=5)
+    assert second["originalTimestamp"] == first["timestamp"]
+    own = {"timestamp", "originalTimestamp", "sentAt", "receivedAt", "context", "integrations"}
+    assert {k: v for k, v in second.items() if k not in own} == {k: v for k, v in first.items() if k not in own}
+
+
+@contextmanager
+def collector(data: Path) -> Generator[str, None, None]:
+    process = start("serve", "--port", "0", "--data", str(data))
+    assert process.stdout
+    url = re.search(r"http://\S+", process.stdout.readline())
+    assert url
+    try:
+        yield url[0]
+    finally:
+        process.terminate()
+        end(process)
+
+
+def stored_in(data: Path) -> list[dict[str, Any]]:
+    lines = [line for file in sorted(data.glob("*.jsonl")) for line in file.read_bytes().splitlines()]
+    return [json.loads(text) for line in lines if (text := line.strip(b"\0"))]
+
+
+def moment_of(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
