@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,7 +34,7 @@ from support.faults import NOWHERE, PEM
 AT_ONCE = 3
 """Visitors at a time."""
 TESTS = Path(__file__).parents[1]
-PATIENCE = 60.0
+PATIENCE = 75.0
 """Seconds that a visitor may take to end."""
 
 HEIR = """
@@ -131,16 +133,25 @@ class Lane(threading.Thread):
 
 
 def run(who: str, *arguments: str) -> list[str]:
-    """Run a process of ours to its end. Returns what is wrong with it."""
-    process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, cwd=TESTS)
+    """Run a process of ours, and its children, to their end. Returns what is wrong with them."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments], stderr=subprocess.PIPE, text=True, cwd=TESTS, start_new_session=True
+    )
     try:
         _, said = process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return [f"{who} does not end"]
+        said = where_they_hang(process)
+        return [f"{who}, or a child of it, does not end: {said}"]
     failed = process.returncode != 0 or "Traceback" in said
     return [f"{who} ended with {process.returncode}: {said}"] if failed else []
+
+
+def where_they_hang(process: subprocess.Popen[str]) -> str:
+    """Have them say where they are, and end them."""
+    os.killpg(process.pid, signal.SIGUSR1)
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGKILL)
+    return process.communicate()[1]
 
 
 @contextmanager

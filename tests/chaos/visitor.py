@@ -8,9 +8,11 @@ Its wall clock jumps, and names get lost. At the end it says in a file what beca
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import json
 import os
 import random
+import signal
 import sys
 import threading
 import time
@@ -115,8 +117,8 @@ class Page:
 
     def _check_bounds(self, stats: Stats) -> None:
         in_memory = stats.pending - stats.spooled
-        # What is read back from a spool may go over by the one event that it must not wait for.
-        events, size = (1, 32 * 1024) if self.settings["spool"] else (0, 0)
+        # What is read back from a spool goes over by what is recorded while it is read.
+        events, size = (30, 64 * 1024) if self.settings["spool"] else (0, 0)
         self._check(
             stats.accepted == stats.delivered + stats.failed + stats.dropped + stats.pending, f"no sum: {stats}"
         )
@@ -124,7 +126,7 @@ class Page:
         self._check(stats.queue_bytes <= self.settings["max_queue_bytes"] + size, f"over the bound: {stats}")
 
     def _check(self, true: bool, problem: str) -> None:
-        if not true:
+        if not true and len(self.problems) < 3:
             self.problems.append(f"{problem} ({self.settings})")
 
     def _on_end(self, context: Any, kind: str) -> None:
@@ -302,6 +304,7 @@ BOOK = Book()
 
 def main() -> None:
     plan = Plan(**json.loads(sys.argv[1]))
+    faulthandler.register(signal.SIGUSR1, all_threads=True)  # whoever thinks that we hang wants to know where
     rng = random.Random(plan.seed)
     atexit.register(BOOK.report, plan.reports)  # before penstock is loaded, and so after it has delivered at exit
     havoc = Havoc(random.Random(plan.seed + 1))
