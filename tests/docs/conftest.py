@@ -1,51 +1,14 @@
-"""What the pages' code talks to: a collector and an HTTP proxy, both real and both on loopback."""
+"""What the pages' code talks to, beside the collector of penstock.testing: an HTTP proxy, real and on loopback."""
 
 from __future__ import annotations
 
 import http.client
-import json
-import re
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-
-
-class Collector:
-    """A `penstock serve` that has said that it is ready."""
-
-    def __init__(self, data: Path) -> None:
-        command = [sys.executable, "-m", "penstock", "serve", "--port", "0", "--data", str(data)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self.data = data
-        assert self.process.stdout is not None
-        greeting = self.process.stdout.readline()
-        found = re.search(r"http://\S+", greeting)
-        assert found, greeting
-        self.url = found[0]
-
-    def events(self) -> list[dict[str, Any]]:
-        """What it has stored, in order."""
-        return [
-            json.loads(line) for file in sorted(self.data.glob("*.jsonl")) for line in file.read_bytes().splitlines()
-        ]
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.communicate(timeout=20)
-
-
-@pytest.fixture
-def collector(tmp_path: Path) -> Iterator[Collector]:
-    running = Collector(tmp_path / "events")
-    yield running
-    running.stop()
 
 
 class _Proxy(BaseHTTPRequestHandler):

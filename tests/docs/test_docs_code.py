@@ -57,7 +57,7 @@ def test_the_first_code_a_reader_sees_delivers(collector, tmp_path: Path):
         [sys.executable, "-c", script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=True
     )
     assert done.stdout.endswith(": 4 events delivered\n")
-    assert [event["type"] for event in collector.events()] == ["identify", "track", "page", "group"]
+    assert [event["type"] for event in collector.events] == ["identify", "track", "page", "group"]
 
 
 def test_the_readme_example_is_about_ten_lines():
@@ -86,7 +86,7 @@ def test_proxies_are_really_used(collector, proxy, tmp_path: Path):
     env = os.environ | {"PENSTOCK_WRITE_KEY": "key", "PENSTOCK_HOST": collector.url}
     subprocess.run([sys.executable, str(file)], env=env, cwd=tmp_path, timeout=50, check=True)
     assert ["proxy-authorization" in headers for headers in proxy.seen] == [False, True]
-    assert [event["event"] for event in collector.events()].count("Went Through A Proxy") == 2
+    assert [event["event"] for event in collector.events].count("Went Through A Proxy") == 2
 
 
 def test_shell_commands_name_targets_that_exist():
