@@ -10,6 +10,8 @@ from typing import Any
 
 import urllib3
 import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from penstock.collector import Collector, listen, url_of
 from penstock.collector.debugger import Feed
@@ -36,13 +38,14 @@ def publish(feed: Feed, *events: Accepted, source: str = "dev-1", at: datetime =
 class Served:
     """A collector in memory on a port, and a client for it."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, mounted_at: str = "", **settings: Any) -> None:
         self.collector = Collector.in_memory(**settings)
+        app = Starlette(routes=[Mount(mounted_at, self.collector)]) if mounted_at else self.collector
         self._listener = listen()
         self.url = url_of(self._listener)
         self.port: int = self._listener.getsockname()[1]
         self._pool = urllib3.PoolManager(retries=False, timeout=20)
-        self._server = uvicorn.Server(uvicorn.Config(self.collector, lifespan="off", log_config=None))
+        self._server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],))
         self._thread.start()
 
@@ -58,8 +61,8 @@ class Served:
     def track(self, event: str = "Paid", **fields: Any) -> None:
         self.send({"type": "track", "event": event, "userId": "u1", **fields})
 
-    def post(self, path: str, body: bytes) -> urllib3.BaseHTTPResponse:
-        return self._pool.request("POST", self.url + path, body=body)
+    def post(self, path: str, body: bytes, **headers: str) -> urllib3.BaseHTTPResponse:
+        return self._pool.request("POST", self.url + path, body=body, headers=headers)
 
     def watch(self, path: str = "/debug/events", **headers: str) -> Watcher:
         return Watcher(self.port, path, headers)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 PORTION = 500
 """Events that are looked at in one go: a millisecond or so, in which the collector does nothing else."""
-AT_ONCE = 1000
-"""Rows that a watcher gets at a time. At ten times a second, more would be of no use to eyes."""
+AT_ONCE = 2000
+"""Rows that a watcher gets at a time, ten times a second: more is of no use to eyes, and this much freezes no tab."""
 TOO_FAR = 5000
 """So many events behind, a watcher skips to the present."""
 

@@ -42,6 +42,8 @@ const visible = (text) =>
   });
 
 const many = (number) => number.toLocaleString("en");
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const few = (number) => (number < 10_000 ? many(number) : compact.format(number));
 const clock = (date) => date.toLocaleTimeString("en-GB");
 const milliseconds = (date) => String(date.getMilliseconds()).padStart(3, "0");
 
@@ -262,7 +264,7 @@ function switchFor(field, value, label, title) {
   return {
     button,
     update(count, extra = "") {
-      const text = many(count);
+      const text = field === "kind" ? many(count) : few(count);
       if (number.textContent !== text) number.textContent = text;
       button.setAttribute("aria-pressed", filters[field].has(value));
       if (field === "source") button.title = extra ? `${value}: ${extra}` : value;
@@ -408,7 +410,7 @@ function drawList() {
   $("held").hidden = !waiting.length;
   if (waiting.length) $("held").textContent = `${many(waiting.length)}${waiting.length >= MOST ? "+" : ""} new`;
   $("skipped").hidden = !skipped;
-  $("skipped").textContent = `${many(skipped)} events came faster than a list can show. They are counted, and kept. A filter narrows down what comes.`;
+  $("skipped").textContent = `${many(skipped)} events came faster than a list can show. They are counted all the same. A filter narrows down what comes.`;
   drawBlank();
 }
 
@@ -447,7 +449,7 @@ function drawLine(line, row, index, tall) {
   }
   node.setAttribute("aria-selected", row === selected);
   node.setAttribute("aria-posinset", index + 1);
-  node.setAttribute("aria-setsize", rows.length);
+  node.setAttribute("aria-setsize", Math.min(rows.length, MOST));
   const top = index * tall;
   if (line.top !== top) node.style.transform = `translateY(${(line.top = top)}px)`;
 }
