@@ -27,6 +27,7 @@ from ..errors import AuthError, PenstockError
 from ..http import as_response, is_async
 from ..types import FlushResult, HTTPClient, Request
 from .aio_runner import AsyncRunner
+from .courier import Command
 from .disabled import DisabledDriver
 from .inline import CLOSE_GRACE, TAKE_OVER_GRACE, InlineDriver
 from .own_loop import Here, OwnLoop, Synchronous
@@ -34,7 +35,7 @@ from .runner import Answer
 from .standby import Job, Standby
 from .tether import Done, Tether
 from .tokens import Tokens, bare, converse
-from .worker import LINGER, Command, earliest
+from .worker import LINGER, earliest
 
 if TYPE_CHECKING:
     from ..log import Spool

@@ -14,7 +14,8 @@ from .._core.receipt import Outcome, Receipt
 from ..emitter import reportable
 from ..errors import DeliveryError, PenstockError, PluginError, QueueFull
 from ..types import Callback, FlushResult, Stats
-from .worker import Command, Worker, earliest
+from .courier import Command
+from .worker import Worker, earliest
 
 __all__ = ["InlineDriver", "nothing"]
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from .._core.engine import Policy
 from .._core.receipt import Receipt
+from .courier import Command
 from .inline import InlineDriver, nothing
 from .senders import Senders
-from .worker import LINGER, NEVER, Command
+from .worker import LINGER, NEVER
 
 __all__ = ["ThreadDriver"]
 

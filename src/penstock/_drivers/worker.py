@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from _thread import RLock  # threading's is another under gevent, and there a signal handler may come between its steps
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,33 +22,27 @@ from .._core.actions import Done, Send, Wait
 from .._core.engine import Engine, Policy
 from .._core.events import KINDS
 from .._core.ledger import Ledger, Ticket
-from .._core.oauth import Ask
 from .._core.receipt import Home, Outcome, Receipt
 from .._log import Summary, label
-from .._stamp import sent_at
-from ..auth import OAuth, bearer, quotes, shown, without
+from ..auth import OAuth
 from ..destinations.tracking_api import TrackingAPI
-from ..emitter import Emitter, reportable
+from ..emitter import Emitter
 from ..errors import (
     Abandoned,
-    AuthError,
-    DeliveryError,
     PluginError,
     RateLimitExpired,
     RetriesExhausted,
-    TransportError,
 )
-from ..http import as_response
-from ..types import ErrorEvent, HTTPClient, Request, Response
+from ..types import ErrorEvent, HTTPClient
 from .baton import Baton, Relieved
+from .courier import Command, Courier
 from .runner import Runner
-from .tokens import Tokens, bare, talk
 
 if TYPE_CHECKING:
     from ..log import Spool
     from .backlog import Backlog
 
-__all__ = ["Command", "Mail", "Worker"]
+__all__ = ["LINGER", "NEVER", "Mail", "Worker", "earliest"]
 
 AFTER_A_FAULT = 1.0
 """Seconds until the worker tries again after an error of our own: it must neither die nor spin."""
@@ -63,13 +56,10 @@ much as fifty events. Next to a request's way it is nothing."""
 NEVER = 1 << 62
 """More events than will ever be in a mailbox."""
 
-NO_SENDER = "every sender is held by an HTTP client that does not return"
-
-Command = Callable[[], object]
 Mail = Receipt | Command
 
 
-class Worker:
+class Worker(Courier):
     """The side of a driver that only one thread at a time may be on. Subclasses give it a thread and callers."""
 
     SLICE = 0.05
@@ -93,16 +83,11 @@ class Worker:
         spool: Spool | None = None,
         spool_max_age: float = 0.0,
     ) -> None:
-        self._destination = destination
-        self._make_client = make_client
-        self._client: HTTPClient | None = None
-        self._emitter = emitter
+        engine = Engine(replace(policy, linger=self.LINGER), random.random)
+        super().__init__(destination, engine, make_client, emitter, oauth)
         self._summary = summary
-        self._clock = time.monotonic
         self._mailbox: SimpleQueue[Mail] = SimpleQueue()
         self._rouse_at = 0  # so many events in the mailbox are worth a turn
-        self._engine = Engine(replace(policy, linger=self.LINGER), random.random)
-        self._tokens = None if oauth is None else Tokens(oauth, self._engine, emitter, self._clock)
         forget = None if spool is None else self._forget
         self._ledger = Ledger(RLock(), self._announce, max_events, max_bytes, forget)
         self._backlog = None if spool is None else self._open_backlog(spool, spool_max_age)
@@ -112,9 +97,6 @@ class Worker:
         self._holds = 0  # critical plugins that are being loaded, or could not be
         self._held: deque[Mail] = deque()  # events that plugins have not seen yet, and commands that must wait for them
         self._halted: PluginError | None = None
-        self._closing = False
-        self._deadline = 0.0  # of the close
-        self._finished = False
         self._over = threading.Event()  # finished, and all has been let go of
 
     # -- mail ---------------------------------------------------------------------------------------
@@ -410,96 +392,6 @@ class Worker:
         finally:
             self._baton.__exit__()
 
-    def _hang_up(self) -> None:
-        """Nothing more will be sent."""
-        for client in (self._client, None if self._tokens is None else self._tokens.client):
-            try:
-                if client is not None:
-                    client.close()
-            except BaseException as exc:
-                if not reportable(exc):
-                    raise
-                self._emitter.fault("http_client", exc)
-
-    # -- sending ------------------------------------------------------------------------------------
-
-    def _send(self, send: Send) -> None:
-        """Send a batch, and report."""
-        request, client = self._request(send), self._http()
-        if not self._dispatch(lambda: self._exchange(send, request, client)):
-            self._engine.failed(send, TransportError(NO_SENDER), self._clock())
-
-    def _admit(self, send: Send) -> None:
-        """Send a batch, if nothing but its turn was missing."""
-        if self._tokens is None or self._tokens.admit(send):
-            self._send(send)
-
-    def _see_to_token(self) -> None:
-        """Have a token asked for, if one is missing or old."""
-        if self._tokens is None or self._finished:
-            return
-        ask = self._tokens.next_ask(closing=self._closing)
-        if ask is not None:
-            self._ask(self._tokens, ask)
-
-    def _token_due_at(self) -> float | None:
-        return None if self._tokens is None else self._tokens.due_at(closing=self._closing)
-
-    def _ask(self, tokens: Tokens, ask: Ask) -> None:
-        """Ask for a token, and report."""
-        client = tokens.client or self._http()
-        if not self._dispatch(lambda: self._obtain(tokens, ask, client)):
-            tokens.failed(ask, AuthError(NO_SENDER))
-
-    def _dispatch(self, job: Callable[[], Command]) -> bool:
-        """Have a job done, and do what it reports. False: there is nobody to do it."""
-        job()()
-        return True
-
-    def _request(self, send: Send) -> Request:
-        token = None if self._tokens is None else self._tokens.token
-        request = self._destination.request(send.batch.items, send.attempt, sent_at(), token)
-        if self._closing:  # an answer that comes later is of no use; and without threads nothing else is done meanwhile
-            request = replace(request, timeout=max(0.01, min(request.timeout, self._deadline - self._clock())))
-        self._emitter.emit("http_request", shown(request))
-        return request
-
-    def _exchange(self, send: Send, request: Request, client: HTTPClient) -> Command:
-        """Exchange a request for an answer, in any thread, and make of it a report for the worker."""
-        try:
-            response = as_response(client.send(request))
-        except BaseException as exc:
-            if not reportable(exc):
-                raise
-            return self._no_answer(send, request, exc)
-        return lambda: self._on_response(send, request, response)
-
-    def _no_answer(self, send: Send, request: Request, exc: BaseException) -> Command:
-        error = transport_error(exc, bearer(request))
-        return lambda: self._engine.failed(send, error, self._clock())
-
-    def _on_response(self, send: Send, request: Request, response: Response) -> None:
-        response = without(response, bearer(request))
-        verdict = self._destination.judge(response, time.time())
-        if self._tokens is not None:
-            verdict = self._tokens.review(request, verdict, response.status)
-        self._engine.responded(send, verdict, self._clock())
-        self._emitter.emit("http_response", shown(request), response)
-
-    def _obtain(self, tokens: Tokens, ask: Ask, client: HTTPClient) -> Command:
-        """Ask for a token, in any thread, and make of the answer a report for the worker."""
-        try:
-            response = talk(tokens.dialog(ask), tokens.sign, client)
-        except AuthError as exc:
-            error = bare(exc)
-            return lambda: tokens.failed(ask, error)
-        return lambda: tokens.responded(ask, response)
-
-    def _http(self) -> HTTPClient:
-        if self._client is None:
-            self._client = self._make_client()
-        return self._client
-
     # -- telling --------------------------------------------------------------------------------------
 
     def _announce(self, receipts: Sequence[Receipt], outcome: Outcome) -> None:
@@ -522,20 +414,6 @@ class Worker:
 
 def earliest(*moments: float | None) -> float | None:
     return min((moment for moment in moments if moment is not None), default=None)
-
-
-def transport_error(exc: BaseException, token: str = "") -> DeliveryError:
-    """What an HTTP client raised, as one of ours; without frames, which would keep the whole batch alive.
-
-    And without the token, if it quotes it.
-    """
-    if quotes(exc, token):
-        return TransportError(f"{type(exc).__name__}, whose text quotes the token")
-    error = exc if isinstance(exc, DeliveryError) else TransportError(f"{type(exc).__name__}: {exc}")
-    cause = exc.__cause__ if error is exc else exc
-    error.__cause__ = None if cause is None else cause.with_traceback(None)
-    error.__context__ = None
-    return error.with_traceback(None)
 
 
 def _some_go_elsewhere(receipts: list[Receipt]) -> bool:
