@@ -209,9 +209,10 @@ def reckon(directory: Path, doors: Sequence[Gateway], problems: list[str]) -> Re
     return result
 
 
-def told(problems: list[str], most: int = 20) -> list[str]:
-    """The commonest of them, each once."""
-    return [f"{times} × {problem}" for problem, times in Counter(problems).most_common(most)]
+def told(problems: list[str]) -> list[str]:
+    """The commonest of them, each once, and not the whole of a long story."""
+    return [f"{times} × {problem[:400]} … {problem[-2000:]}" if len(problem) > 2400 else f"{times} × {problem}"
+            for problem, times in Counter(problems).most_common(8)]  # fmt: skip
 
 
 def say(*lines: str) -> None:
