@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 import signal
@@ -17,7 +18,9 @@ import urllib3
 from penstock.collector import listen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from support.program import Done
 
 pytestmark = pytest.mark.process
 
@@ -28,9 +31,11 @@ TRACK = {"type": "track", "event": "Paid", "userId": "u1"}
 class Collector:
     """A `penstock serve` that has said that it is ready."""
 
-    def __init__(self, data: Path, *options: str) -> None:
+    def __init__(self, data: Path, *options: str, **environment: str) -> None:
         command = [*PENSTOCK, "serve", "--port", "0", "--data", str(data), *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+        )
         assert self.process.stdout
         self.greeting = self.process.stdout.readline()
         found = re.fullmatch(r"penstock collector: (http://\S+)  \(events in (\S+)/, Ctrl-C to stop\)\n", self.greeting)
@@ -141,3 +146,100 @@ def test_an_unknown_host_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     warning, error = err.splitlines()
     assert "can be reached from other machines" in warning
     assert error.startswith("penstock: cannot listen on 192.0.2.1 port 0: ")
+
+
+def test_another_collector_on_the_directory_is_one_line_and_exit_code_2(collector: Collector) -> None:
+    """Two would cut off each other's lines."""
+    code, out, err = run("serve", "--port", "0", "--data", str(collector.folder))
+    assert (code, out) == (2, "")
+    assert err == f"penstock: {collector.folder} is in use by another collector: choose another directory\n"
+
+
+def test_settings_come_from_options_then_the_environment_then_a_file(tmp_path: Path) -> None:
+    """The same names everywhere, and the nearest one counts."""
+    file = tmp_path / "collector.toml"
+    file.write_text('port = 1\nstrict = true\nkey = ["file"]\ndedup_window = 0\nrate-limit = 1000\nmax-size = "1GB"\n')
+    collector = Collector(tmp_path / "data", "--config", str(file), PENSTOCK_COLLECTOR_KEY="one two")
+    try:
+        event = {**TRACK, "messageId": "m"}
+        assert [collector.post(event, writeKey=key) for key in ("file", "one", "two")] == [401, 200, 200]
+        assert collector.post({"type": "track"}, writeKey="one") == 400
+        assert collector.post(event, writeKey="one") == 200
+        assert len(collector.stored()) == 3
+    finally:
+        collector.stop(signal.SIGTERM)
+
+
+def test_an_interval_and_a_limit_for_age_can_be_set(tmp_path: Path) -> None:
+    """As one writes them."""
+    collector = Collector(
+        tmp_path, "--sync", "interval:20ms", "--max-age", "30d", "--oauth-audience", "https://x.example"
+    )
+    assert collector.post(TRACK) == 200
+    assert collector.stop(signal.SIGTERM)[0] == 0
+    assert len(collector.stored()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("prot = 1", "there is no option prot; there are allow-host, data, dedup-window, host, key, max-age,"),
+        ("port = ", "is no TOML: "),
+        ('port = "x"', "--port"),
+        (None, "cannot read --config"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_exit_code_2(
+    penstock: Callable[..., Done], tmp_path: Path, content: str | None, said: str
+) -> None:
+    """A setting that nobody knows is a slip of the pen, which would otherwise be without effect in silence."""
+    file = tmp_path / "collector.toml"
+    if content is not None:
+        file.write_text(content)
+    done = penstock("serve", "--config", str(file), "--data", str(tmp_path / "data"))
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--dedup-window", "soon"], "--dedup-window 'soon' must be a duration such as 500ms, 90s, 24h or 30d"),
+        (["--max-age", "3 years"], "--max-age '3 years' must be a duration"),
+        (["--max-size", "much"], "--max-size 'much' must be a size such as 500MB or 20GB"),
+        (["--sync", "sometimes"], "--sync 'sometimes' must be always, or interval: and a duration, as interval:500ms"),
+        (["--sync", "interval:0"], "--sync 'interval:0' must be"),
+        (
+            ["--host", "0.0.0.0"],
+            "0.0.0.0 can be reached from other machines, and so can the page: set a --token for it",
+        ),
+        (["--oauth-key", "nowhere.pem"], "oauth-key: cannot read nowhere.pem: No such file or directory"),
+        (["--rate-limit", "0"], "rate_limit must be a number of events per second over 0"),
+        (["--token", "with space"], "token: ASCII letters"),
+        (["--allow-host", "*.example"], "hosts: '*.example' is no name of a host"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_exit_code_2(
+    penstock: Callable[..., Done], tmp_path: Path, options: list[str], said: str
+) -> None:
+    """The operator reads which setting, and what it may be."""
+    done = penstock("serve", "--port", "0", "--data", str(tmp_path), *options)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"penstock: {said}")
+    assert done.err.count("\n") == 1
+
+
+def test_an_address_that_others_reach_is_warned_about(tmp_path: Path) -> None:
+    """There is no TLS."""
+    process = subprocess.Popen(
+        [*PENSTOCK, "serve", "--host", "0.0.0.0", "--token", "t", "--port", "0", "--data", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert "http://0.0.0.0:" in process.stdout.readline()
+    process.terminate()
+    _, err = process.communicate(timeout=20)
+    assert err == "penstock: warning: 0.0.0.0 can be reached from other machines, without TLS\n"

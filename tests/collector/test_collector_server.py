@@ -199,6 +199,75 @@ def test_a_client_that_stalls_does_not_hold_up_the_stop(tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
+SERVE = """
+import sys
+from penstock.collector import Collector, listen, serve, url_of
+listener = listen()
+collector = Collector.in_memory()
+serve(
+    collector, listener, ready=lambda: print(url_of(listener), flush=True), stopping=collector.stop, request_timeout=0.5
+)
+"""
+
+
+@pytest.fixture
+def impatient() -> Iterator[tuple[str, int]]:
+    """The address of a collector that gives requests half a second. In the end it has said nothing, and stops."""
+    command = [sys.executable, "-W", "error", "-c", SERVE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            yield "127.0.0.1", int(process.stdout.readline().rpartition(":")[2])
+            process.terminate()
+            _, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert (process.returncode, err) == (0, "")
+
+
+def rest(client: socket.socket) -> bytes:
+    """What still comes, until the other side has ended it."""
+    data = b""
+    try:
+        while more := client.recv(1000):
+            data += more
+    except ConnectionError:
+        pass
+    return data
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [],
+        [b"POST /v1/ba"],
+        [b"POST /v1/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 90\r\n\r\n{"],
+        [b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /health HT"],
+    ],
+    ids=["nothing", "half a head", "half a body", "half a second request"],
+)
+def test_who_is_too_slow_is_cut_off(impatient: tuple[str, int], steps: list[bytes]) -> None:
+    """A connection that brings its request byte by byte, or never, is not held open for ever; others are served on."""
+    with socket.create_connection(impatient, timeout=20) as slow:
+        for number, step in enumerate(steps):
+            slow.sendall(step)
+            if number < len(steps) - 1:
+                assert slow.recv(1000).startswith(b"HTTP/1.1 200")
+        assert b"HTTP" not in rest(slow)
+    pool = urllib3.PoolManager(retries=False, timeout=10)
+    host, port = impatient
+    assert pool.request("POST", f"http://{host}:{port}/v1/track", json=TRACK).status == 200
+    pool.clear()
+
+
+def test_headers_without_end_are_refused(impatient: tuple[str, int]) -> None:
+    """They would fill the memory, and nobody needs so many."""
+    with socket.create_connection(impatient, timeout=20) as client:
+        client.sendall(b"POST /v1/batch HTTP/1.1\r\nX-Long: %b\r\n" % (b"x" * 60_000))
+        with pytest.raises(ConnectionError):
+            send_for_ever(client, b"X-Long: %b\r\n" % (b"x" * 8000))
+
+
 def test_answers_do_not_wait_for_the_clients_acknowledgement(served: Served) -> None:
     """The sockets are without Nagle's delay, which would cost 40 ms an answer on a connection kept open."""
     assert served.listener.proto == socket.IPPROTO_TCP

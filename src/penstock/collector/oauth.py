@@ -123,7 +123,7 @@ class TokenServer:
             client_id = jwt.decode(assertion, options={"verify_signature": False}).get("sub")
         except jwt.InvalidTokenError as error:
             raise Denied("invalid_request", f"client_assertion is no JWT: {error}") from error
-        known = [each for each in self._applications if each.client_id == client_id and each.key_id in {"", key_id}]
+        known = [each for each in self._applications if each.client_id == client_id and each.key_id in ("", key_id)]
         for application in known:
             try:
                 # The algorithm is the key's, never the assertion's. Times are checked below, by the caller's clock.
@@ -136,10 +136,10 @@ class TokenServer:
     def _check(self, claims: dict[str, Any], host: str, now: float) -> None:
         """Refuse what is for somebody else, for another time, or was used before."""
         names = self._names(host)
-        audience: Any = claims["aud"]
-        if not (audience in names if isinstance(audience, str) else set(audience) & set(names)):
+        audience: Any = claims["aud"]  # one name, or a list of them; like each claim, it may be any JSON value
+        if not any(name == audience or (isinstance(audience, list) and name in audience) for name in names):
             raise Denied("invalid_client", f"aud must be {names[0]}")
-        if claims.get("iss", claims["sub"]) not in {claims["sub"], *names}:
+        if claims.get("iss", claims["sub"]) not in [claims["sub"], *names]:
             raise Denied("invalid_client", "iss must be the application's id")
         if not _is_time(claims["exp"], now - _LEEWAY, now + _ASSERTION_LIFE + _LEEWAY):
             raise Denied("invalid_client", f"exp must be within the next {_ASSERTION_LIFE} seconds")

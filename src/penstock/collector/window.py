@@ -12,6 +12,7 @@ That is twelve bytes for each; a set of ints takes six times as much.
 """
 _BUCKET = (1 << 16) - 1
 _SIZE = 6
+_NONE = bytearray()
 
 
 class Window:
@@ -48,13 +49,11 @@ class Window:
         if self._since is None or self._new_count >= self._limit or not 0 <= now - self._since < self.span:
             self._rotate(now)
         bucket, rest = _split(source, message_id)
-        if _place(self._old.get(bucket), rest) >= 0:
-            return False
-        held = self._new.get(bucket)
+        for held in (self._old.get(bucket), self._new.get(bucket)):
+            if held is not None and _place(held, rest) >= 0:
+                return False
         if held is None:
             self._new[bucket] = bytearray(rest)
-        elif _place(held, rest) >= 0:
-            return False
         else:
             held += rest
         self._new_count += 1
@@ -63,14 +62,15 @@ class Window:
     def forget(self, source: str, message_id: str) -> None:
         """The event was not kept after all."""
         bucket, rest = _split(source, message_id)
-        self._new_count -= _discard(self._new.get(bucket), rest)
-        self._old_count -= _discard(self._old.get(bucket), rest)  # a new generation may have begun since
+        self._new_count -= _discard(self._new.get(bucket, _NONE), rest)
+        self._old_count -= _discard(self._old.get(bucket, _NONE), rest)  # a new generation may have begun since
 
     def remember(self, source: str, message_id: str) -> None:
         """An id of the past, when there is no present yet."""
         bucket, rest = _split(source, message_id)
-        if _place(self._old.get(bucket), rest) < 0:
-            self._old.setdefault(bucket, bytearray()).extend(rest)
+        held = self._old.setdefault(bucket, bytearray())
+        if _place(held, rest) < 0:
+            held += rest
             self._old_count += 1
 
     def _rotate(self, now: float) -> None:
@@ -87,19 +87,17 @@ def _split(source: str, message_id: str) -> tuple[int, bytes]:
     return digest & _BUCKET, (digest >> 16).to_bytes(_SIZE, "little", signed=True)
 
 
-def _place(bucket: bytearray | None, rest: bytes) -> int:
+def _place(bucket: bytearray, rest: bytes) -> int:
     """Where it lies, or -1. What is found across a border is no one's."""
-    if bucket is None:
-        return -1
     place = bucket.find(rest)
     while place % _SIZE and place > 0:
         place = bucket.find(rest, place + 1)
     return place
 
 
-def _discard(bucket: bytearray | None, rest: bytes) -> int:
+def _discard(bucket: bytearray, rest: bytes) -> int:
     place = _place(bucket, rest)
-    if bucket is None or place < 0:
+    if place < 0:
         return 0
     del bucket[place : place + _SIZE]
     return 1

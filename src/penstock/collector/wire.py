@@ -116,7 +116,8 @@ def text_of(headers: Mapping[str, str], body: bytes, limit: int) -> bytes:
         body.decode()
     except UnicodeDecodeError as error:
         raise Refused(400, "invalid_json", f"the body is not UTF-8: {error.reason}") from error
-    body = _LONE_SURROGATE.sub(_mended, body) if b"\\ud" in body or b"\\uD" in body else body
+    if b"\\" in body and _SURROGATE.search(body):
+        body = _LONE_SURROGATE.sub(_mended, body)
     body = body.strip(b" \t\r\n")
     if b"\n" in body or b"\r" in body:
         return _parsed(body, lambda text: msgspec.json.format(text, indent=-1))
@@ -182,6 +183,7 @@ _ODD = re.compile(r"[^0-9A-Za-z]")
 _LONE_SURROGATE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\."
 )
+_SURROGATE = re.compile(rb"\\u[dD]")
 _LONE_LENGTH = len(rb"\ud800")
 
 
