@@ -66,7 +66,7 @@ def valid(record: bytes) -> bool:
     try:
         event = msgspec.json.decode(record, type=dict[str, Any])
         record.decode()
-    except (ValueError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):  # a DecodeError is no ValueError in older releases
         return False
     return isinstance(event.get("type"), str) and isinstance(event.get("messageId"), str)
 

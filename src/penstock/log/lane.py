@@ -60,7 +60,7 @@ def owner_of(directory: Path) -> Owner | None:
     """What a lane says of its owner; None if it cannot be read."""
     try:
         return msgspec.json.decode((directory / OWNER).read_bytes(), type=Owner)
-    except (OSError, ValueError):
+    except (OSError, msgspec.DecodeError, ValueError):  # a DecodeError is no ValueError in older releases
         return None
 
 
