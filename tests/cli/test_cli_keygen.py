@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import stat
 import subprocess
@@ -17,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from penstock import Analytics, OAuthSettings
 from support.api import Api
 from support.auth_server import AuthServer
-from support.program import Done, end, start
+from support.program import Collector, Done
 
 Program = Callable[..., Done]
 
@@ -77,15 +76,11 @@ def test_what_to_do_next(tmp_path: Path, penstock: Program) -> None:
     """The two commands that it prints work as they stand: OAuth can be tried without an account."""
     out = penstock("keygen", str(tmp_path / "acme"), "--ec").out
     serve, send = [shlex.split(line) for line in out.replace("\\\n", " ").splitlines() if "  penstock " in line]
-    collector = start(*serve[1:], "--port", "0", "--data", str(tmp_path / "data"))
-    assert collector.stdout
-    url = re.search(r"http://\S+", collector.stdout.readline())
-    assert url
-    with_oauth = [word.replace("http://127.0.0.1:7070", url[0]) for word in send[1:]]
+    collector = Collector(tmp_path / "data", *serve[2:])
+    with_oauth = [word.replace("http://127.0.0.1:7070", collector.url) for word in send[1:]]
     delivered = penstock(*with_oauth)
     refused = penstock(*with_oauth[: with_oauth.index("--oauth-client-id")])
-    collector.terminate()
-    end(collector)
+    collector.stop()
     assert (delivered.code, delivered.err) == (0, "")
     assert (refused.code, "[401]" in refused.err) == (1, True)
 

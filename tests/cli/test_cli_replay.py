@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import signal
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-import urllib3
 
 from support.api import Api, status
-from support.program import Done, end, start
+from support.program import Collector, Done, end, start
 
 Program = Callable[..., Done]
 
@@ -214,30 +211,18 @@ def test_from_one_collector_to_another(penstock: Program, tmp_path: Path) -> Non
     """The second collector has what the first one has, though the client's clock was an hour off; while both run."""
     ahead = datetime.now(timezone.utc) + timedelta(hours=1)
     event = {"type": "track", "event": "Paid", "userId": "u", "messageId": "m-1", "timestamp": f"{ahead:%FT%TZ}"}
-    with collector(tmp_path / "one") as one, collector(tmp_path / "two") as two:
-        body = {"batch": [event], "sentAt": f"{ahead:%FT%TZ}", "writeKey": "key"}
-        assert urllib3.request("POST", f"{one}/v1/batch", json=body).status == 200
-        arguments = ["replay", "--data", str(tmp_path / "one"), "--to", two, "--write-key", "key"]
-        assert [penstock(*arguments).code for _ in range(2)] == [0, 0]
+    one, two = Collector(tmp_path / "one"), Collector(tmp_path / "two")
+    one.post(event, sentAt=f"{ahead:%FT%TZ}")
+    arguments = ["replay", "--data", str(tmp_path / "one"), "--to", two.url, "--write-key", "key"]
+    assert [penstock(*arguments).code for _ in range(2)] == [0, 0]
+    one.stop()
+    two.stop()
     (first,), (second,) = stored_in(tmp_path / "one"), stored_in(tmp_path / "two")
     assert abs(moment_of(first["timestamp"]) - datetime.now(timezone.utc)) < timedelta(minutes=5)
     assert abs(moment_of(second["timestamp"]) - moment_of(first["timestamp"])) < timedelta(minutes=5)
     assert second["originalTimestamp"] == first["timestamp"]
     own = {"timestamp", "originalTimestamp", "sentAt", "receivedAt", "context", "integrations"}
     assert {k: v for k, v in second.items() if k not in own} == {k: v for k, v in first.items() if k not in own}
-
-
-@contextmanager
-def collector(data: Path) -> Generator[str, None, None]:
-    process = start("serve", "--port", "0", "--data", str(data))
-    assert process.stdout
-    url = re.search(r"http://\S+", process.stdout.readline())
-    assert url
-    try:
-        yield url[0]
-    finally:
-        process.terminate()
-        end(process)
 
 
 def stored_in(data: Path) -> list[dict[str, Any]]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import urllib3
 
 from penstock.cli.oneline import one_line
 from penstock.cli.sse import Message, messages
 from support.api import Answer, Api, status
-from support.program import Done, end, start
+from support.program import Collector, Done, end, start
 
 Program = Callable[..., Done]
 TRACK = {"type": "track", "event": "Paid", "userId": "u1", "properties": {"revenue": 39.95}}
@@ -24,38 +22,11 @@ TRACK = {"type": "track", "event": "Paid", "userId": "u1", "properties": {"reven
 # -- with a real collector --------------------------------------------------------------------------
 
 
-class Collector:
-    """A `penstock serve` that has said that it is ready."""
-
-    def __init__(self, data: Path, *options: str, port: int = 0) -> None:
-        self.process = start("serve", "--port", str(port), "--data", str(data), *options)
-        assert self.process.stdout
-        greeting = self.process.stdout.readline()
-        found = re.search(r"http://\S+", greeting)
-        assert found, greeting
-        self.url = found[0]
-
-    @property
-    def port(self) -> int:
-        return int(self.url.rpartition(":")[2])
-
-    def post(self, *events: Any) -> None:
-        pool = urllib3.PoolManager(retries=False, timeout=10)
-        answer = pool.request("POST", f"{self.url}/v1/batch", json={"batch": events, "writeKey": "key"})
-        pool.clear()
-        assert answer.status == 200
-
-    def stop(self) -> None:
-        self.process.terminate()
-        end(self.process)
-
-
 @pytest.fixture
 def collector(tmp_path: Path) -> Iterator[Collector]:
     collector = Collector(tmp_path / "data")
     yield collector
-    if collector.process.poll() is None:
-        collector.stop()
+    collector.stop()
 
 
 class Tail:

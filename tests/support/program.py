@@ -8,9 +8,12 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-__all__ = ["PROGRAM", "Done", "end", "start"]
+import urllib3
+
+__all__ = ["PROGRAM", "Collector", "Done", "end", "start"]
 
 PROGRAM = [sys.executable, "-m", "penstock"]
 
@@ -51,3 +54,32 @@ def end(process: subprocess.Popen[str], timeout: float = 30.0) -> Done:
         out, err = process.communicate()
         raise AssertionError(f"it did not end in {timeout:g} s\n{out}\n{err}") from None
     return Done(process.returncode, out, err)
+
+
+class Collector:
+    """A `penstock serve` on a free port, or on the one that is named, which has said that it is ready."""
+
+    def __init__(self, data: Path, *options: str, port: int = 0) -> None:
+        self.process = start("serve", "--port", str(port), "--data", str(data), *options)
+        assert self.process.stdout
+        greeting = self.process.stdout.readline()
+        found = re.search(r"http://\S+", greeting)
+        assert found, (greeting, self.process.poll())
+        self.url = found[0]
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def post(self, *events: Any, **envelope: Any) -> None:
+        """Send a batch."""
+        body = json.dumps({"batch": events, "writeKey": "key", **envelope}).encode()
+        with urllib3.PoolManager(retries=False, timeout=10) as pool:
+            answer = pool.request("POST", f"{self.url}/v1/batch", body=body)
+        assert answer.status == 200
+
+    def stop(self) -> None:
+        """End it, if it has not ended yet."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        end(self.process)

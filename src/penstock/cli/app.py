@@ -11,7 +11,7 @@ from penstock._version import __version__
 from .doctor import doctor
 from .export import export
 from .keygen import keygen
-from .options import spelled
+from .options import help_of, spelled
 from .query import query
 from .replay import replay
 from .send import send
@@ -25,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": spelled},
 )
 
@@ -45,12 +46,11 @@ def penstock(
 
 
 # In the order in which the help shows them.
-app.command(rich_help_panel=SEND)(send)
-app.command(rich_help_panel=SEND)(replay)
-app.command(rich_help_panel=RECEIVE)(serve)
-app.command(rich_help_panel=RECEIVE)(tail)
-app.command(rich_help_panel=RECEIVE)(query)
-app.command(rich_help_panel=RECEIVE)(export)
-app.command(rich_help_panel=OPERATE)(doctor)
+for panel, commands in {
+    SEND: (send, replay),
+    RECEIVE: (serve, tail, query, export),
+    OPERATE: (doctor, keygen),
+}.items():
+    for command in commands:
+        app.command(help=help_of(command), rich_help_panel=panel)(command)
 app.add_typer(spool, name="spool", rich_help_panel=OPERATE)
-app.command(rich_help_panel=OPERATE)(keygen)

@@ -35,7 +35,9 @@ def doctor(
     oauth_auth_server: options.OAuthAuthServer = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Check a setup: key, host, network, TLS, clock, OAuth and spool. No event is sent.
+    """Check a setup: key, host, network, TLS, clock, OAuth, spool.
+
+    No event is sent: a batch without any shows whether a Tracking API answers.
 
     Exit code: 0 if there is no problem, 1 if there is one, 2 for wrong usage.
     """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +36,7 @@ __all__ = [
     "SpoolDir",
     "Timeout",
     "WriteKey",
+    "help_of",
     "option",
     "spelled",
 ]
@@ -78,6 +81,12 @@ Rate = Annotated[float | None, option(told="Events a second, at most.", shape="N
 InOrder = Annotated[bool, option("--in-order", told="One request at a time: no event overtakes another.", panel=HOW)]
 SpoolDir = Annotated[Path, typer.Argument(metavar="DIR", help="The spool directory.", show_default=False)]
 AsJson = Annotated[bool, option("--json", told="Print the result as JSON, for programs.")]
+
+
+def help_of(command: Callable[..., object]) -> str:
+    """A command's docstring as the help shows it: paragraphs are as wide as the terminal, examples stay as they are."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(each if each.startswith("[bold]") else each.replace("\n", " ") for each in paragraphs)
 
 
 def spelled(name: str) -> str:

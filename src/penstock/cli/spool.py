@@ -21,14 +21,15 @@ from penstock.log.inspect import LaneInfo, events, lanes
 from . import output
 from .drain import drain
 from .oneline import one_line
-from .options import AsJson, SpoolDir, option
+from .options import AsJson, SpoolDir, help_of, option
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Look into a spool directory, and deliver what is in it.")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="rich", help="Look into a spool directory, and deliver what is in it."
+)
 
 
-@app.command("list")
 def list_lanes(directory: SpoolDir, *, as_json: AsJson = False) -> None:
     """List the lanes: each was written by one process, and holds what is still to be delivered."""
     found = _lanes(directory)
@@ -48,7 +49,6 @@ def list_lanes(directory: SpoolDir, *, as_json: AsJson = False) -> None:
     output.console(wrap=True).print(table)
 
 
-@app.command("count")
 def count_events(directory: SpoolDir, *, as_json: AsJson = False) -> None:
     """Count the events that are still to be delivered."""
     found = _lanes(directory)
@@ -61,7 +61,6 @@ def count_events(directory: SpoolDir, *, as_json: AsJson = False) -> None:
     output.print_json({"events": total, "left_behind": left_behind, "corrupt": corrupt, "lanes": len(found)})
 
 
-@app.command("show")
 def show(
     directory: SpoolDir,
     *,
@@ -76,7 +75,6 @@ def show(
         console.print(one_line(decode(record), width=width))
 
 
-@app.command("export")
 def export(directory: SpoolDir) -> None:
     """Print the events that are still to be delivered, as JSON lines.
 
@@ -87,7 +85,14 @@ def export(directory: SpoolDir) -> None:
     sys.stdout.buffer.flush()
 
 
-app.command("drain")(drain)
+for name, command in (
+    ("list", list_lanes),
+    ("count", count_events),
+    ("show", show),
+    ("export", export),
+    ("drain", drain),
+):
+    app.command(name, help=help_of(command))(command)
 
 
 def _lanes(directory: Path) -> list[LaneInfo]:
