@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from penstock import Analytics, Plugin, Urllib3Client, errors
+from penstock import Analytics, Plugin, Urllib3Client, errors, warehouse
 from penstock.errors import (
     Abandoned,
     AuthError,
@@ -24,6 +24,7 @@ from penstock.errors import (
     MissingExtra,
     PenstockError,
     PluginError,
+    QueryError,
     QueueFull,
     RateLimitExpired,
     Rejected,
@@ -44,6 +45,7 @@ SAMPLES: dict[str, BaseException] = {
     "SettingsError": SettingsError("flush_at is 0"),
     "InvalidEvent": InvalidEvent("user_id is needed"),
     "MissingExtra": MissingExtra("OAuth", "oauth"),
+    "QueryError": QueryError("there are 2 questions: ask one at a time"),
     "SpoolError": SpoolError("events are in memory alone: No space left on device"),
     "DeliveryError": DeliveryError("did not arrive"),
     "EventTooLarge": EventTooLarge(40_000, 32_768, "properties.html"),
@@ -233,6 +235,11 @@ def _(api: Api, client: Make) -> object:
         for name in ("jwt", "jwt.algorithms"):  # as if the extra were not installed
             patch.setitem(sys.modules, name, None)
         return client(oauth_settings=oauth)
+
+
+@meets(QueryError)
+def _(api: Api, client: Make) -> object:
+    return warehouse.query("no matter where", "select")
 
 
 @meets(SpoolError)

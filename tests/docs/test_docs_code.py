@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from docs_pages import ROOT, Page, page, pages
+
+from penstock.warehouse import query
 
 pytestmark = pytest.mark.process
 
@@ -33,15 +36,31 @@ def script_of(page: Page, *, collector: str, proxy: str) -> str:
     return script.replace(PROXY, proxy.removeprefix("http://"))
 
 
+def stored(directory: Path) -> None:
+    """Fill a collector's directory with what the pages speak of."""
+    users = [{"type": "identify", "userId": f"u{n}", "traits": {"email": f"u{n}@example.com"}} for n in (1, 2)]
+    signed_up = [{"type": "track", "event": "Signed Up", "userId": f"u{n}"} for n in (1, 2)]
+    properties = {"revenue": 39.95, "coupon": "MAY", "products": [{"sku": "a"}, {"sku": "b"}]}
+    ordered = {"type": "track", "event": "Order Completed", "userId": "u1", "properties": properties}
+    directory.mkdir(exist_ok=True)
+    with (directory / "events-00000000000000000000.jsonl").open("w") as file:
+        for number, event in enumerate([*users, *signed_up, ordered]):
+            when = f"2026-01-02T12:0{number}:00.000Z"
+            file.write(json.dumps({**event, "messageId": f"m{number}", "timestamp": when, "receivedAt": when}) + "\n")
+
+
 @pytest.mark.parametrize("page", RUNNING, ids=str)
 def test_the_code_of_a_page_runs(page: Page, collector, proxy, tmp_path: Path):
     """What a page shows in Python can be run from top to bottom, and ends without an error."""
     file = tmp_path / page.path.with_suffix(".py").name.replace("-", "_")
-    file.write_text(script_of(page, collector=collector.url, proxy=proxy.url))
+    script = script_of(page, collector=collector.url, proxy=proxy.url)
+    file.write_text(script)
+    stored(tmp_path / "penstock-data")
     env = {name: value for name, value in os.environ.items() if not name.upper().endswith("_PROXY")}
     env |= {"PENSTOCK_WRITE_KEY": "key", "PENSTOCK_HOST": collector.url}
+    runner = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if "\ndef test_" in script else []
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", str(file)],
+        [sys.executable, "-X", "dev", "-W", "error", *runner, str(file)],
         env=env, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{page}:\n{done.stdout}\n{done.stderr}"
@@ -72,9 +91,18 @@ def test_few_blocks_stand_still():
     assert len(still) <= MAY_STAND_STILL, still
 
 
+@pytest.mark.parametrize("shown", [page for page in pages() if page.blocks("sql")], ids=str)
+def test_the_questions_on_a_page_have_answers(shown: Page, tmp_path: Path):
+    """What a page shows in SQL finds something in a store that has such events."""
+    stored(tmp_path)
+    for block in shown.blocks("sql"):
+        with query(tmp_path, block.code) as result:
+            assert list(result), f"{shown}:{block.line}"
+
+
 def test_every_block_says_its_language():
     """A block without a language would escape the tests that run the others."""
-    known = {"python", "sh", "json", "toml", "text"}
+    known = {"python", "sh", "json", "toml", "text", "sql"}
     assert [f"{page}:{block.line}" for page in pages() for block in page.blocks() if block.language not in known] == []
 
 
