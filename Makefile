@@ -25,7 +25,12 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 demo: $(VENV)/.run  ## a shop, its traffic and a collector: every event counted at both ends
 	@$(BIN)/python -m examples.demo
 
-test: $(VENV)/.dev  ## all tests
+# Segment's own Node library, which the collector is tested with; without npm these tests are skipped.
+NODE := tests/collector/node
+$(NODE)/node_modules: $(NODE)/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --prefix $(NODE) --ignore-scripts --no-audit --no-fund --silent && touch $@; fi
+
+test: $(VENV)/.dev $(NODE)/node_modules  ## all tests
 	@$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev  ## ruff, mypy --strict, pyright
