@@ -8,7 +8,7 @@ import resource
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -72,19 +72,24 @@ def test_a_signal_handler_may_append_while_append_runs(tmp_path: Path) -> None:
             data = b'{"%s":%d,"x":"%s"}\\n' % (kind, number, b"x" * (number % 50))
             kept[log.append(data)] = data[:-1]
 
-        cuts = 0
+        cuts = depth = 0
         def cut_in(*_):
-            global cuts
-            cuts += 1
+            global cuts, depth
+            cuts, depth = cuts + 1, depth + 1
+            if depth < 4:  # on a slow machine the handler is cut into as well, but not for ever
+                signal.setitimer(signal.ITIMER_REAL, 0.00005)
             append(b"cut", cuts)
+            append(b"cut again", cuts)
+            depth -= 1
+            signal.setitimer(signal.ITIMER_REAL, 0.0001)
 
         signal.signal(signal.SIGALRM, cut_in)
-        signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+        signal.setitimer(signal.ITIMER_REAL, 0.0001)
         number = 0
         while cuts < 3000:
             number += 1
             append(b"own", number)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
 
         from penstock._core.log import records
         from penstock.log import segments_in
@@ -100,6 +105,41 @@ def test_a_signal_handler_may_append_while_append_runs(tmp_path: Path) -> None:
         timeout=55,
     )
     assert out == "intact\n"
+
+
+def test_a_record_is_where_it_is_looked_for_whoever_cuts_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the taking of a place and the writing, a handler may fill a segment and begin the next one."""
+    log = Log(tmp_path, segment_bytes=120)
+    kept = {log.append(line(0, size=40)): line(0, size=40)[:-1]}
+    write, cuts = os.pwrite, [line(1, size=40), line(2, size=5), line(3, size=60)]
+
+    def cut_in(file: int, data: bytes, offset: int) -> int:
+        while cuts:
+            other = cuts.pop(0)
+            kept[log.append(other)] = other[:-1]
+        return write(file, data, offset)
+
+    opened = os.open
+
+    def cut_in_as_well(*how: object) -> int:
+        cut_in_there = [line(number, size=number) for number in (11, 60, 50)]
+        monkeypatch.setattr(os, "open", opened)
+        for other in cut_in_there:
+            kept[log.append(other)] = other[:-1]
+        return opened(*how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "pwrite", cut_in)
+    kept[log.append(line(4, size=8))] = line(4, size=8)[:-1]
+    log.rotate()
+    monkeypatch.setattr(os, "open", cut_in_as_well)
+    kept[log.append(line(5, size=30))] = line(5, size=30)[:-1]
+    kept[log.append(line(6, size=30))] = line(6, size=30)[:-1]
+    segments = segments_in(tmp_path)
+    for position, record in kept.items():
+        home = max((segment for segment in segments if segment.base <= position), key=lambda segment: segment.base)
+        assert dict(records(home.path.read_bytes(), home.base)).get(position) == record
+    assert contents(tmp_path) == kept
+    assert sum(segment.written for segment in log.segments) == len(kept)
 
 
 def test_what_was_half_written_is_no_record(tmp_path: Path) -> None:
@@ -186,6 +226,80 @@ def test_a_sync_lets_go_of_what_is_no_longer_written_to(tmp_path: Path) -> None:
     for number in range(100):
         log.append(line(number))
     assert sum(segment.file >= 0 for segment in log.segments) < 12
+
+
+def test_who_syncs_waits_for_what_he_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sync that is under way in another thread is no reason to say that it is done."""
+    log = Log(tmp_path, segment_bytes=1000)
+    force, begun, go_on, forced = os.fdatasync, threading.Event(), threading.Event(), list[str]()
+
+    def slow(file: int) -> None:
+        begun.set()
+        assert go_on.wait(30)
+        force(file)
+        forced.append("the other's")
+
+    def quick(file: int) -> None:
+        force(file)
+        forced.append("mine")
+
+    log.append(line(1))
+    monkeypatch.setattr(os, "fdatasync", slow)
+    other = threading.Thread(target=log.sync)
+    other.start()
+    assert begun.wait(30)
+    monkeypatch.setattr(os, "fdatasync", quick)
+    log.sync()
+    assert forced == ["mine"]
+    go_on.set()
+    other.join(30)
+
+
+def test_a_sync_that_fails_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be forced to the disk is as dirty as before."""
+
+    def broken(_file: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    log = Log(tmp_path, segment_bytes=1000)
+    log.append(line(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", broken)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            log.sync()
+    assert log.dirty_since is not None
+    log.sync()
+    assert log.dirty_since is None
+    assert not any(segment.dirty for segment in log.segments)
+
+
+@pytest.mark.parametrize("end", [Log.close, Log.rotate], ids=["close", "rotate"])
+def test_a_file_is_not_closed_under_a_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: Callable[[Log], None]
+) -> None:
+    """Its number may be another file's by then, and the record in the middle of that."""
+    log = Log(tmp_path, segment_bytes=1000)
+    log.append(line(1))
+    write = os.pwrite
+
+    def end_it(file: int, data: bytes, offset: int) -> int:
+        end(log)  # as a signal handler does; another thread would have to wait
+        other = os.open(tmp_path / "another", os.O_RDWR | os.O_CREAT)
+        try:
+            assert other != file
+            return write(file, data, offset)
+        finally:
+            os.close(other)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", end_it)
+        log.append(line(2))
+    assert len(contents(tmp_path)) == 2
+    log.close()
+    assert all(segment.file < 0 for segment in log.segments)
+    with pytest.raises(OSError, match="closed"):
+        log.append(line(3))
+    assert len(segments_in(tmp_path)) == 1
 
 
 def test_a_log_is_kept_within_bounds(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def the_next_segment_is_begun(self) -> None:
         lane = self.spool._lane
         if lane is not None and lane.log is not None:
-            lane.log.active = None
+            lane.log.rotate()
 
     @rule(tear=st.integers(0, 3), most=st.integers(1, 5))
     def the_process_dies_and_another_starts(self, tear: int, most: int) -> None:

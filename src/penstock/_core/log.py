@@ -58,17 +58,28 @@ def records(data: bytes, base: int) -> Iterator[tuple[int, bytes]]:
         yield base + match.start(), match[0]
 
 
+class _Event(msgspec.Struct):
+    """What an event has, at least."""
+
+    type: str
+    messageId: str  # noqa: N815 - the wire's
+    integrations: dict[str, Any] = {}
+
+
+_decode = msgspec.json.Decoder(_Event).decode
+
+
 def valid(record: bytes) -> bool:
     """Whether a record is an event.
 
     All of it is looked at: one broken byte, sent on, would make the receiver refuse a whole batch.
     """
     try:
-        event = msgspec.json.decode(record, type=dict[str, Any])
+        _decode(record)
         record.decode()
     except (msgspec.DecodeError, ValueError, RecursionError):  # a DecodeError is no ValueError in older releases
         return False
-    return isinstance(event.get("type"), str) and isinstance(event.get("messageId"), str)
+    return True
 
 
 class Ranges:
@@ -85,6 +96,9 @@ class Ranges:
 
     def add(self, start: int, end: int) -> None:
         """From `start` to before `end`."""
+        if self._ends and start == self._ends[-1] and end > start:  # as it mostly is
+            self._ends[-1] = end
+            return
         first = bisect_left(self._ends, start)  # the first that does not end before this begins
         after = bisect_right(self._starts, end)  # the first that begins after this has ended
         if first < after:

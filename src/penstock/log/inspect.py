@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from .._core.log import valid
-from .lane import FORMAT, Owner, open_records, owner_of, take_lock
-from .segments import segments_in
+from .lane import open_records
+from .owner import Owner, owner_of, take_lock
+from .segments import Segment, segments_in
 
 __all__ = ["LaneInfo", "events", "lanes"]
 
@@ -22,13 +24,13 @@ class LaneInfo:
     source: str
     """The fingerprint of the write key that its events were recorded with."""
     owner: Owner | None
-    """Who made it; None if that cannot be read."""
+    """Who made it; None if that is missing or spoiled."""
     alive: bool
     """Whether the process that has it lives, on this machine."""
     events: int
     """Those that are not done with."""
     corrupt: int
-    """Pieces that are no events."""
+    """Pieces that are no events, and segments that cannot be read, or not to their end."""
     size: int
     segments: int
     oldest: float | None
@@ -38,7 +40,7 @@ class LaneInfo:
     @property
     def known(self) -> bool:
         """Whether its format is one that this release reads."""
-        return self.owner is not None and self.owner.format == FORMAT
+        return self.owner is None or self.owner.known
 
 
 def lanes(directory: Path) -> list[LaneInfo]:
@@ -59,26 +61,39 @@ def events(directory: Path) -> Iterator[bytes]:
     """
     paths = [directory] if _is_lane(directory) else [lane.path for lane in lanes(directory)]
     for path in paths:
-        for segment in segments_in(path):
-            for _, record in open_records(segment):
-                if valid(record):
-                    yield record
+        for segment in _segments(path):
+            try:
+                for _, record in open_records(segment):
+                    if valid(record):
+                        yield record
+            except OSError:  # done with meanwhile; or counted in `LaneInfo.corrupt`
+                continue
 
 
 def _is_lane(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith(".") and "-" in path.name and path.name != "aside"
 
 
+def _segments(path: Path) -> list[Segment]:
+    try:
+        return segments_in(path)
+    except OSError:
+        return []
+
+
 def _look_at(path: Path) -> LaneInfo:
-    segments = segments_in(path)
-    counts = {True: 0, False: 0}
+    segments = _segments(path)
+    counts: Counter[bool] = Counter()
+    stats: list[os.stat_result] = []
     for segment in segments:
         try:
+            stats.append(segment.path.stat())
             for _, record in open_records(segment):
                 counts[valid(record)] += 1
+        except FileNotFoundError:  # done with meanwhile
+            continue
         except OSError:
             counts[False] += 1
-    stats = [segment.path.stat() for segment in segments]
     return LaneInfo(
         path=path,
         source=path.name.rpartition("-")[0],
@@ -87,15 +102,18 @@ def _look_at(path: Path) -> LaneInfo:
         events=counts[True],
         corrupt=counts[False],
         size=sum(stat.st_size for stat in stats),
-        segments=len(segments),
+        segments=len(stats),
         oldest=min((stat.st_mtime for stat in stats), default=None),
         newest=max((stat.st_mtime for stat in stats), default=None),
     )
 
 
 def _is_alive(path: Path) -> bool:
-    lock = take_lock(path)
+    try:
+        lock = take_lock(path, to_look=True)
+    except OSError:
+        return False
     if lock is None:
-        return owner_of(path) is not None
+        return True
     os.close(lock)
     return False

@@ -1,92 +1,46 @@
 """A lane: one writer's log in a spool, the lock that says whether it lives, and the notes of what is done with.
 
     <source>-<random>/              made under a name with a dot before it, locked, then renamed
-        owner.json                  locked (flock) by the owner for as long as it lives; says who that is, for people
+        owner.json                  locked (flock) by the owner for as long as it lives (owner.py)
         00000000000000000000.jsonl  a segment
         00000000000000000000.done   which of its records are done with
 
-The lock is the truth: the kernel lets go of it when the process dies, however it dies. A process number says nothing
-in a container, where everybody is number 1.
+Who has the lock may read the records, note what is done with, and delete what nobody needs any more.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
-import socket
 from _thread import RLock  # see segments.py
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-import msgspec
+from typing import NamedTuple
 
 from .._core.log import Place, Ranges, Stretch, joined, note, notes, records, valid
-from .._version import __version__
-from .segments import Log, Segment, segments_in
+from .owner import OWNER, new_lock
+from .segments import Log, Segment, force_directory, segments_in
 
-if TYPE_CHECKING:
-    import fcntl
-else:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        fcntl = None
+__all__ = ["Lane", "Left", "open_records"]
 
-__all__ = ["FORMAT", "HAS_LOCKS", "OWNER", "Lane", "Left", "Owner", "open_records", "owner_of", "take_lock"]
-
-FORMAT = 1
-OWNER = "owner.json"
 DONE = ".done"
-HAS_LOCKS = fcntl is not None
 SEGMENT_BYTES = 8 << 20
 CHUNK = 1 << 20
+PART = 64 << 10
+"""Bytes that are looked through at a time: under a millisecond or two, for who has an event loop to run as well."""
 LARGE = 1 << 20
 """Bytes from which a segment that is written to, and all done with, is deleted rather than gone on with."""
 
 
-class Owner(msgspec.Struct):
-    """Who made a lane."""
-
-    format: int
-    host: str = ""
-    pid: int = 0
-    started: str = ""
-    penstock: str = ""
-
-
-def owner_of(directory: Path) -> Owner | None:
-    """What a lane says of its owner; None if it cannot be read."""
-    try:
-        return msgspec.json.decode((directory / OWNER).read_bytes(), type=Owner)
-    except (OSError, msgspec.DecodeError, ValueError):  # a DecodeError is no ValueError in older releases
-        return None
-
-
-def take_lock(directory: Path) -> int | None:
-    """The lock of a lane whose owner is dead, as a descriptor; None if it lives, or somebody else was faster."""
-    path = directory / OWNER
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(path.stat(), os.fstat(file)):  # else it was deleted by whoever had the lock before
-            return file
-    except OSError:
-        pass
-    os.close(file)
-    return None
-
-
 class Left(NamedTuple):
-    """What was found in one segment of a lane: events that are not done with, and pieces that are no events."""
+    """What was found in a part of a lane: events that are not done with, pieces that are no events, or an error."""
 
     segment: Segment
     stretches: list[Stretch]
     corrupt: list[tuple[Place, bytes]]
+    error: OSError | None = None
 
 
 class Lane:
@@ -99,14 +53,14 @@ class Lane:
         self.directory = directory
         self.log = log
         self._lock = lock
-        self._segments: list[Segment] = []  # of an adopted lane: those that were looked through, and are not done with
+        self._segments: list[Segment] = []  # of an adopted lane: those that were looked at, and are not done with
         self._complete = True  # whether all of it was looked through
-        self._unnoted: dict[Path, list[Place]] = {}  # where the disk did not take it
+        self._unnoted: dict[Segment, list[Place]] = {}  # where the disk did not take it
         self._guard = RLock() if log is None else log.lock
 
     @classmethod
-    def make(cls, spool: Path, source: str) -> Lane:
-        """A lane of our own.
+    def make(cls, spool: Path, source: str, *, force: bool) -> Lane:
+        """A lane of our own. With `force`, its name and its owner are on the disk itself.
 
         Raises:
             OSError: it cannot be made.
@@ -115,13 +69,20 @@ class Lane:
         name = f"{source}-{secrets.token_hex(8)}"
         hidden = spool / f".{name}"  # until it is locked nobody is to take it for a dead one's
         hidden.mkdir()
-        lock = os.open(hidden / OWNER, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        lock = -1
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(lock, _who_we_are())
+            lock = new_lock(hidden)
+            if force:
+                os.fsync(lock)
+                force_directory(hidden)
             hidden.rename(spool / name)
+            if force:
+                force_directory(spool)
+                force_directory(spool.parent)
         except OSError:
-            os.close(lock)
+            _clear(hidden)
+            if lock >= 0:
+                os.close(lock)
             raise
         return cls(spool / name, lock, Log(spool / name, segment_bytes=SEGMENT_BYTES))
 
@@ -142,44 +103,52 @@ class Lane:
 
     # -- what the dead have left ----------------------------------------------------------------------
 
-    def look_through(self) -> Iterator[Left | OSError]:
-        """What a dead owner has left, a segment at a time, the oldest first; or why a segment cannot be read.
+    def look_through(self) -> Iterator[Left]:
+        """What a dead owner has left, a part at a time, the oldest first; or why a segment cannot be read.
 
         Until this is at its end, the lane is not done with, whatever becomes of what was found so far.
+
+        Raises:
+            OSError: nobody can tell which segments there are.
         """
         self._complete = False
         whole = True
         for segment in segments_in(self.directory):
-            left = Left(segment, [], [])
-            try:
-                self._look_through(left)
-            except OSError as exc:
-                whole = False
-                exc.filename = os.fspath(segment.path)
-                yield exc
-            else:
-                self._segments.append(segment)
+            self._segments.append(segment)
+            segment.busy += 1  # not to be deleted before its end, though all that was found so far is done with
+            error = None
+            for left in self._parts(segment):
+                error = left.error
                 yield left
+            if error is None:
+                segment.busy -= 1  # else it is not deleted at all: nobody knows what is in there
+            whole = whole and error is None
         self._complete = whole
 
-    def _look_through(self, left: Left) -> None:
-        for start, record in open_records(left.segment):
-            left.segment.written += 1
-            place = Place(self, start, start + len(record) + 1)
-            if not valid(record):
-                left.corrupt.append((place, record))
-                continue
-            stretch = Stretch.of(place)
-            both = joined(left.stretches[-1], stretch) if left.stretches else None
-            if both is None:
-                left.stretches.append(stretch)
-            else:
-                left.stretches[-1] = both
+    def _parts(self, segment: Segment) -> Iterator[Left]:
+        left, size = Left(segment, [], []), 0
+        try:
+            for start, record in open_records(segment):
+                segment.written += 1
+                place = Place(self, start, start + len(record) + 1)
+                if valid(record):
+                    _lengthen(left.stretches, Stretch.of(place))
+                else:
+                    left.corrupt.append((place, record))
+                size += len(record)
+                if size >= PART:
+                    yield left
+                    left, size = Left(segment, [], []), 0
+        except OSError as exc:
+            yield left._replace(error=exc)
+        else:
+            yield left
 
     def written_at(self, place: Place) -> float:
         """When its segment was last written to; 0 if it is gone."""
+        segment = self._segment_of(place.start)
         try:
-            return self._segment_of(place.start).path.stat().st_mtime
+            return 0.0 if segment is None else segment.path.stat().st_mtime
         except OSError:
             return 0.0
 
@@ -188,27 +157,31 @@ class Lane:
     def read(
         self, stretch: Stretch, max_events: int, max_bytes: int
     ) -> tuple[list[tuple[Place, bytes]], Stretch | None]:
-        """The first records of a stretch, at least one, and what is left of it.
+        """The next records of a stretch, as far as they are in one segment, and what is left of it.
 
         Raises:
-            OSError: they cannot be read.
+            OSError: they cannot be read; those after the segment are in `beyond(stretch)`.
         """
         segment = self._segment_of(stretch.start)
         found: list[tuple[Place, bytes]] = []
-        size, end = 0, stretch.start
+        if segment is None:
+            return found, self.beyond(stretch)
+        size = 0
         for start, record in _read(segment, stretch.start, stretch.end):
             end = start + len(record) + 1
             found.append((Place(self, start, end), record))
             size += len(record)
             if size >= max_bytes or len(found) >= max_events:
-                break
-        else:
-            after = [each for each in segments_in(self.directory) if stretch.start < each.base < stretch.end]
-            if not after:
-                return found, None
-            end = after[0].base
-        left = stretch.count - len(found)
-        return found, Stretch(self, end, stretch.end, left) if left > 0 else None
+                left = stretch.count - len(found)
+                return found, Stretch(self, end, stretch.end, left) if left > 0 else None
+        return found, self.beyond(stretch, len(found))
+
+    def beyond(self, stretch: Stretch, read: int = 0) -> Stretch | None:
+        """What is left of a stretch after the segment that it begins in, of which so many were read."""
+        with self._guard:
+            bases = [segment.base for segment in self._known() if stretch.start < segment.base < stretch.end]
+        left = stretch.count - read
+        return Stretch(self, min(bases), stretch.end, left) if bases and left > 0 else None
 
     def settle(self, places: Sequence[Place], *, tidy: bool = False) -> None:
         """Note that these are done with, and delete what nobody needs any more.
@@ -218,49 +191,54 @@ class Lane:
         Raises:
             OSError: it could not be noted: it is with the next ones, and done with all the same.
         """
-        by_segment: dict[Path, tuple[Segment, list[Place]]] = {}
+        with self._guard:
+            segments = sorted(self._known(), key=lambda segment: segment.base)
+        bases = [segment.base for segment in segments]
+        shares: dict[int, list[Place]] = {}
         for place in places:
-            segment = self._segment_of(place.start)
-            by_segment.setdefault(segment.path, (segment, []))[1].append(place)
-        for segment, mine in by_segment.values():
-            segment.settled += len(mine)
+            shares.setdefault(bisect_right(bases, place.start) - 1, []).append(place)
+        shares.pop(-1, None)  # of a segment that is gone
+        for index, mine in shares.items():
+            segments[index].settled += len(mine)
         over = self._sweep(tidy)
-        for segment, mine in by_segment.values():
-            if segment not in over:
-                self._note(segment, mine)
+        for index, mine in shares.items():
+            if segments[index] not in over:
+                self._note(segments[index], mine)
 
     def _sweep(self, tidy: bool) -> list[Segment]:
         """Delete the segments that are done with. Which?"""
-        over: list[Segment] = []
-        with self._guard:  # so that nobody is in the middle of an append to one
-            for segment in list(self._known()):
-                if segment.settled >= segment.written and self._may_go(segment, tidy):
-                    over.append(segment)
-                    if self.log is None:
-                        self._segments.remove(segment)
-                    else:
-                        self.log.drop(segment)
+        with self._guard:
+            over = [segment for segment in list(self._known()) if self._is_over(segment, tidy)]
         for segment in over:
+            if self.log is not None:
+                self.log.drop(segment)
+            else:
+                self._segments.remove(segment)
             _delete(segment)
-            self._unnoted.pop(segment.path, None)
+            self._unnoted.pop(segment, None)
         return over
 
-    def _may_go(self, segment: Segment, tidy: bool) -> bool:
-        active = self.log is not None and segment is self.log.active
-        return not segment.busy and (tidy or not active or segment.path.stat().st_size >= LARGE)
+    def _is_over(self, segment: Segment, tidy: bool) -> bool:
+        """Whether a segment is done with, now and for ever."""
+        log = self.log
+        if log is not None and segment is log.active and _is_idle(segment):
+            if not tidy and log.position - segment.base < LARGE:
+                return False
+            log.rotate()  # before the last look: a signal handler may cut in
+        return _is_idle(segment)
 
     def _note(self, segment: Segment, places: Sequence[Place]) -> None:
-        all_of_them = [*self._unnoted.pop(segment.path, []), *places]
+        all_of_them = [*self._unnoted.pop(segment, []), *places]
         try:
             _append(segment.path.with_suffix(DONE), note(all_of_them))
         except OSError:
-            self._unnoted[segment.path] = all_of_them
+            self._unnoted[segment] = all_of_them
             raise
 
-    def _segment_of(self, position: int) -> Segment:
+    def _segment_of(self, position: int) -> Segment | None:
         with self._guard:
-            found = [s for s in self._known() if s.base <= position]
-        return max(found, key=lambda segment: segment.base)
+            found = [segment for segment in self._known() if segment.base <= position]
+        return max(found, key=lambda segment: segment.base, default=None)
 
     def _known(self) -> list[Segment]:
         return self._segments if self.log is None else self.log.segments
@@ -268,31 +246,55 @@ class Lane:
     def empty(self) -> bool:
         """Whether all its records are done with."""
         with self._guard:
-            return self._complete and all(segment.settled >= segment.written for segment in self._known())
+            return self._complete and all(_is_idle(segment) for segment in list(self._known()))
 
     def release(self) -> None:
-        """Let go: of a lane that is done with nothing stays, the others are for whoever starts next."""
-        over = self.empty()
-        if self.log is not None:
-            self.log.close()
-        if over:
-            self._delete()
-        self.abandon()
+        """Let go: of a lane that is done with nothing stays, the others are for whoever starts next.
+
+        Raises:
+            OSError: it cannot be deleted, or not all be noted that is done with; it is let go of all the same.
+        """
+        try:
+            with self._guard:  # nobody appends between the look and the end
+                over = self.empty()
+                if self.log is not None:
+                    self.log.close()
+            if over:
+                self._delete()
+            for segment in list(self._unnoted):
+                self._note(segment, [])
+        finally:
+            self._unlock()
 
     def abandon(self) -> None:
-        """Let go of the lock and the files, and touch nothing: this is a forked child, or the end."""
+        """Let go of the lock and the files, and touch nothing: this is a forked child."""
         if self.log is not None:
-            self.log.close()
+            self.log.abandon()
+        self._unlock()
+
+    def _unlock(self) -> None:
         lock, self._lock = self._lock, -1
         if lock >= 0:
             os.close(lock)
 
     def _delete(self) -> None:
-        for segment in segments_in(self.directory):
+        for segment in list(self._known()):
             _delete(segment)
-        for path in self.directory.iterdir():
-            path.unlink(missing_ok=True)
-        self.directory.rmdir()
+        self._unnoted.clear()
+        _clear(self.directory)
+
+
+def _is_idle(segment: Segment) -> bool:
+    """Whether all its records are done with, and nobody is at it."""
+    return not segment.busy and segment.settled >= segment.written
+
+
+def _lengthen(stretches: list[Stretch], more: Stretch) -> None:
+    both = joined(stretches[-1], more) if stretches else None
+    if both is None:
+        stretches.append(more)
+    else:
+        stretches[-1] = both
 
 
 def open_records(segment: Segment) -> Iterator[tuple[int, bytes]]:
@@ -310,27 +312,29 @@ def open_records(segment: Segment) -> Iterator[tuple[int, bytes]]:
             yield start, record
 
 
-def _who_we_are() -> bytes:
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    who = Owner(FORMAT, socket.gethostname(), os.getpid(), now, __version__)
-    return msgspec.json.encode(who) + b"\n"
-
-
 def _read(segment: Segment, start: int, end: int | None) -> Iterator[tuple[int, bytes]]:
-    """The records of a segment from a position to another (None: its end), a megabyte in memory at a time."""
+    """The records of a segment from a position to another (None: its end), a megabyte in memory at a time.
+
+    What is longer than that is no record: it comes in pieces.
+    """
     with segment.path.open("rb") as file:
-        position, rest = start, b""
         file.seek(start - segment.base)
-        while end is None or position + len(rest) < end:
-            most = CHUNK if end is None else min(CHUNK, end - position - len(rest))
-            data = file.read(most)
-            data, whole = rest + data, not data
-            cut = len(data) if whole else 1 + max(data.rfind(b"\n"), data.rfind(b"\0"))
+        position = start  # of the data
+        data, more = b"", True
+        while more:
+            size = CHUNK if end is None else min(CHUNK, end - position - len(data))
+            new = file.read(size)
+            more = bool(new)
+            data += new
+            cut = _whole(data) if more else len(data)
             yield from records(data[:cut], position)
-            position, rest = position + cut, data[cut:]
-            if whole:
-                return
-        yield from records(rest, position)
+            data, position = data[cut:], position + cut
+
+
+def _whole(data: bytes) -> int:
+    """How much of it is certain not to go on in what comes after it."""
+    cut = 1 + max(data.rfind(b"\n"), data.rfind(b"\0"))
+    return len(data) if not cut and len(data) >= CHUNK else cut
 
 
 def _delete(segment: Segment) -> None:
@@ -339,9 +343,25 @@ def _delete(segment: Segment) -> None:
     segment.path.with_suffix(DONE).unlink(missing_ok=True)
 
 
+def _clear(directory: Path) -> None:
+    """Delete a lane that has no segments. If it has some all the same, they stay, and are adopted.
+
+    Raises:
+        OSError: it cannot be deleted.
+    """
+    for path in directory.glob(f"*{DONE}"):
+        path.unlink(missing_ok=True)
+    (directory / OWNER).unlink(missing_ok=True)
+    try:
+        directory.rmdir()
+    except FileNotFoundError:
+        pass
+
+
 def _append(path: Path, data: bytes) -> None:
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
     try:
-        os.write(file, data)
+        if os.write(file, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(file)

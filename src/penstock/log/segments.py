@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
 from _thread import RLock  # threading's is another under gevent, and there a signal handler may come between its steps
 from pathlib import Path
 
-__all__ = ["SUFFIX", "Log", "Segment", "segments_in"]
+__all__ = ["SUFFIX", "Log", "Segment", "force_directory", "segments_in"]
 
 SUFFIX = ".jsonl"
 _NAME = re.compile(r"(\d{20})" + re.escape(SUFFIX))
@@ -20,24 +21,38 @@ class Segment:
     `written` and `settled` count its records, for those who want to know when nobody needs it any more.
     """
 
-    __slots__ = ("base", "busy", "dirty", "file", "path", "settled", "written")
+    __slots__ = ("base", "busy", "file", "forced", "path", "settled", "writes", "written")
 
     def __init__(self, path: Path, base: int, file: int = -1) -> None:
         self.path = path
         self.base = base
         self.file = file  # its descriptor, while it is written to
-        self.busy = 0  # who uses the descriptor now
-        self.dirty = False
+        self.busy = 0  # who uses it now
+        self.writes = 0
+        self.forced = 0  # how many of the writes are on the disk itself
         self.written = 0
         self.settled = 0
 
+    @property
+    def dirty(self) -> bool:
+        """Whether there is something in it that is not on the disk itself."""
+        return self.forced < self.writes
+
 
 def segments_in(directory: Path, prefix: str = "") -> list[Segment]:
-    """The segments in a directory, the oldest first."""
+    """The segments in a directory, the oldest first; none, if there is no such directory.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        paths = list(directory.iterdir())
+    except FileNotFoundError:
+        return []
     found = [
         Segment(path, int(match[1]))
-        for path in directory.glob(f"{prefix}*{SUFFIX}")
-        if (match := _NAME.fullmatch(path.name.removeprefix(prefix)))
+        for path in paths
+        if path.name.startswith(prefix) and (match := _NAME.fullmatch(path.name.removeprefix(prefix)))
     ]
     return sorted(found, key=lambda segment: segment.base)
 
@@ -45,9 +60,10 @@ def segments_in(directory: Path, prefix: str = "") -> list[Segment]:
 class Log:
     """Appends to segments. One process has one, and any number of its threads use it.
 
-    `append` may be interrupted by a signal handler, or by `__del__`, that appends as well. So a place in the log is
-    taken in one step, between whose bytecodes nothing is called (a call is where such a handler cuts in), and the
-    record is then written to that very place, whoever else has written before or after it meanwhile.
+    `append` may be interrupted by a signal handler, or by `__del__`, that appends as well. So a place in the log and
+    the segment for it are taken in one step, between whose bytecodes nothing is called (a call is where such a handler
+    cuts in), and the record is then written to that very place, whoever else has written before or after it meanwhile.
+    A record is always in the segment with the highest base that is not above its position.
 
     Args:
         directory: where the segments are, or will be; it exists.
@@ -58,12 +74,15 @@ class Log:
 
     def __init__(self, directory: Path, *, segment_bytes: int, prefix: str = "", start: int = 0) -> None:
         self.directory = directory
-        self.active: Segment | None = None
         self.lock = RLock()
         self.dirty_since: float | None = None
         self._prefix = prefix
         self._segment_bytes = segment_bytes
         self._position = start
+        self._none = Segment(directory, start - segment_bytes)  # stands for a segment that is full
+        self._current = self._none
+        self._newest = start - 1  # the base of the newest segment that was begun
+        self._closed = False
         self.segments: list[Segment] = []  # until somebody deletes them
         self._open: list[Segment] = []  # those with a descriptor
 
@@ -83,6 +102,11 @@ class Log:
         return log
 
     @property
+    def active(self) -> Segment | None:
+        """The segment that is written to; None, if the next record begins one."""
+        return None if self._current is self._none else self._current
+
+    @property
     def position(self) -> int:
         """Where the next record will be."""
         return self._position
@@ -95,27 +119,27 @@ class Log:
         """
         size = len(data)
         with self.lock:
+            # One step. Whoever cuts in after it finds the place taken, and the segment in use.
             start = self._position
-            self._position = start + size  # from here on the place is ours
-            segment = self._segment_for(start)
+            segment = self._current
+            self._position = start + size
             segment.busy += 1
-            segment.written += count
             try:
+                if start - segment.base >= self._segment_bytes:
+                    segment = self._begin(start, segment)
                 _write(segment.file, data, start - segment.base)
-                if not segment.dirty:
-                    segment.dirty = True
-                    self.dirty_since = self.dirty_since or time.monotonic()
-            except OSError:
-                segment.written -= count
-                raise
+                segment.written += count
+                segment.writes += 1
+                if self.dirty_since is None:
+                    self.dirty_since = time.monotonic()
             finally:
                 segment.busy -= 1
-                if segment is not self.active:
+                if segment is not self._current:
                     self._retire(segment)
         return start
 
     def sync(self) -> None:
-        """Force all that has been appended to the disk itself. May be called while others append.
+        """Force all that has been appended to the disk itself. May be called while others append, or sync too.
 
         Raises:
             OSError: it could not be; what is written is as dirty as before.
@@ -125,22 +149,21 @@ class Log:
             dirty = [segment for segment in self._open if segment.dirty]
             for segment in dirty:
                 segment.busy += 1
-                segment.dirty = False
         try:
             for segment in dirty:
-                _datasync(segment.file)
+                writes = segment.writes
+                _force(segment.file)
+                if not segment.forced:
+                    force_directory(self.directory)
+                segment.forced = writes
         except OSError:
-            with self.lock:
-                for segment in dirty:
-                    segment.dirty = True
-                self.dirty_since = since
+            self.dirty_since = since or time.monotonic()
             raise
         finally:
             with self.lock:
                 for segment in dirty:
                     segment.busy -= 1
-                    if segment is not self.active:
-                        self._retire(segment)
+                    self._retire(segment)
 
     def drop(self, segment: Segment) -> bool:
         """Delete a segment, also the one that is written to, unless somebody is at it. Returns whether it is gone.
@@ -149,14 +172,13 @@ class Log:
             OSError: it cannot be deleted.
         """
         with self.lock:
+            if segment is self._current:
+                self.rotate()
             if segment.busy:
                 return False
             self.segments.remove(segment)
-            if segment is self.active:
-                self.active = None
-            segment.dirty = False
-            if segment in self._open:
-                self._retire(segment)
+            segment.forced = segment.writes
+            self._retire(segment)
         segment.path.unlink(missing_ok=True)
         return True
 
@@ -204,42 +226,53 @@ class Log:
     def rotate(self) -> None:
         """Begin another segment with the next record."""
         with self.lock:
-            before, self.active = self.active, None
-            if before is not None:
-                self._retire(before)
+            before, self._current = self._current, self._none
+            self._retire(before)
 
     def close(self) -> None:
-        """Let go of the files. In a forked child too, where the lock may be held by a thread that does not exist."""
-        opened, self._open, self.active = self._open, [], None
-        for segment in opened:
-            os.close(segment.file)
-            segment.file = -1
+        """Let go of the files: of one that somebody is at, when he is done. Nothing more is appended."""
+        with self.lock:
+            self._closed = True
+            self.rotate()
+            for segment in list(self._open):
+                self._retire(segment)
 
-    def _segment_for(self, start: int) -> Segment:
-        """The segment that the record at this position belongs to."""
-        active = self.active
-        if active is not None and active.base <= start < active.base + self._segment_bytes:
-            return active
+    def abandon(self) -> None:
+        """Let go of the files in a forked child, where the lock may be held by a thread that does not exist."""
+        self._closed = True
+        opened, self._open, self._current = self._open, [], self._none
+        for segment in opened:
+            file, segment.file = segment.file, -1
+            if file >= 0:
+                os.close(file)
+
+    def _begin(self, start: int, full: Segment) -> Segment:
+        """Begin a segment with the record at this position, which has no room in the one that was taken for it."""
+        if self._closed:
+            raise OSError(errno.EBADF, "the log is closed")
         path = self.directory / f"{self._prefix}{start:020d}{SUFFIX}"
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         segment = Segment(path, start, file)
-        self._open.append(segment)
         self.segments.append(segment)
-        # A handler that cut in before may have begun the next one: this one is then for our record alone.
-        before = self.active
-        if before is None or before.base < start:
-            self.active = segment
-            if before is not None:
-                self._retire(before)
+        self._open.append(segment)
+        segment.busy += 1
+        full.busy -= 1
+        if self._newest < start:  # else whoever cut in has begun a later one, and this one is for our record alone
+            self._newest = start
+            self._current = segment
+        self._retire(full)
         return segment
 
     def _retire(self, segment: Segment) -> None:
-        """Nothing more goes in there: let go of the file, unless somebody is at it. What is dirty is synced before."""
-        if segment.busy or segment.file < 0 or (segment.dirty and len(self._open) < _MANY):
+        """Let go of a file, unless somebody is at it or will be. What is dirty is synced before."""
+        if segment.busy or segment is self._current:
             return
-        self._open.remove(segment)
-        file, segment.file = segment.file, -1
-        os.close(file)
+        if segment.dirty and not self._closed and len(self._open) < _MANY:
+            return
+        file, segment.file = segment.file, -1  # in one step: nobody closes it twice
+        if file >= 0:
+            self._open.remove(segment)
+            os.close(file)
 
 
 _MANY = 8
@@ -279,5 +312,18 @@ def _mended(path: Path) -> int:
         return end
 
 
-def _datasync(file: int) -> None:
+def _force(file: int) -> None:
     getattr(os, "fdatasync", os.fsync)(file)  # macOS has no fdatasync
+
+
+def force_directory(path: Path) -> None:
+    """Force the names in a directory to the disk itself: a file without a name is lost with the power.
+
+    Raises:
+        OSError: they could not be.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -13,8 +14,9 @@ from typing import cast
 from .._core.log import Place, Stretch, valid
 from ..errors import SettingsError, SpoolError
 from .aside import put_aside
-from .lane import FORMAT, HAS_LOCKS, OWNER, Lane, Left, owner_of, take_lock
-from .segments import SUFFIX
+from .lane import Lane, Left
+from .owner import HAS_LOCKS, OWNER, owner_of, take_lock
+from .segments import SUFFIX, Segment, segments_in
 
 __all__ = ["Spool", "source_of"]
 
@@ -22,10 +24,12 @@ AGAIN = 1.0
 """Seconds until it is tried again to make a lane, where that has failed, or to see whether a full spool still is."""
 QUIET = 60.0
 """Seconds for which a trouble is not told again that comes and goes."""
-
-
+IN_MEMORY = "events are in memory alone"
+NOT_FORCED = "events are written, but not forced to the disk"
 HALF_MADE = 60.0
 """Seconds after which a lane without a name can only be a dead one's: making one takes less than a millisecond."""
+HOPELESS = {errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENXIO}
+"""What is wrong with a file that nobody can ever read. All else may pass: a lack of descriptors, a right not given."""
 
 
 class Spool:
@@ -56,7 +60,7 @@ class Spool:
     ) -> None:
         if not HAS_LOCKS:
             raise SettingsError("spool needs file locks (flock), which this system does not have")
-        self.directory = directory
+        self.directory = directory.absolute()  # wherever the process goes later
         self.corrupt = 0
         self._source = source
         self._max_bytes = max_bytes
@@ -88,13 +92,12 @@ class Spool:
             if self._used + size > self._max_bytes and self._is_full(size):
                 return None
             place = lane.append(record)
-            if self._sync == 0.0:
-                lane.sync()
         except OSError as exc:
-            self._fail(f"{exc.strerror or exc}", exc)
+            if not self._closed:  # else the call and the close have crossed
+                self._fail(IN_MEMORY, exc.strerror or str(exc), exc)
             return None
         self._used += size  # not exact where threads meet; the next look corrects it
-        if self._off:
+        if (self._sync != 0.0 or self._force(lane)) and self._off:
             self._off = ""
         return place
 
@@ -107,16 +110,21 @@ class Spool:
     def sync_now(self) -> None:
         """Force what is written to the disk itself. In any thread."""
         for lane in list(self._lanes):
-            try:
-                lane.sync()
-            except OSError as exc:
-                self._fail(f"{exc.strerror or exc}", exc)
+            self._force(lane)
+
+    def _force(self, lane: Lane) -> bool:
+        try:
+            lane.sync()
+        except OSError as exc:
+            self._fail(NOT_FORCED, exc.strerror or str(exc), exc)
+            return False
+        return True
 
     def _make_lane(self) -> Lane:
         with self._lock:
             if self._lane is None:
                 try:
-                    lane = Lane.make(self.directory, self._source)
+                    lane = Lane.make(self.directory, self._source, force=self._sync is not None)
                 except OSError:
                     self._again = time.monotonic() + AGAIN
                     raise
@@ -134,14 +142,14 @@ class Spool:
             self._again = 0.0
             return False
         self._again = time.monotonic() + AGAIN
-        self._fail(f"the spool holds {self._used:,} bytes, of spool_max_bytes={self._max_bytes:,}", None)
+        self._fail(IN_MEMORY, f"the spool holds {self._used:,} bytes, of spool_max_bytes={self._max_bytes:,}", None)
         return True
 
-    def _fail(self, why: str, cause: BaseException | None) -> None:
-        """Events are in memory alone from now on."""
+    def _fail(self, what: str, why: str, cause: BaseException | None) -> None:
+        """From now on, events are not as safe as they should be."""
         was_on, self._off = not self._off, why
         if was_on:
-            self._tell(f"events are in memory alone: {self.directory}: {why}", cause)
+            self._tell(f"{what}: {self.directory}: {why}", cause)
 
     def _tell(self, what: str, cause: BaseException | None, *, always: bool = False) -> None:
         now = time.monotonic()
@@ -159,18 +167,41 @@ class Spool:
         for directory in self._lanes_here(f".{self._source}-"):
             self._clear_half_made(directory)
         for directory in self._lanes_here(f"{self._source}-"):
-            lock = take_lock(directory)
-            if lock is None:
-                continue
-            owner = owner_of(directory)
-            if owner is None or owner.format != FORMAT:
-                os.close(lock)
-                said = "cannot be read" if owner is None else f"has format {owner.format}"
-                self._tell(f"{directory} is left alone: its {OWNER} {said}", None, always=True)
-                continue
-            lane = Lane(directory, lock, None)
-            self._lanes.append(lane)
-            yield from self._adopt(lane)
+            lane = self._take(directory)
+            if lane is not None:
+                yield from self._adopt(lane)
+
+    def _take(self, directory: Path) -> Lane | None:
+        """The lane there, if its owner is dead and it is one that we know how to read."""
+        try:
+            lock = self._lock_of(directory)
+        except OSError as exc:
+            self._tell(f"{directory} cannot be taken over: {exc.strerror or exc}", exc, always=True)
+            return None
+        if lock is None:
+            return None
+        owner = owner_of(directory)
+        if owner is not None and not owner.known:
+            os.close(lock)
+            self._tell(f"{directory} is left alone: its format is none that this release knows", None, always=True)
+            return None
+        lane = Lane(directory, lock, None)
+        self._lanes.append(lane)
+        return lane
+
+    @staticmethod
+    def _lock_of(directory: Path) -> int | None:
+        try:
+            return take_lock(directory)
+        except FileNotFoundError:
+            if segments_in(directory):  # somebody has deleted the owner, and not the events
+                os.close(os.open(directory / OWNER, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640))
+                return take_lock(directory)
+        try:
+            directory.rmdir()  # whoever was about to do so has died
+        except OSError:
+            pass
+        return None
 
     def _clear_half_made(self, directory: Path) -> None:
         """A lane whose maker died before it had a name: nothing can be in it."""
@@ -182,51 +213,60 @@ class Spool:
             pass
 
     def _lanes_here(self, prefix: str) -> list[Path]:
+        """The lanes whose names begin so, the oldest first."""
         try:
             found = [path for path in self.directory.iterdir() if path.name.startswith(prefix)]
-            return sorted(found, key=lambda path: path.stat().st_mtime)
         except FileNotFoundError:
             return []
         except OSError as exc:
             self._tell(f"{self.directory} cannot be read: {exc.strerror or exc}", exc, always=True)
             return []
+        return sorted(found, key=_changed_at)
 
     def _adopt(self, lane: Lane) -> Iterator[Stretch]:
-        for left in lane.look_through():
-            if isinstance(left, OSError):
-                self._give_up(lane, left)
-            else:
-                if left.corrupt:
-                    self._set_aside(lane, left)
-                yield from left.stretches
-        if lane.empty():
-            self._let_go(lane)
-
-    def _give_up(self, lane: Lane, error: OSError) -> None:
-        """A file that cannot be read at all."""
-        self.corrupt += 1
-        path = Path(os.fsdecode(error.filename))
-        what = f"{path} cannot be read ({error.strerror}), and "
+        corrupt, trouble = 0, ""
         try:
-            (self.directory / "aside").mkdir(exist_ok=True)
-            path.rename(self.directory / "aside" / f"{lane.directory.name}-{path.name}")
-            what += f"has been moved to {self.directory}/aside"
+            for left in lane.look_through():
+                if left.error is not None:
+                    self._give_up(lane, left.segment, left.error)
+                if left.corrupt:
+                    corrupt += len(left.corrupt)
+                    trouble = self._set_aside(lane, left) or trouble
+                yield from left.stretches
+            if lane.empty():
+                self._let_go(lane)
         except OSError as exc:
-            what += f"not be moved aside ({exc.strerror})"
+            self._tell(f"{lane.directory} cannot be read: {exc.strerror or exc}", exc, always=True)
+        finally:
+            if corrupt:
+                became = f"cannot be moved aside: {trouble}" if trouble else "have been moved aside"
+                self._tell(f"{corrupt} pieces of {lane.directory} are no events, and {became}", None, always=True)
+
+    def _give_up(self, lane: Lane, segment: Segment, error: OSError) -> None:
+        """A segment cannot be read, or not to its end: what was found in it is delivered."""
+        self.corrupt += 1
+        what = f"{segment.path} cannot be read: {error.strerror or error}; "
+        if error.errno not in HOPELESS or segment.written:
+            what += "it is left alone, for another start"
+        else:
+            try:
+                (self.directory / "aside").mkdir(exist_ok=True)
+                segment.path.rename(self.directory / "aside" / f"{lane.directory.name}-{segment.path.name}")
+                what += "it has been moved aside"
+            except OSError as exc:
+                what += f"it cannot be moved aside: {exc.strerror or exc}"
         self._tell(what, error, always=True)
 
-    def _set_aside(self, lane: Lane, left: Left) -> None:
-        count = len(left.corrupt)
-        self.corrupt += count
-        what = f"{count} pieces of {left.segment.path} are no events, and "
+    def _set_aside(self, lane: Lane, left: Left) -> str:
+        """Pieces that are no events, to where people can look at them. Returns why they could not be."""
+        self.corrupt += len(left.corrupt)
         try:
-            for _, piece in left.corrupt:
-                put_aside(self.directory, f"{lane.directory.name}-{left.segment.base:020d}", piece)
+            name = f"{lane.directory.name}-{left.segment.base:020d}"
+            put_aside(self.directory, name, [piece for _, piece in left.corrupt])
             lane.settle([place for place, _ in left.corrupt])
-            what += f"have been moved to {self.directory}/aside"
         except OSError as exc:
-            what += f"cannot be moved aside ({exc.strerror})"
-        self._tell(what, None, always=True)
+            return exc.strerror or str(exc)
+        return ""
 
     # -- what there is, and what is done with -----------------------------------------------------------
 
@@ -234,28 +274,32 @@ class Spool:
         self, stretch: Stretch, max_events: int, max_bytes: int
     ) -> tuple[list[tuple[Place, bytes]], Stretch | None]:
         """The first records of a stretch, and what is left of it. Those that can no longer be read are left out."""
-        lane = cast("Lane", stretch.lane)
-        try:
-            found, rest = lane.read(stretch, max_events, max_bytes)
-        except OSError as exc:
-            self.corrupt += stretch.count
-            self._tell(
-                f"{stretch.count} events in {lane.directory} cannot be read: {exc.strerror or exc}", exc, always=True
-            )
-            return [], None
-        fine = [(place, record) for place, record in found if valid(record)]
+        lane, cause = cast("Lane", stretch.lane), None
+        fine: list[tuple[Place, bytes]] = []
+        rest: Stretch | None = stretch
+        while rest is not None and not fine:
+            try:
+                found, after = lane.read(rest, max_events, max_bytes)
+            except OSError as exc:
+                found, after, cause = [], lane.beyond(rest), exc
+            rest = after
+            fine = [(place, record) for place, record in found if valid(record)]
         missing = stretch.count - len(fine) - (rest.count if rest else 0)
         if missing:
             self.corrupt += missing
-            self._tell(f"{missing} events in {lane.directory} cannot be read any more", None, always=True)
+            why = "" if cause is None else f": {cause.strerror or cause}"
+            self._tell(f"{missing} events in {lane.directory} cannot be read any more{why}", cause, always=True)
         return fine, rest
 
     def settle(self, places: Sequence[Place]) -> None:
         """These events are done with."""
-        by_lane: dict[Lane, list[Place]] = {}
+        if self._closed:  # whoever has the lanes now has not heard of it
+            return
+        by_lane: dict[object, list[Place]] = {}
         for place in places:
-            by_lane.setdefault(cast("Lane", place.lane), []).append(place)
-        for lane, mine in by_lane.items():
+            by_lane.setdefault(place.lane, []).append(place)
+        for one, mine in by_lane.items():
+            lane = cast("Lane", one)
             try:
                 lane.settle(mine, tidy=bool(self._off))
             except OSError as exc:
@@ -272,6 +316,8 @@ class Spool:
     def release(self) -> None:
         """Nothing more will be written. What is not done with stays, for the next start."""
         self._closed = True
+        if self._sync is not None:
+            self.sync_now()
         for lane in list(self._lanes):
             self._let_go(lane)
         self._lane = None
@@ -283,17 +329,24 @@ class Spool:
             lane.abandon()
 
     def _let_go(self, lane: Lane) -> None:
-        self._lanes.remove(lane)
+        if lane in self._lanes:
+            self._lanes.remove(lane)
         try:
             lane.release()
         except OSError as exc:
-            lane.abandon()
             self._tell(f"{lane.directory} cannot be cleared: {exc.strerror or exc}", exc)
 
 
 def source_of(write_key: str) -> str:
     """A write key's fingerprint: lanes are named by it, and nobody learns the key."""
     return hashlib.sha256(write_key.encode()).hexdigest()[:12]
+
+
+def _changed_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # deleted meanwhile, or soon to be told of
+        return 0.0
 
 
 def size_of(directory: Path) -> int:
