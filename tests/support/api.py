@@ -16,8 +16,10 @@ import json
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -240,7 +242,10 @@ class Api:
         self.cut_off()
         for thread in self._threads:  # the one that accepts may add one more
             thread.join(PATIENCE)
-            assert not thread.is_alive(), "the test server does not end"
+            frame = sys._current_frames().get(thread.ident or 0)
+            assert frame is None or not thread.is_alive(), "\n".join(
+                ["it does not end:", *traceback.format_stack(frame)]
+            )
 
     def _wait(self, predicate: Callable[[], bool], timeout: float, what: str) -> None:
         with self._news:
@@ -278,8 +283,9 @@ class Api:
             if self.tls:
                 with self._news:
                     self._sockets.discard(sock)
-                sock = _server_context(self.tls).wrap_socket(sock, server_side=True)
+                sock = _server_context(self.tls).wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
                 self._hold_on_to(sock)
+                sock.do_handshake()
             with sock.makefile("rb") as stream:
                 while (seen := self._read(sock, stream, number)) is not None and self._serve(sock, seen):
                     pass
