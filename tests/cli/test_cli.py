@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from penstock._version import __version__
+from penstock.cli.app import app
+from support.api import Api, stall
+from support.program import Done, end, start
 
 pytestmark = pytest.mark.process
 
+Program = Callable[..., Done]
 MODULE = [sys.executable, "-m", "penstock"]
 SCRIPT = [str(Path(sys.executable).with_name("penstock"))]
 
@@ -45,9 +54,10 @@ def test_a_mistake_in_the_options_is_exit_code_2() -> None:
     assert "--port" in err
 
 
-def test_without_the_extra_the_program_says_how_to_get_it() -> None:
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_without_the_extra_the_program_says_how_to_get_it(missing: str) -> None:
     """The script is installed with the library alone; it then names the missing part instead of failing."""
-    code, out, err = run(*without("typer"), "--version")
+    code, out, err = run(*without(missing), "--version")
     assert (code, out) == (1, "")
     assert err == "penstock: the command line needs packages that are not installed: pip install 'penstock[cli]'\n"
 
@@ -66,3 +76,74 @@ def test_importing_the_command_line_loads_no_part_of_it() -> None:
     parts = {"typer", "rich", "starlette", "uvicorn"}
     probe = f"import sys, penstock.cli; print({parts!r} & set(sys.modules))"
     assert run(sys.executable, "-c", probe) == (0, "set()\n", "")
+
+
+# -- what all commands have in common -------------------------------------------------------------------
+
+
+def names(group: Any, *before: str) -> Iterator[list[str]]:
+    for name, command in group.commands.items():
+        yield [*before, name]
+        yield from names(command, *before, name) if hasattr(command, "commands") else ()
+
+
+COMMANDS = list(names(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("command", [[], *COMMANDS], ids=" ".join)
+def test_help_fits_the_terminal(penstock: Program, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    """Each command explains itself, in 80 columns, and shows no markup."""
+    monkeypatch.setenv("COLUMNS", "80")
+    for option in ("--help", "-h"):
+        done = penstock(*command, option)
+        assert (done.code, done.err) == (0, "")
+        assert f"Usage: penstock {' '.join(command)}".rstrip() in done.out
+        assert max(map(len, done.out.splitlines())) <= 80
+        assert "[bold]" not in done.out
+
+
+def test_the_first_help_is_in_groups(penstock: Program) -> None:
+    """Whoever asks for nothing sees what there is, sorted by what it is for."""
+    out = penstock("--help").out
+    groups = [out.index(group) for group in ("Send events", "Receive events", "Look after it")]
+    assert groups == sorted(groups)
+    assert [name for (name, *_) in COMMANDS if f" {name} " not in out] == []
+    nothing = penstock()
+    assert "Receive events" in nothing.out + nothing.err
+
+
+def test_a_command_that_there_is_not(penstock: Program) -> None:
+    """A slip of the keyboard is exit code 2, and a hint."""
+    done = penstock("sned")
+    assert (done.code, done.out) == (2, "")
+    assert "Did you mean 'send'?" in done.said
+
+
+def test_colour_is_for_terminals_that_want_it(penstock: Program, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe gets plain text, and `NO_COLOR` is respected on a terminal too."""
+    doctor = ("doctor", "--host", api.url, "--write-key", "key")
+    green = re.compile(r"\x1b\[(\d+;)*3\dm")
+    assert "\x1b" not in penstock(*doctor).out
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as a terminal
+    assert green.search(penstock(*doctor).out)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not green.search(penstock(*doctor).out)
+
+
+def test_a_terminal_that_knows_ascii_alone(api: Api) -> None:
+    """What its encoding cannot say is replaced, and is no reason to fail."""
+    env = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = end(
+        start("send", "track", "--event", "Käse", "--user-id", "u", "--host", api.url, "--write-key", "k", env=env)
+    )
+    assert (done.code, done.out) == (0, "Delivered: track K?se\n")
+    assert api.accepted[0]["event"] == "Käse"
+
+
+def test_ctrl_c_is_clean_everywhere(api: Api) -> None:
+    """A command that makes nothing else of it ends at once and without a word, with exit code 130."""
+    api.always = stall()
+    process = start("doctor", "--host", api.url, "--write-key", "key", "--json")
+    api.wait_for(1)
+    process.send_signal(signal.SIGINT)
+    assert end(process) == Done(130, "", "")

@@ -39,7 +39,7 @@ def _run(arguments: Sequence[str] | None) -> None:
     try:
         from .app import app  # noqa: PLC0415 (a library user without the extra can still import this module)
     except ModuleNotFoundError as error:
-        if error.name not in {"typer", "rich"}:
+        if (error.name or "").partition(".")[0] not in {"typer", "rich"}:
             raise
         raise MissingExtra("the command line", "cli") from error
     app(arguments, prog_name="penstock")
