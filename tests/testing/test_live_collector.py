@@ -266,7 +266,7 @@ def test_a_delay(collector: LiveCollector) -> None:
 def test_faults_come_in_their_order(collector: LiveCollector, pool: urllib3.PoolManager) -> None:
     """One for each request to the Tracking API, and then none; other routes are well all the time."""
     collector.fail(500)
-    collector.garbage(b"HTTP/1.1 299 Odd\r\ncontent-length: 0\r\n\r\n")
+    collector.garbage(b"HTTP/1.1 299 Odd\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
     collector.fail(429)
     statuses = []
     for _ in range(4):
