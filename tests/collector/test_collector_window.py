@@ -104,7 +104,7 @@ def test_hashes_that_meet_in_a_bucket_are_told_apart(monkeypatch: Any) -> None:
 
 
 def test_an_id_takes_few_bytes(monkeypatch: Any) -> None:
-    """In buckets that are well filled, as they are with millions of ids, it is seven; in a set of ints seventy."""
+    """In buckets that are well filled, as they are with millions of ids, it is seven; in a set of ints ninety."""
     monkeypatch.setattr(module, "_BUCKET", 0xFF)
     window = Window()
     for number in range(20_000):

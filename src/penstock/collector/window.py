@@ -8,7 +8,7 @@ from typing import TypeAlias
 _Generation: TypeAlias = MutableMapping[int, bytearray]
 """A set of 64-bit hashes: 16 bits choose a bucket, the other 48 lie in it, one after the other.
 
-That is twelve bytes for each; a set of ints takes six times as much.
+That is twelve bytes for each; a set of ints takes seven times as much.
 """
 _BUCKET = (1 << 16) - 1
 _SIZE = 6
