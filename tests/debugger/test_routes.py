@@ -228,6 +228,12 @@ def test_the_counts_come_every_second(served: Served):
     watcher.close()
 
 
+def test_the_head_of_the_stream_ends(served: Served):
+    """Who asks for the headers alone gets them, and no stream."""
+    answer = served.head("/debug/events")
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+
+
 def test_watchers_do_not_hold_up_the_stop(served: Served):
     """An open page ends with the collector, in good order."""
     watcher = served.watch()

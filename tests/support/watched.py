@@ -52,6 +52,9 @@ class Served:
     def get(self, path: str, **headers: str) -> urllib3.BaseHTTPResponse:
         return self._pool.request("GET", self.url + path, headers=headers)
 
+    def head(self, path: str) -> urllib3.BaseHTTPResponse:
+        return self._pool.request("HEAD", self.url + path)
+
     def send(self, *events: Any, key: str = "development-key") -> None:
         """Send a batch, as a client library does."""
         body = json.dumps({"batch": events, "writeKey": key}).encode()

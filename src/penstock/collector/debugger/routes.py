@@ -76,6 +76,8 @@ def routes(feed: Feed, guard: Guard) -> list[Route]:
         return response
 
     async def events(request: Request) -> Response:
+        if request.method == "HEAD":  # or it would never end
+            return Response(media_type=_Stream.media_type)
         return _Stream(feed, _follower(feed, request))
 
     async def event(request: Request) -> Response:

@@ -472,6 +472,7 @@ function move(step) {
   if (!rows.length) return;
   const from = indexOf(selected);
   select(rowAt(Math.min(rows.length - 1, Math.max(0, from < 0 ? 0 : from + step))));
+  list.focus({ preventScroll: true }); // so that a screen reader says where one is
 }
 
 function select(row) {
