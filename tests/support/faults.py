@@ -97,7 +97,8 @@ def unresolved(_: Api) -> Generator[None]:
 
 
 def _later(_: Seen) -> Answer:
-    return status(429, retry_after=formatdate(time.time() + 2, usegmt=True))
+    now = time.time()
+    return status(429, retry_after=formatdate(now + 2, usegmt=True), Date=formatdate(now, usegmt=True))
 
 
 FAULTS: dict[str, Fault] = {
