@@ -50,12 +50,26 @@ _Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 def routes(feed: Feed, guard: Guard) -> list[Route]:
     """Routes for the page at `/` and for its data under `/debug/`, all behind the guard."""
+    pages = _Pages(feed, guard)
+    return [
+        Route("/", pages.guarded(pages.index, page=True)),
+        Route("/debug/app.js", pages.guarded(pages.static)),
+        Route("/debug/style.css", pages.guarded(pages.static)),
+        Route("/debug/events", pages.guarded(pages.events)),
+        Route("/debug/events/{id:int}", pages.guarded(pages.event)),
+    ]
 
-    def guarded(endpoint: _Endpoint, *, page: bool = False) -> _Endpoint:
+
+class _Pages:
+    def __init__(self, feed: Feed, guard: Guard) -> None:
+        self._feed = feed
+        self._guard = guard
+
+    def guarded(self, endpoint: _Endpoint, *, page: bool = False) -> _Endpoint:
         async def checked(request: Request) -> Response:
+            client = request.client.host if request.client else ""
             try:
-                client = request.client.host if request.client else ""
-                guard.check(request.headers, client, request.query_params.get("token", ""), page=page)
+                self._guard.check(request.headers, client, _token(request), page=page)
                 response = await endpoint(request)
             except Forbidden as forbidden:
                 response = PlainTextResponse(f"{forbidden.message}\n", forbidden.status)
@@ -64,9 +78,10 @@ def routes(feed: Feed, guard: Guard) -> list[Route]:
 
         return checked
 
-    async def index(request: Request) -> Response:
+    async def index(self, request: Request) -> Response:
         response = _file("index.html")
-        if guard.shows_token(request.query_params.get("token", "")):
+        guard = self._guard
+        if guard.shows_token(_token(request)):
             # No redirect to an address without the token: a browser that came by a link from another site would
             # follow it without a cookie that is SameSite=Strict. The page itself takes the token out of its address.
             secure = request.url.scheme == "https"
@@ -75,27 +90,23 @@ def routes(feed: Feed, guard: Guard) -> list[Route]:
             )
         return response
 
-    async def events(request: Request) -> Response:
+    async def static(self, request: Request) -> Response:
+        return _file(request.url.path.rpartition("/")[2])
+
+    async def events(self, request: Request) -> Response:
         if request.method == "HEAD":  # or it would never end
             return Response(media_type=_Stream.media_type)
-        return _Stream(feed, _follower(feed, request))
+        return _Stream(self._feed, _follower(self._feed, request))
 
-    async def event(request: Request) -> Response:
-        entry = feed.get(request.path_params["id"])
+    async def event(self, request: Request) -> Response:
+        entry = self._feed.get(request.path_params["id"])
         if entry is None:
             return Response(b"{}", 404, media_type="application/json")
         return Response(msgspec.json.encode(_detail(entry)), media_type="application/json")
 
-    async def static(request: Request) -> Response:
-        return _file(request.url.path.rpartition("/")[2])
 
-    return [
-        Route("/", guarded(index, page=True)),
-        Route("/debug/app.js", guarded(static)),
-        Route("/debug/style.css", guarded(static)),
-        Route("/debug/events", guarded(events)),
-        Route("/debug/events/{id:int}", guarded(event)),
-    ]
+def _token(request: Request) -> str:
+    return request.query_params.get("token", "")
 
 
 def _file(name: str) -> Response:
