@@ -5,9 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from textwrap import dedent
+from typing import NamedTuple
 
 DECIDED_OUTSIDE = ("PENSTOCK_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+# Every warning is an error, but for one: from Python 3.12 on a fork beside threads is warned of, which is our subject.
+WARNINGS = ("-W", "error", "-W", "ignore:This process:DeprecationWarning")
+
+
+class Ended(NamedTuple):
+    """How a process ended, and what it said. `code` is negative for a signal."""
+
+    code: int
+    out: str
+    err: str
 
 
 def run_script(source: str, *arguments: str, timeout: float = 40.0, **environment: str) -> str:
@@ -15,25 +27,41 @@ def run_script(source: str, *arguments: str, timeout: float = 40.0, **environmen
 
     Fails if the process fails, does not end, or says anything on its standard error.
     """
-    done = start_script(source, *arguments, **environment)
-    try:
-        out, err = done.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        done.kill()
-        out, err = done.communicate()
-        raise AssertionError(f"the script did not end in {timeout:g} s\n{out}\n{err}") from None
-    assert done.returncode == 0, f"the script ended with {done.returncode}\n{out}\n{err}"
-    assert not err, f"the script said on its standard error:\n{err}"
-    return out
+    done = ended(start_script(source, *arguments, **environment), timeout)
+    assert done.code == 0, f"the script ended with {done.code}\n{done.out}\n{done.err}"
+    assert not done.err, f"the script said on its standard error:\n{done.err}"
+    return done.out
 
 
-def start_script(source: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """The same, without waiting for its end."""
+def start_script(source: str | Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """The same, without waiting for its end. What other processes are to import needs a file: give its path."""
+    script = [str(source)] if isinstance(source, Path) else ["-c", dedent(source)]
+    return start([sys.executable, *WARNINGS, *script, *arguments], **environment)
+
+
+def start(command: list[str], **environment: str) -> subprocess.Popen[str]:
+    """Start any program, without what is decided outside."""
     inherited = {k: v for k, v in os.environ.items() if not k.upper().startswith(DECIDED_OUTSIDE)}
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", dedent(source), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**inherited, **environment},
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**inherited, **environment}
     )
+
+
+def until_ready(process: subprocess.Popen[str]) -> subprocess.Popen[str]:
+    """Wait until the script prints `ready`."""
+    assert process.stdout is not None
+    line = process.stdout.readline().strip()
+    if line != "ready":
+        raise AssertionError(f"the script said {line!r} instead of 'ready'\n{ended(process)}")
+    return process
+
+
+def ended(process: subprocess.Popen[str], timeout: float = 40.0) -> Ended:
+    """Wait for the end of a process. One that does not end is killed, and fails the test."""
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        raise AssertionError(f"the process did not end in {timeout:g} s\n{out}\n{err}") from None
+    return Ended(process.returncode, out, err)

@@ -1,0 +1,280 @@
+"""The end of a process: what was recorded is delivered, in time; and what cannot be is said, once."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from support.api import Answer, Api, drop, reset, stall, status
+from support.processes import ended, run_script, start_script, until_ready
+
+pytestmark = pytest.mark.process
+
+SYNC = """
+    import atexit, os, signal, socket, sys, threading, time
+    from penstock import Analytics
+    analytics = Analytics("key", host=sys.argv[1], **{settings})
+    {before}
+    for n in range({events}):
+        analytics.track(str(n), user_id="u")
+    {then}
+"""
+ASYNC = """
+    import asyncio, atexit, os, signal, socket, sys, threading, time
+    from penstock import AsyncAnalytics
+    analytics = AsyncAnalytics("key", host=sys.argv[1], **{settings})
+    {before}
+    async def main():
+        for n in range({events}):
+            analytics.track(str(n), user_id="u")
+    asyncio.run(main())
+    {then}
+"""
+BOTH = pytest.mark.parametrize("client", [SYNC, ASYNC], ids=["Analytics", "AsyncAnalytics"])
+NO_THREADS = "threading.stack_size(1 << 46)  # more than there is: no thread can be started"
+NO_NAMES = "socket.getaddrinfo = lambda *_, **__: time.sleep(60)  # a name server that does not answer"
+
+
+def script(client: str, events: int = 3, *, before: str = "", then: str = "", **settings: object) -> str:
+    return client.format(settings=settings, events=events, before=before, then=then)
+
+
+# -- what is delivered ------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_script_that_just_ends_delivers_everything(api: Api, client: str, host: str) -> None:
+    """Without flush or close, 2,000 events are delivered to a slow server, also when a name must be looked up first."""
+    api.always = Answer(delay=0.1)
+    run_script(script(client, 2000), f"http://{host}:{api.port}")
+    assert sorted(int(event["event"]) for event in api.accepted) == list(range(2000))
+
+
+@BOTH
+@pytest.mark.parametrize("end", ["sys.exit()", "raise SystemExit(3)", "1 / 0"])
+def test_however_it_ends(api: Api, client: str, end: str) -> None:
+    """`sys.exit` and an exception that nobody catches are ends like any other, and keep their status."""
+    done = ended(start_script(script(client, then=end), api.url))
+    assert done.code == {"sys.exit()": 0, "raise SystemExit(3)": 3, "1 / 0": 1}[end]
+    assert len(api.accepted) == 3
+
+
+@BOTH
+def test_without_threads_too(api: Api, client: str) -> None:
+    """Where no thread can be started, whoever ends the process sends what there is."""
+    run_script(script(client, 200, before=NO_THREADS), api.url)
+    assert len(api.accepted) == 200
+
+
+@BOTH
+@pytest.mark.parametrize("main", [0, 1], ids=["unused", "used"])
+def test_events_of_exit_hooks(api: Api, client: str, main: int) -> None:
+    """What the application records in its own exit hooks is delivered, whether they run before ours or after it."""
+    source = f"""
+    import atexit
+    atexit.register(lambda: [analytics.track(name, user_id="u") for name in ("X", "Y")])  # runs after ours
+    {script(client, main, before='atexit.register(lambda: analytics.track("Z", user_id="u"))')}
+    """
+    run_script(source, api.url)
+    names = ["X", "Y", "Z"] + ["0"] * main
+    assert Counter(event["event"] for event in api.accepted) == Counter(names)
+
+
+@BOTH
+def test_an_exit_hook_may_wait_for_its_event(api: Api, client: str) -> None:
+    """In an exit hook that runs after ours, an event has its outcome when the call returns."""
+    hook = 'atexit.register(lambda: print(analytics.track("X", user_id="u").wait(0).event["event"]))'
+    assert run_script(f"    import atexit\n    {hook}\n{script(client)}", api.url) == "X\n"
+
+
+def test_a_retry_at_the_end_is_seen_through(api: Api) -> None:
+    """Within `exit_timeout` a failed attempt is repeated, as at any other time."""
+    api.script(status(429, retry_after=1))
+    run_script(script(SYNC), api.url)
+    assert len(api.accepted) == 3
+
+
+def test_a_loop_in_another_thread_delivers(api: Api) -> None:
+    """A client whose event loop still runs, in a daemon thread, delivers there, to a host that must be looked up."""
+    run_script(
+        """
+        import asyncio, sys, threading
+        from penstock import AsyncAnalytics
+        analytics = AsyncAnalytics("key", host=sys.argv[1])
+        recorded = threading.Event()
+        async def main():
+            analytics.track("A", user_id="u")
+            recorded.set()
+            await asyncio.sleep(60)
+        threading.Thread(target=lambda: asyncio.run(main()), daemon=True).start()
+        recorded.wait()
+        """,
+        f"http://localhost:{api.port}",
+    )
+    assert len(api.accepted) == 1
+
+
+# -- what is not ------------------------------------------------------------------------------------
+
+
+def refuse() -> None:
+    """Nobody listens."""
+
+
+@BOTH
+@pytest.mark.parametrize("how", [refuse, stall, reset, drop])
+def test_the_end_does_not_wait_for_ever(api: Api, client: str, how: object) -> None:
+    """Whatever the host does, the process ends after `exit_timeout`; one line says how many are lost, and why."""
+    if how is not refuse:
+        api.always = how()
+    url = "http://127.0.0.1:1" if how is refuse else api.url
+    done = ended(start_script(script(client, exit_timeout=0.3, http_request_timeout=60.0), url), timeout=20)
+    assert done.code == 0
+    assert re.fullmatch(
+        r"3 events were not delivered within exit_timeout=0\.3 s "
+        r"\(3 × event failed: Abandoned after TransportError \(\w+\)\); "
+        r"a longer exit_timeout gives them more time, and a spool keeps them for the next start\n",
+        done.err,
+    )
+
+
+@BOTH
+@pytest.mark.parametrize("hindrance", [NO_NAMES, NO_THREADS], ids=["no names", "no threads"])
+def test_whatever_hangs(api: Api, client: str, hindrance: str) -> None:
+    """A name server that does not answer holds up the end as little as a host does; nor does a stalled host, without
+    threads."""
+    api.always = stall()
+    url = "http://penstock.example" if hindrance is NO_NAMES else api.url
+    source = script(client, before=hindrance, exit_timeout=0.3, http_request_timeout=60.0)
+    done = ended(start_script(source, url), timeout=20)
+    assert (done.code, done.err.count("\n")) == (0, 1)
+    assert "3 events were not delivered within exit_timeout=0.3 s" in done.err
+
+
+@BOTH
+def test_no_time_at_all(api: Api, client: str) -> None:
+    """With `exit_timeout=0` the end waits for nothing, and says what that costs."""
+    held = api.hold()
+    done = ended(start_script(script(client, exit_timeout=0), api.url))
+    held.release()
+    assert done.code == 0
+    assert done.err.startswith("3 events were not delivered within exit_timeout=0 s")
+
+
+def test_several_clients_end_together(api: Api) -> None:
+    """One client's dead host takes no time from another; five of them take no longer than one."""
+    dead = Api()
+    dead.always = stall()
+    begin = time.monotonic()
+    done = ended(
+        start_script(
+            """
+            import sys
+            from penstock import Analytics
+            for host in [sys.argv[1]] * 5 + [sys.argv[2]]:
+                Analytics("key", host=host, exit_timeout=2, flush_interval=300).track("A", user_id="u")
+            """,
+            dead.url,
+            api.url,
+        )
+    )
+    took = time.monotonic() - begin
+    dead.close()
+    assert (done.code, done.err.count("1 event was not delivered within")) == (0, 5)
+    assert len(api.accepted) == 1
+    assert took < 8
+
+
+def test_when_the_time_is_used_up(api: Api) -> None:
+    """An event that comes when `exit_timeout` is used up is refused, and that is said once."""
+    api.always = stall()
+    hook = 'atexit.register(lambda: print([analytics.track("X", user_id="u").outcome.error for _ in range(3)]))'
+    done = ended(start_script(f"    import atexit\n    {hook}\n{script(SYNC, exit_timeout=0.3)}", api.url))
+    assert done.out.count("ClientClosed") == 3
+    assert [line.split(":")[0] for line in done.err.splitlines()[1:]] == ["events that come now are not delivered"]
+
+
+def test_with_a_spool_they_wait_for_the_next_start(api: Api, tmp_path: Path) -> None:
+    """With a spool nothing that the end has no time for is lost, not even what an exit hook records then."""
+    api.always = stall()
+    hook = 'atexit.register(lambda: [analytics.track("X", user_id="u") for _ in range(3)])'
+    source = f"    import atexit\n    {hook}\n{script(SYNC, exit_timeout=0.3, spool=str(tmp_path))}"
+    assert ended(start_script(source, api.url)).code == 0
+    assert api.accepted == []
+    api.always = Answer()
+    run_script(script(SYNC, 0, spool=str(tmp_path), then="analytics.flush(timeout=30)"), api.url)
+    assert Counter(event["event"] for event in api.accepted) == {"0": 1, "1": 1, "2": 1, "X": 3}
+
+
+def test_what_was_counted_before_is_said_at_the_end(api: Api) -> None:
+    """What the log has not said yet, being silent for a minute after each line, it says at the end."""
+    api.always = status(400)
+    source = script(SYNC, 1, flush_at=1, then='analytics.flush(); analytics.track("B", user_id="u"); analytics.flush()')
+    lines = ended(start_script(source, api.url)).err.splitlines()
+    assert [line[:37] for line in lines] == [
+        "1 × event failed: Rejected [400] (lis",
+        "1 × event failed: Rejected [400]",
+    ]
+
+
+# -- Ctrl-C -----------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_ctrl_c_delivers(api: Api, client: str) -> None:
+    """A program that Ctrl-C ends delivers what it has recorded; its status is that of Python."""
+    process = until_ready(start_script(script(client, then='print("ready", flush=True); time.sleep(60)'), api.url))
+    process.send_signal(signal.SIGINT)
+    done = ended(process)
+    assert done.code == -signal.SIGINT
+    assert len(api.accepted) == 3
+
+
+@BOTH
+def test_a_second_ctrl_c_ends_at_once(api: Api, client: str) -> None:
+    """Whoever presses Ctrl-C again while the end delivers has it end: with one line, and no second traceback."""
+    api.always = stall()
+    source = script(client, then='print("ready", flush=True); time.sleep(60)', flush_interval=300.0, exit_timeout=60)
+    process = until_ready(start_script(source, api.url))
+    process.send_signal(signal.SIGINT)
+    api.wait_for(1)
+    process.send_signal(signal.SIGINT)
+    done = ended(process, timeout=30)
+    assert done.code == -signal.SIGINT
+    assert (done.err.count("Traceback"), done.err.splitlines()[-2:]) == (
+        1,
+        [
+            "KeyboardInterrupt",
+            "3 events were not delivered: the end of the process was interrupted (KeyboardInterrupt) (no outcome yet)",
+        ],
+    )
+
+
+def test_ctrl_c_in_a_flush_reaches_the_caller(api: Api) -> None:
+    """KeyboardInterrupt ends a wait at once; the end of the process still delivers what it can."""
+    held = api.hold()
+    process = start_script(
+        """
+        import sys
+        from penstock import Analytics
+        analytics = Analytics("key", host=sys.argv[1])
+        analytics.track("A", user_id="u")
+        try:
+            analytics.flush(timeout=60)
+        except KeyboardInterrupt:
+            print("ready", flush=True)
+        """,
+        api.url,
+    )
+    api.wait_for(1)
+    process.send_signal(signal.SIGINT)
+    until_ready(process)
+    held.release()
+    assert ended(process).code == 0
+    assert len(api.accepted) == 1
