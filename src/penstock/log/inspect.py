@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .._core.log import valid
 from .lane import open_records
-from .owner import Owner, owner_of, take_lock
+from .owner import OWNER, Owner, owner_of, take_lock
 from .segments import Segment, segments_in
 
 __all__ = ["LaneInfo", "events", "lanes"]
@@ -71,7 +71,10 @@ def events(directory: Path) -> Iterator[bytes]:
 
 
 def _is_lane(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".") and "-" in path.name and path.name != "aside"
+    """Whether this is a lane, and not one being made, or some other directory."""
+    if path.name.startswith(".") or not path.is_dir():
+        return False
+    return (path / OWNER).is_file() or bool(segments_in(path))
 
 
 def _segments(path: Path) -> list[Segment]:
