@@ -85,7 +85,9 @@ class Drained:
     problems: list[Problem] = field(default_factory=list[Problem])
 
     def note(self, error: ErrorEvent) -> None:
-        """An `error` listener: an event has failed for good, and would be gone."""
+        """An `error` listener: an event has failed for good, and would be gone; or the spool cannot be read."""
+        if error.code == "spool":
+            output.warn(output.printable(str(error.reason)))
         if error.code != "delivery_failure" or error.context is None:
             return
         aside = self.directory / "aside"
@@ -201,5 +203,5 @@ def _say(drained: Drained, left_alone: dict[str, int]) -> None:
         for problem in drained.problems:
             output.note(f"  {output.printable(f'{problem.place}: {problem.error}')}")
     if drained.left and not drained.stopped:
-        why = "interrupted" if drained.interrupted else "the server could not take them now; try again later"
+        why = "interrupted" if drained.interrupted else "they could not be delivered now; try again later"
         output.note(f"penstock: {drained.left:,} events are left: {why}", "red")
