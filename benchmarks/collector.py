@@ -57,8 +57,8 @@ class Result:
     cpu_seconds: float
     p50_ms: float
     p99_ms: float
-    memory_mb: tuple[float, float]
-    """Resident, at the begin and at the end."""
+    memory_mb: list[float]
+    """Resident, at the beginning and after each tenth of the time."""
 
     @property
     def per_cpu_second(self) -> float:
@@ -69,7 +69,7 @@ class Server:
     """`penstock serve` with a directory of its own, on one core if there are several."""
 
     def __init__(self, data: Path) -> None:
-        command = [sys.executable, "-m", "penstock", "serve", "--port", "0", "--data", str(data)]
+        command = [sys.executable, "-m", "penstock", "serve", "--port", "0", "--data", str(data), "--max-size", "2GB"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout
         found = re.search(r"http://([\d.]+):(\d+)", self._process.stdout.readline())
@@ -110,11 +110,18 @@ class Load:
         self.until = 0.0
         self.requests = 0
         self.latencies: list[float] = []
+        self.memory_mb: list[float] = []
 
     async def run(self, seconds: float) -> None:
         self.until = time.perf_counter() + seconds
-        self.requests, self.latencies = 0, []
-        await asyncio.gather(*(self._connection() for _ in range(self._case.connections)))
+        self.requests, self.latencies, self.memory_mb = 0, [], []
+        await asyncio.gather(self._watch(seconds / 10), *(self._connection() for _ in range(self._case.connections)))
+
+    async def _watch(self, every: float) -> None:
+        for _ in range(10):
+            self.memory_mb.append(self._server.memory_mb())
+            await asyncio.sleep(every)
+        self.memory_mb.append(self._server.memory_mb())
 
     async def _connection(self) -> None:
         reader, writer = await asyncio.open_connection(*self._server.address)
@@ -189,7 +196,7 @@ def measure(case: Case, seconds: float, folder: Path) -> Result:
     try:
         load = Load(server, case)
         asyncio.run(load.run(WARM_UP))
-        before, cpu, memory, began = server.stats(), server.cpu_seconds(), server.memory_mb(), time.perf_counter()
+        before, cpu, began = server.stats(), server.cpu_seconds(), time.perf_counter()
         asyncio.run(load.run(seconds))
         took, used, after = time.perf_counter() - began, server.cpu_seconds() - cpu, server.stats()
         events = load.requests * (case.batch or 1)
@@ -197,7 +204,7 @@ def measure(case: Case, seconds: float, folder: Path) -> Result:
         assert after["duplicates"] == after["rejected"] == after["failed"] == 0, after
         latencies = sorted(load.latencies)
         p50, p99 = (latencies[int(len(latencies) * part)] * 1000 for part in (0.5, 0.99))
-        return Result(case.name, events, took, used, p50, p99, (memory, server.memory_mb()))
+        return Result(case.name, events, took, used, p50, p99, load.memory_mb)
     finally:
         server.stop()
         shutil.rmtree(data)
@@ -218,7 +225,7 @@ def main() -> None:
             results.append(result)
             print(
                 f"{result.case:22}{result.per_cpu_second:>14,.0f}{result.events / result.seconds:>12,.0f}"
-                f"{result.p50_ms:>9.1f}{result.p99_ms:>9.1f}{result.memory_mb[0]:>9.0f} →{result.memory_mb[1]:>5.0f}",
+                f"{result.p50_ms:>9.1f}{result.p99_ms:>9.1f}{result.memory_mb[0]:>9.0f} →{result.memory_mb[-1]:>5.0f}",
                 flush=True,
             )
     if options.json:
