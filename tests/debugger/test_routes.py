@@ -228,6 +228,47 @@ def test_the_counts_come_every_second(served: Served):
     watcher.close()
 
 
+def test_a_watcher_who_does_not_read_holds_up_nobody(served: Served):
+    """Events are taken as before, and later he is told how many went by."""
+    watcher = served.watch("/debug/events?whole=1")
+    watcher.next("hello")
+    padding = "x" * 1000
+    batches, size = 45, 400
+    for number in range(batches):
+        served.send(*({"type": "track", "event": f"{number}", "userId": "u", "p": padding} for _ in range(size)))
+    assert len(served.collector.events) == batches * size
+    seen = skipped = 0
+    while seen + skipped < batches * size:
+        message = watcher.next("rows")
+        skipped += message["skipped"]
+        seen += len(message["rows"])
+    assert skipped > 0
+    assert message["rows"][-1]["name"] == f"{batches - 1}"
+    watcher.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/debug/events?last=x&kind=&type=%ff&text=%00",
+        "/debug/events?last=99999999999999999999&after=%2d-&name=%22",
+        "/debug/events?after=" + "9" * 400,
+        "/debug/events/" + "9" * 400,
+        "/debug/events/0",
+        "/debug/events/-1",
+        "/debug/../../app.py",
+        "/debug/app.py",
+        "/debug/",
+    ],
+)
+def test_no_question_is_too_odd(served: Served, path: str):
+    """A query that makes no sense is one without it; a path that makes none is not found."""
+    watcher = served.watch(path)
+    assert watcher.status == (200 if "?" in path else 404)
+    watcher.close()
+    assert served.get("/").status == 200
+
+
 def test_the_head_of_the_stream_ends(served: Served):
     """Who asks for the headers alone gets them, and no stream."""
     answer = served.head("/debug/events")
