@@ -17,8 +17,8 @@ from typing import Protocol
 
 from .._stamp import start_anew
 from . import children
-from .greenlets import look_up_without_threads
 from .sigterm import Sigterm
+from .threads import end_copies, look_up_without_threads
 
 __all__ = ["closed", "watch"]
 
@@ -106,6 +106,7 @@ def _forget(who: int) -> None:
 
 def _after_fork() -> None:
     start_anew()  # the ids, too: nobody else may know of the fork
+    end_copies()
     _sigterm.after_fork()
     for client in _alive():
         client._after_fork()

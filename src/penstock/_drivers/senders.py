@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
+from .threads import start_thread
+
 __all__ = ["Senders"]
 
 LINGER = 0.5
@@ -40,7 +42,7 @@ class Senders:
                 return False
             self._threads += 1
         try:
-            threading.Thread(target=self._run, args=(job,), name="penstock-sender", daemon=True).start()
+            start_thread("penstock-sender", lambda: self._run(job))
         except RuntimeError:
             with self._lock:
                 self._threads -= 1

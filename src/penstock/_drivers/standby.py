@@ -6,18 +6,16 @@ could call it back.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
+from .threads import TOO_LATE, start_thread
+
 __all__ = ["Standby"]
 
 T = TypeVar("T")
-
-TOO_LATE = sys.version_info >= (3, 12)
-"""Whether it is too late to start a thread when the process ends."""
 
 
 class Job(Generic[T]):
@@ -69,9 +67,10 @@ class Standby:
             self._jobs.put(None)
 
     def _start(self) -> None:
+        jobs = self._jobs  # not ourselves: the thread would keep us
         self._there = True  # first: a signal handler may come here as well
         try:
-            threading.Thread(target=_run, args=(self._jobs,), name="penstock-standby", daemon=True).start()
+            start_thread("penstock-standby", lambda: _run(jobs))
         except RuntimeError:
             self._there = False
 

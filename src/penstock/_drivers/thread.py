@@ -13,6 +13,7 @@ from .._core.receipt import Receipt
 from .courier import Command
 from .inline import InlineDriver, nothing
 from .senders import Senders
+from .threads import start_thread
 from .worker import LINGER, NEVER
 
 __all__ = ["ThreadDriver"]
@@ -81,7 +82,7 @@ class ThreadDriver(InlineDriver):
                 self._rouse_at = AWAKE
                 self._running = True  # first, so that whoever calls in from here on leaves it to the new thread
                 try:
-                    threading.Thread(target=self._run, name="penstock-worker", daemon=True).start()
+                    start_thread("penstock-worker", self._run)
                 except RuntimeError:
                     self._running = False
                     self._threadless = True

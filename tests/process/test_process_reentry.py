@@ -1,0 +1,168 @@
+"""Calls from wherever Python may come to: signal handlers, `__del__`, many threads, greenlets. None deadlocks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from support.api import Api, stall
+from support.processes import ended, run_script, start_script, until_ready
+
+pytestmark = pytest.mark.process
+
+GEVENT = "from gevent import monkey; monkey.patch_all()"
+EVERYWHERE = """
+    {patch}
+    import gc, signal, sys, threading, time
+    from penstock import Analytics
+    analytics = Analytics(
+        "key", host=sys.argv[1], spool=sys.argv[2] or None, flush_at=50, max_queue_events=10**6, max_queue_bytes=10**9
+    )
+    receipts = {{"Main": [], "Signal": [], "Del": []}}
+
+    def record(name):
+        receipts[name].append(analytics.track(name, user_id="u"))
+
+    inside = []
+    def interrupt(*_):
+        if not inside:  # or a slow machine would do nothing else
+            inside.append(True)
+            record("Signal")
+            inside.pop()
+
+    class Dying:
+        def __init__(self):
+            self.me = self  # so that only the garbage collector finds it, in whatever thread it runs
+        def __del__(self):
+            record("Del")
+
+    def work():
+        for n in range(2000):
+            record("Main")
+            Dying()
+
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads: thread.start()
+    work()
+    for thread in threads: thread.join()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    while len(receipts["Del"]) < 18000:  # another thread may be collecting
+        gc.collect()
+        time.sleep(0.01)
+    result = analytics.close(timeout=30)
+    stats = analytics.stats()
+    every = [receipt for some in receipts.values() for receipt in some]
+    assert all(receipt.outcome.error is None for receipt in every)
+    assert (stats.accepted, stats.delivered, result.pending) == (len(every), len(every), 0)
+    print({{name: len(some) for name, some in receipts.items()}})
+"""
+
+
+@pytest.mark.parametrize("spooled", [False, True], ids=["memory", "spool"])
+@pytest.mark.parametrize("patch", ["", GEVENT], ids=["threads", "gevent"])
+def test_calls_from_everywhere(api: Api, tmp_path: Path, patch: str, spooled: bool) -> None:
+    """Nine threads record, while a signal handler interrupts them and records, and so do dying objects: all arrives."""
+    out = run_script(EVERYWHERE.format(patch=patch), api.url, str(tmp_path) if spooled else "")
+    recorded = eval(out)
+    assert (recorded["Main"], recorded["Del"]) == (18_000, 18_000)
+    assert recorded["Signal"] > 0
+    assert Counter(event["event"] for event in api.accepted) == recorded
+    assert len({event["messageId"] for event in api.accepted}) == len(api.accepted)
+
+
+@pytest.mark.parametrize("overflow", ["drop_newest", "raise", "block"])
+def test_a_signal_handler_and_a_full_queue(api: Api, overflow: str) -> None:
+    """A handler that finds the queue full is treated like any other caller, whatever it has interrupted."""
+    run_script(
+        f"""
+        import signal, sys
+        from penstock import Analytics, QueueFull
+        analytics = Analytics("key", host=sys.argv[1], max_queue_events=10, flush_at=5, overflow={overflow!r})
+        refused = 0
+        def record(name):
+            global refused
+            try:
+                analytics.track(name, user_id="u")
+            except QueueFull:
+                refused += 1
+        inside = []
+        def interrupt(*_):
+            if not inside:
+                inside.append(True)
+                record("Signal")
+                inside.pop()
+        signal.signal(signal.SIGALRM, interrupt)
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        for n in range(2000):
+            record("Main")
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        analytics.flush(timeout=20)
+        stats = analytics.stats()
+        assert stats.pending == 0
+        assert stats.accepted == stats.delivered + stats.dropped
+        assert (stats.dropped > 0, refused > 0) == ({overflow == "drop_newest"}, {overflow == "raise"})
+        """.replace("import signal, sys", "import logging, signal, sys; logging.disable()"),
+        api.url,
+    )
+
+
+# -- gevent -------------------------------------------------------------------------------------------
+
+
+def gevent_script(body: str, **settings: object) -> str:
+    return f"""
+    {GEVENT}
+    import gevent, os, signal, sys, time
+    from penstock import Analytics
+    analytics = Analytics("key", host=sys.argv[1], **{settings})
+    for n in range(100):
+        analytics.track("A", user_id="u")
+    {body}
+    """
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "pass",
+        "assert analytics.flush(timeout=10).delivered == 100",
+        "assert analytics.close(timeout=10).delivered == 100",
+        "analytics.track('A', user_id='u').wait(timeout=10)",
+        "gevent.joinall([gevent.spawn(analytics.track, 'A', user_id='u') for _ in range(100)])",
+    ],
+    ids=["ends", "flush", "close", "wait", "greenlets"],
+)
+def test_under_gevent(api: Api, end: str) -> None:
+    """In a program that gevent has patched, delivery, waiting and the end of the process work as elsewhere."""
+    run_script(gevent_script(end, flush_interval=300), f"http://localhost:{api.port}")
+    assert len(api.accepted) == {"pass": 100}.get(end, 100 + ("'A'" in end) + 99 * ("joinall" in end))
+
+
+def test_a_fork_under_gevent(api: Api) -> None:
+    """After a fork, too: each delivers its own events once."""
+    body = "child = os.fork(); analytics.track('B', user_id='u'); child and os.waitpid(child, 0)"
+    run_script(gevent_script(body, flush_interval=300), api.url)
+    assert Counter(event["event"] for event in api.accepted) == {"A": 100, "B": 2}
+
+
+@pytest.mark.parametrize("doing", ["gevent.sleep(60)", "time.sleep(60)", "gevent.wait([gevent.spawn(time.sleep, 60)])"])
+def test_sigterm_under_gevent(api: Api, doing: str) -> None:
+    """SIGTERM delivers, wherever the hub is, and ends the process by SIGTERM."""
+    body = f"print('ready', flush=True); {doing}"
+    process = until_ready(start_script(gevent_script(body, flush_interval=300), api.url))
+    process.terminate()
+    done = ended(process)
+    assert (done.code, done.err) == (-15, "")
+    assert len(api.accepted) == 100
+
+
+def test_a_stalled_host_under_gevent(api: Api) -> None:
+    """The end does not wait for ever there either."""
+    api.always = stall()
+    done = ended(start_script(gevent_script("pass", exit_timeout=0.3, http_request_timeout=60), api.url), timeout=20)
+    assert done.code == 0
+    assert done.err.startswith("100 events were not delivered within exit_timeout=0.3 s")
