@@ -182,7 +182,7 @@ def reckon(directory: Path, doors: Sequence[Gateway], problems: list[str]) -> Re
         fate_of |= report.outcomes
     for report in reports:  # what one has left, another has adopted
         fate_of |= {name: kind for name, kind in report.adopted.items() if fate_of.get(name) != "delivered"}
-    kept = {name for report in reports for name, kind in report.outcomes.items() if kind == "kept"}
+    kept = {name for report in reports for name, kind in report.outcomes.items() if kind == "kept" or report.cut_short}
     result = Reckoning(
         processes=sum(not report.forked for report in reports),
         forks=sum(report.forked for report in reports),

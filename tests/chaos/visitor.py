@@ -46,7 +46,11 @@ class Plan:
 
 @dataclass
 class Report:
-    """What a process says of itself. `adopted` are events that others have left in a spool."""
+    """What a process says of itself.
+
+    `adopted` are events that others have left in a spool. `cut_short` says that an event loop ended under clients that
+    nobody had closed: what was under way then is sent again, because nobody is left to read the answers.
+    """
 
     outcomes: dict[str, str] = field(default_factory=dict)
     adopted: dict[str, str] = field(default_factory=dict)
@@ -54,6 +58,7 @@ class Report:
     longest: float = 0.0
     clients: int = 0
     forked: bool = False
+    cut_short: bool = False
 
     def write(self, directory: str) -> None:
         Path(directory, f"{os.getpid()}.json").write_text(json.dumps(vars(self)))
@@ -156,7 +161,7 @@ def settings(plan: Plan, rng: random.Random) -> dict[str, Any]:
         "flush_interval": rng.uniform(0.05, 1.0),
         "max_in_flight": rng.randint(1, 4),
         "max_retries": rng.randint(0, 3),
-        "http_request_timeout": rng.uniform(0.5, 2.0),
+        "http_request_timeout": rng.uniform(1.0, 2.0),
         "gzip": rng.random() < 0.3,
         "max_queue_events": rng.choice([30, 300, 3000]),
         "max_queue_bytes": rng.choice([50_000, 5_000_000]),
@@ -273,7 +278,8 @@ def visit_on_a_loop(plan: Plan, rng: random.Random, havoc: Havoc) -> None:
         pages = [Page(AsyncAnalytics("key", **each), each) for each in chosen]
         ends = time.monotonic() + plan.seconds
         await asyncio.gather(*(keep_recording(pages, random.Random(rng.random()), ends) for _ in "ab"))
-        if rng.random() < 0.7:
+        BOOK.cut_short = rng.random() < 0.3
+        if not BOOK.cut_short:
             for page in pages:
                 page.on_closed(await page.client.close_and_flush(timeout=rng.choice(PATIENCE)))
         return pages
@@ -291,9 +297,10 @@ class Book:
 
     def __init__(self) -> None:
         self.pages: list[Page] = []
+        self.cut_short = False
 
     def report(self, directory: str) -> None:
-        report = Report()
+        report = Report(cut_short=self.cut_short)
         for page in self.pages:
             page.close_up(report)
         report.write(directory)

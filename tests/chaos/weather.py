@@ -14,7 +14,7 @@ from support.api import Answer, Api, Seen
 from support.faults import FAULTS, PEM, Fault, answering
 
 SLOW = 0.4
-"""Seconds after which nobody can know whether an answer was still waited for: clients have 0.5 at least."""
+"""Seconds after which nobody can know whether an answer was still waited for: clients wait for a second at least."""
 WEATHER = {name: fault for name, fault in FAULTS.items() if not fault.by_name} | {
     "answers late": answering(Answer(delay=0.3))
 }
