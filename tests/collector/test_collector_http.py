@@ -187,6 +187,7 @@ def test_bodies_that_are_being_received_take_no_more_than_there_is(collector: Co
     assert asyncio.run(at_once()) == [200, 200, 200]
     answer = asyncio.run(calling(collector, "POST", "/v1/batch", [b" " * 1001, b"{}"]))
     assert (answer.status, answer.json["code"], answer.headers["retry-after"]) == (503, "busy", "1")
+    assert answer.headers["connection"] == "close"
     assert collector._reader._left == 1000
 
 

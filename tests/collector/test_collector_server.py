@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -212,8 +213,11 @@ serve(
 
 @pytest.fixture
 def impatient() -> Iterator[tuple[str, int]]:
-    """The address of a collector that gives requests half a second. In the end it has said nothing, and stops."""
-    command = [sys.executable, "-W", "error", "-c", SERVE]
+    """The address of a collector that gives requests half a second, and was given few files to open.
+
+    In the end it has said nothing, and stops.
+    """
+    command = ["sh", "-c", 'ulimit -Sn 64 && exec "$0" "$@"', sys.executable, "-W", "error", "-c", SERVE]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
@@ -258,6 +262,16 @@ def test_who_is_too_slow_is_cut_off(impatient: tuple[str, int], steps: list[byte
     host, port = impatient
     assert pool.request("POST", f"http://{host}:{port}/v1/track", json=TRACK).status == 200
     pool.clear()
+
+
+def test_many_connections_are_more_than_a_usual_limit_of_files(impatient: tuple[str, int]) -> None:
+    """Browsers keep theirs open: a new one still gets its answer."""
+    with ExitStack() as others:
+        for _ in range(200):
+            others.enter_context(socket.create_connection(impatient, timeout=20))
+        with socket.create_connection(impatient, timeout=20) as client:
+            client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
 
 
 def test_headers_without_end_are_refused(impatient: tuple[str, int]) -> None:

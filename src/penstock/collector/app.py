@@ -215,14 +215,15 @@ class Collector:
 
 def _hints(verdict: Verdict) -> dict[str, str]:
     """What a client should do next, as headers."""
+    hints: dict[str, str] = {}
     if verdict.retry_after:
-        seconds = str(verdict.retry_after)
-        hints = {"retry-after": seconds}
-        return hints | {"x-ratelimit-reset": seconds} if verdict.status == HTTPStatus.TOO_MANY_REQUESTS else hints
-    if verdict.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        hints["retry-after"] = str(verdict.retry_after)
+    if verdict.status == HTTPStatus.TOO_MANY_REQUESTS:
+        hints["x-ratelimit-reset"] = str(verdict.retry_after)
+    if verdict.reason in {"body_too_large", "busy"}:
         # The rest of the body may still be on its way, and is not to be taken for a request.
-        return {"connection": "close"}
-    return {}
+        hints["connection"] = "close"
+    return hints
 
 
 def _rejection(verdict: Verdict) -> Answer:

@@ -78,6 +78,7 @@ def serve(
     config.load()
     config.http_protocol_class = timed(config.http_protocol_class)
     server = _Server(config, ready, stopping, request_timeout)
+    _raise_file_limit()
 
     def stop(_signal: int, _frame: object) -> None:
         server.should_exit = True
@@ -90,6 +91,19 @@ def serve(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _raise_file_limit() -> None:
+    """Let this process have a file for each connection, as far as it may: where there is none, it could not accept."""
+    try:
+        import resource  # noqa: PLC0415 (Windows has none)
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = MAX_CONNECTIONS + 1000
+        if 0 <= soft < wanted:  # below 0 is without a limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard < 0 else min(wanted, hard), hard))
+    except (ImportError, OSError, ValueError):
+        pass
 
 
 def _cut_short(app: ASGIApp) -> ASGIApp:
