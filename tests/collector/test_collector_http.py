@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -191,8 +192,9 @@ def test_bodies_that_are_being_received_take_no_more_than_there_is(collector: Co
     assert collector._reader._left == 1000
 
 
-def test_metrics_are_what_prometheus_reads(collector: Collector) -> None:
+def test_metrics_are_what_prometheus_reads(tmp_path: Path) -> None:
     """Every line is a comment or a sample, every sample belongs to a metric with a type, and the sums are right."""
+    collector = Collector(tmp_path)
     post(collector, "/v1/batch", {"batch": [{**TRACK, "messageId": "m"}, {**TRACK, "messageId": "m"}, 5]})
     post(collector, "/v1/batch", b"{")
     answer = call(collector, "GET", "/metrics")
@@ -208,6 +210,9 @@ def test_metrics_are_what_prometheus_reads(collector: Collector) -> None:
     assert found["requests_total", ""] == 2
     assert found["requests_refused_total", "invalid_json"] == 1
     assert found["remembered_ids", ""] == 1
+    assert found["commit_seconds", "+Inf"] == 1
+    assert found["asides_lost_total", ""] == 0
+    collector.close()
 
 
 @pytest.mark.parametrize("path", ["/stats", "/metrics", "/", "/debug/events/1"])
@@ -232,6 +237,7 @@ def test_settings_that_cannot_be_are_said_at_once() -> None:
     for settings_, said in (
         ({"keys": "abc"}, r"keys=\[key\]"),
         ({"rate_limit": 0}, "rate_limit"),
+        ({"dedup_window": 1e12}, "dedup_window"),
         ({"token": "ü"}, "token"),
         ({"hosts": "x"}, "hosts"),
     ):

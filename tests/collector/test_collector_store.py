@@ -367,6 +367,10 @@ def test_what_was_not_kept_lies_beside_in_bounded_files(tmp_path: Path) -> None:
 
 def test_what_cannot_even_be_put_aside_is_counted(tmp_path: Path) -> None:
     """Nobody's request fails for it."""
-    rejects = Rejects(tmp_path / "nowhere")
+    rejects = Rejects(tmp_path / "nowhere", max_waiting=3)
+    assert rejects.offer([b"1", b"2"])
     rejects.write([b"1", b"2"])
     assert rejects.lost == 2
+    assert rejects.offer([b"3"] * 4)
+    assert not rejects.offer([b"4"])  # the disk does not move
+    assert rejects.lost == 3

@@ -10,7 +10,7 @@
     store     where the lines go: a directory, or memory
     rejects   where lines go that were not kept
     intake    from a request to what became of it: core, window, store, counts, feed
-    counts    what happened, in numbers; metrics, the same for Prometheus
+    counts    what happened, in numbers; timing, how long the disk takes; metrics, both for Prometheus
     oauth     tokens for those who can prove who they are
     asgi      requests and answers without a framework
     app       the ASGI application

@@ -38,6 +38,7 @@ _OK = Answer(200, b'{"success": true}')
 _NOT_FOUND = told(404, "unknown_route", "there is no such route")
 _NOT_ALLOWED = told(405, "not_allowed", "this route takes POST", {"allow": "POST, OPTIONS"})
 _API = "/v1/"
+_A_YEAR = 366 * 86_400
 
 
 class Collector:
@@ -79,6 +80,8 @@ class Collector:
             raise SettingsError("keys is a collection of write keys: write keys=[key]")
         if rate_limit is not None and not rate_limit > 0:
             raise SettingsError("rate_limit must be a number of events per second over 0, or None for no limit")
+        if not 0 <= dedup_window <= _A_YEAR:
+            raise SettingsError("dedup_window must be a number of seconds from 0 to a year")
         self._guard = Guard(token, hosts)
         self._tokens = TokenServer(applications, audience=audience)
         gate = Gate(
@@ -200,8 +203,7 @@ class Collector:
         return JSONResponse(self.counts.snapshot())
 
     def _metrics(self) -> Response:
-        timing = self.store.timing if isinstance(self.store, Files) else None
-        text = metrics.exposition(self.counts, remembered=len(self._intake.window), timing=timing)
+        text = metrics.exposition(self.counts, remembered=len(self._intake.window), store=self.store)
         return Response(text, media_type=metrics.CONTENT_TYPE)
 
     async def _health(self, _: Request) -> Response:

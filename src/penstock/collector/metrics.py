@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from .counts import Counts
-from .store import Timing
+from .store import Files, Store
+from .timing import Timing
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def exposition(counts: Counts, *, remembered: int, timing: Timing | None) -> str:
-    """All metrics as text. `remembered` is how many messageIds are; `timing` is that of a store on disk."""
+def exposition(counts: Counts, *, remembered: int, store: Store) -> str:
+    """All metrics as text. `remembered` is how many messageIds are."""
     metrics = [
         _metric("requests", "counter", "Requests to the routes that take events.", {"": counts.requests}),
         _metric("events", "counter", "Events received, by what became of them.", _by("outcome", counts.outcomes())),
@@ -20,8 +21,12 @@ def exposition(counts: Counts, *, remembered: int, timing: Timing | None) -> str
         _metric("requests_refused", "counter", "Requests not used at all, by code.", _by("code", counts.refused)),
         _metric("remembered_ids", "gauge", "messageIds by which duplicates are recognised.", {"": remembered}),
     ]
-    if timing is not None:
-        metrics.append(_histogram("commit_seconds", "Time to make events durable, for all that waited.", timing))
+    if isinstance(store, Files):
+        lost = {"": store.rejects.lost}
+        metrics += [
+            _metric("asides_lost", "counter", "Lines of rejected.log that could not be written.", lost),
+            _histogram("commit_seconds", "Time to make events durable, for all that waited.", store.timing),
+        ]
     return "".join(line + "\n" for metric in metrics for line in metric)
 
 

@@ -11,16 +11,33 @@ NAME = "rejected.log"
 class Rejects:
     """Appends to `rejected.log`. When it is full it becomes `rejected.log.1`, in whose place there was an older one.
 
-    For one thread. Nobody waits for it, and nothing here is worth a failed request: what cannot be written is counted.
+    Nobody waits for it, and nothing here is worth a failed request: what cannot be written is counted as `lost`.
+    One thread offers, and another one writes.
     """
 
-    def __init__(self, directory: Path, *, max_bytes: int = 16 << 20) -> None:
+    def __init__(self, directory: Path, *, max_bytes: int = 16 << 20, max_waiting: int = 10_000) -> None:
         self.path = directory / NAME
-        self.lost = 0
         self._max_bytes = max_bytes
+        self._max_waiting = max_waiting
+        self._offered = self._refused = 0
+        self._done = self._failed = 0
+
+    @property
+    def lost(self) -> int:
+        """How many lines are in no file."""
+        return self._refused + self._failed
+
+    def offer(self, lines: Sequence[bytes]) -> bool:
+        """Whether these lines may wait to be written: not without end, if the disk does not move."""
+        if self._offered - self._done > self._max_waiting:
+            self._refused += len(lines)
+            return False
+        self._offered += len(lines)
+        return True
 
     def write(self, lines: Sequence[bytes]) -> None:
-        """Append lines, or count them as lost."""
+        """Append lines that were offered."""
+        self._done += len(lines)
         try:
             with self.path.open("ab") as file:
                 file.write(b"\n".join((*lines, b"")))
@@ -28,4 +45,4 @@ class Rejects:
             if full:
                 self.path.replace(self.path.with_suffix(".log.1"))
         except OSError:
-            self.lost += len(lines)
+            self._failed += len(lines)

@@ -6,7 +6,6 @@ import asyncio
 import errno
 import logging
 import os
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -22,6 +21,7 @@ from penstock.log import Log, segments_in
 from .commit import Committer
 from .rejects import Rejects
 from .times import json_of
+from .timing import Timing
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -113,7 +113,7 @@ class Files:
                 on_failure.pop_all()
         except OSError as error:
             raise SettingsError(f"cannot keep events in {self.path}: {error.strerror}") from error
-        self._rejects = Rejects(self.path)
+        self.rejects = Rejects(self.path)
         self._torn_at: int | None = None
         self._files = -1  # of the log, when it was last tidied up
         now = monotonic()
@@ -133,8 +133,8 @@ class Files:
             self._to_sync = asyncio.get_running_loop().call_later(self._sync_interval, self._sync_soon)
 
     def put_aside(self, lines: Sequence[bytes]) -> None:
-        if self._lock >= 0:
-            self._committer.soon(partial(self._rejects.write, lines))
+        if self._lock >= 0 and self.rejects.offer(lines):
+            self._committer.soon(partial(self.rejects.write, lines))
 
     def recent(self, since: datetime) -> Iterator[tuple[str, str]]:
         for segment in reversed(segments_in(self.path, PREFIX)):
@@ -207,22 +207,6 @@ class Files:
         except OSError as error:
             _log.warning("old events in %s cannot be deleted: %s", self.path, error)
         self._files = len(self._log.segments)
-
-
-class Timing:
-    """How long it took to make events durable: how often, seconds in all, and in how many cases how long at most."""
-
-    BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.seconds = 0.0
-        self.buckets = [0] * (len(self.BOUNDS) + 1)
-
-    def add(self, seconds: float) -> None:
-        self.count += 1
-        self.seconds += seconds
-        self.buckets[bisect_left(self.BOUNDS, seconds)] += 1
 
 
 class _Ids(msgspec.Struct, gc=False, rename="camel"):
