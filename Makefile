@@ -43,8 +43,8 @@ format: $(VENV)/.dev  ## let ruff format and mend
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.run  ## what track() costs against its floor, measured in one run
-	@$(BIN)/python benchmarks/track_cost.py
+bench: $(VENV)/.run  ## this client and others, side by side, to docs/explanation/performance.md
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
 chaos: $(VENV)/.dev  ## kill two hundred processes, and count that nothing was lost
 	@cd tests && ../$(BIN)/python -m chaos
