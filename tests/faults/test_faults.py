@@ -14,16 +14,7 @@ from support.faults import FAULTS
 SLOW = 0.25
 """Seconds that no call of `track` takes. On a quiet machine it is less than 0.01."""
 
-ALSO_ASYNC = (
-    "refuses connections",
-    "accepts and never answers",
-    "resets in the middle of an answer",
-    "answers byte by byte",
-    "answers 500",
-    "answers 429 with Retry-After in seconds",
-    "answers what is no HTTP",
-    "has a name that does not resolve",
-)
+ALSO_ASYNC = [fault for fault, each in FAULTS.items() if not each.tls]
 CASES: dict[str, dict[str, Any]] = {fault: {"fault": fault} for fault in FAULTS}
 CASES |= {f"{fault}, no retries": {"fault": fault, "max_retries": 0} for fault in FAULTS}
 CASES |= {f"{fault}, asyncio": {"fault": fault, "driver": "asyncio"} for fault in ALSO_ASYNC}
