@@ -22,29 +22,33 @@ class Ended(NamedTuple):
     err: str
 
 
-def run_script(source: str, *arguments: str, timeout: float = 40.0, **environment: str) -> str:
+def run_script(source: str, *arguments: str, timeout: float = 40.0, **variables: str) -> str:
     """Run Python source in a process of its own, and return what it printed.
 
     Fails if the process fails, does not end, or says anything on its standard error.
     """
-    done = ended(start_script(source, *arguments, **environment), timeout)
+    done = ended(start_script(source, *arguments, **variables), timeout)
     assert done.code == 0, f"the script ended with {done.code}\n{done.out}\n{done.err}"
     assert not done.err, f"the script said on its standard error:\n{done.err}"
     return done.out
 
 
-def start_script(source: str | Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+def start_script(source: str | Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
     """The same, without waiting for its end. What other processes are to import needs a file: give its path."""
     script = [str(source)] if isinstance(source, Path) else ["-c", dedent(source)]
-    return start([sys.executable, *WARNINGS, *script, *arguments], **environment)
+    return start([sys.executable, *WARNINGS, *script, *arguments], **variables)
 
 
-def start(command: list[str], **environment: str) -> subprocess.Popen[str]:
+def start(command: list[str], **variables: str) -> subprocess.Popen[str]:
     """Start any program, without what is decided outside."""
-    inherited = {k: v for k, v in os.environ.items() if not k.upper().startswith(DECIDED_OUTSIDE)}
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**inherited, **environment}
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**environment(), **variables}
     )
+
+
+def environment() -> dict[str, str]:
+    """What is inherited."""
+    return {k: v for k, v in os.environ.items() if not k.upper().startswith(DECIDED_OUTSIDE)}
 
 
 def until_ready(process: subprocess.Popen[str]) -> subprocess.Popen[str]:
