@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dis
 import errno
 import os
 import resource
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
 from penstock._core.log import records
-from penstock.log import Log, segments_in
+from penstock.log import Log, segments, segments_in
 from support.processes import run_script
 
 
@@ -60,7 +64,7 @@ def test_many_threads_append_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_a_signal_handler_may_append_while_append_runs(tmp_path: Path) -> None:
-    """A timer cuts in thousands of times, at any moment, a new segment's beginning included; no deadlock, no loss."""
+    """A timer cuts in, more than a thousand times, a new segment's beginning included; no deadlock, no loss."""
     out = run_script(
         """
         import signal, sys, time
@@ -86,7 +90,7 @@ def test_a_signal_handler_may_append_while_append_runs(tmp_path: Path) -> None:
         signal.signal(signal.SIGALRM, cut_in)
         signal.setitimer(signal.ITIMER_REAL, 0.0001)
         number = 0
-        while cuts < 3000:
+        while cuts < 1500:
             number += 1
             append(b"own", number)
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
@@ -107,39 +111,71 @@ def test_a_signal_handler_may_append_while_append_runs(tmp_path: Path) -> None:
     assert out == "intact\n"
 
 
-def test_a_record_is_where_it_is_looked_for_whoever_cuts_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the taking of a place and the writing, a handler may fill a segment and begin the next one."""
-    log = Log(tmp_path, segment_bytes=120)
-    kept = {log.append(line(0, size=40)): line(0, size=40)[:-1]}
-    write, cuts = os.pwrite, [line(1, size=40), line(2, size=5), line(3, size=60)]
+class Cuts:
+    """Calls `cut` once, at the moment of a given number, of all those at which a signal handler may be run.
 
-    def cut_in(file: int, data: bytes, offset: int) -> int:
-        while cuts:
-            other = cuts.pop(0)
-            kept[log.append(other)] = other[:-1]
-        return write(file, data, offset)
+    These are the beginning of a function, and the end of a call or a jump: nothing comes between other bytecodes.
+    """
 
-    opened = os.open
+    def __init__(self, moment: int, cut: Callable[[], object]) -> None:
+        self.moment = moment
+        self.cut = cut
+        self.passed = 0
+        self._last: dict[int, str] = {}
 
-    def cut_in_as_well(*how: object) -> int:
-        cut_in_there = [line(number, size=number) for number in (11, 60, 50)]
-        monkeypatch.setattr(os, "open", opened)
-        for other in cut_in_there:
-            kept[log.append(other)] = other[:-1]
-        return opened(*how)  # type: ignore[arg-type]
+    def __enter__(self) -> Cuts:
+        self._before = sys.gettrace()
+        sys.settrace(self._trace)
+        return self
 
-    monkeypatch.setattr(os, "pwrite", cut_in)
-    kept[log.append(line(4, size=8))] = line(4, size=8)[:-1]
-    log.rotate()
-    monkeypatch.setattr(os, "open", cut_in_as_well)
-    kept[log.append(line(5, size=30))] = line(5, size=30)[:-1]
-    kept[log.append(line(6, size=30))] = line(6, size=30)[:-1]
-    segments = segments_in(tmp_path)
-    for position, record in kept.items():
-        home = max((segment for segment in segments if segment.base <= position), key=lambda segment: segment.base)
-        assert dict(records(home.path.read_bytes(), home.base)).get(position) == record
-    assert contents(tmp_path) == kept
-    assert sum(segment.written for segment in log.segments) == len(kept)
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._before)
+
+    def _trace(self, frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code.co_filename != segments.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        last = self._last.get(id(frame), "")
+        if event == "call" or (event == "opcode" and ("CALL" in last or "JUMP" in last or "WITH" in last)):
+            self.passed += 1
+            if self.passed == self.moment:
+                self.cut()
+        self._last[id(frame)] = dis.opname[frame.f_code.co_code[frame.f_lasti]] if event == "opcode" else ""
+        return self._trace
+
+
+@pytest.mark.parametrize("within", [[5], [45, 20], [60, 60, 60], [5, 90, 5, 90]], ids=str)
+@pytest.mark.parametrize("before", [[], [10], [110]], ids=str)
+def test_a_handler_may_cut_in_at_any_moment(tmp_path: Path, before: list[int], within: list[int]) -> None:
+    """Wherever it does, and however much it appends there: each record is whole, and where it is looked for."""
+    moment, passed = 0, 1
+    while moment < passed:
+        moment += 1
+        directory = tmp_path / str(moment)
+        directory.mkdir()
+        log = Log(directory, segment_bytes=120)
+        kept: dict[int, bytes] = {}
+
+        def append(size: int, log: Log = log, kept: dict[int, bytes] = kept) -> None:
+            data = line(len(kept), size)
+            kept[log.append(data)] = data[:-1]
+
+        for size in before:
+            append(size)
+        with Cuts(moment, lambda append=append: [append(size) for size in within]) as cuts:  # type: ignore[misc]
+            append(30)
+        passed = cuts.passed
+        append(7)
+        homes = segments_in(directory)
+        for position, record in kept.items():
+            home = max((segment for segment in homes if segment.base <= position), key=lambda segment: segment.base)
+            assert dict(records(home.path.read_bytes(), home.base)).get(position) == record, f"moment {moment}"
+        assert contents(directory) == kept
+        assert sum(segment.written for segment in log.segments) == len(kept) == len(before) + 2 + len(within)
+        assert [segment.busy for segment in log.segments if segment.busy] == []
+        log.close()
+        assert [segment for segment in log.segments if segment.file >= 0] == []
+    assert passed > 5
 
 
 def test_what_was_half_written_is_no_record(tmp_path: Path) -> None:
@@ -171,7 +207,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if mounted.returncode:
         pytest.skip("mounting a small file system needs root")
     yield disk
-    subprocess.run(["umount", os.fspath(disk)], check=True)
+    subprocess.run(["umount", "--lazy", os.fspath(disk)], check=True)
 
 
 @pytest.mark.process
@@ -253,6 +289,23 @@ def test_who_syncs_waits_for_what_he_wrote(tmp_path: Path, monkeypatch: pytest.M
     assert forced == ["mine"]
     go_on.set()
     other.join(30)
+
+
+def test_a_segment_is_not_dropped_while_it_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file would be closed under the one who syncs, and its number may be another file's."""
+    log, force, dropped = Log(tmp_path, segment_bytes=1000), os.fdatasync, list[bool]()
+    log.append(line(1))
+    (segment,) = log.segments
+
+    def drop(file: int) -> None:
+        dropped.append(log.drop(segment))
+        force(file)
+
+    monkeypatch.setattr(os, "fdatasync", drop)
+    log.sync()
+    assert dropped == [False]
+    assert log.drop(segment)
+    assert segments_in(tmp_path) == []
 
 
 def test_a_sync_that_fails_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

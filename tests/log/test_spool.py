@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -112,6 +113,17 @@ def test_a_living_owner_s_lane_is_left_alone(spool: Make) -> None:
     assert numbers(adopted(second)) == [1]
 
 
+def test_a_lane_that_is_let_go_of_is_free(spool: Make) -> None:
+    """Whoever has got a copy of the lock's descriptor, by a fork that nobody was told of."""
+    mine = spool()
+    mine.append(event(1))
+    assert mine._lane is not None
+    copy = os.dup(mine._lane._lock)
+    mine.release()
+    assert numbers(adopted(spool())) == [1]
+    os.close(copy)
+
+
 def test_a_lane_is_adopted_while_events_of_it_are_already_settled(spool: Make, tmp_path: Path) -> None:
     """What was not looked at yet is not deleted, however much of what was is done with."""
     first = spool()
@@ -209,6 +221,55 @@ def test_a_child_does_not_keep_its_parent_s_lock(spool: Make, tmp_path: Path) ->
         assert [lane.alive for lane in lanes(tmp_path / "spool")] == [False]
     finally:
         os.kill(child, signal.SIGKILL)
+        process.communicate(timeout=30)
+
+
+@pytest.mark.process
+def test_no_child_gets_hold_of_a_lock(spool: Make, tmp_path: Path) -> None:
+    """A server forks its workers while another thread takes over a lane: whatever the moment, no lock goes along."""
+    leave(spool(), 1)
+    process = start_script(
+        """
+        import fcntl, os, sys, time
+        from pathlib import Path
+        from penstock.log import Spool
+        calls, children = [], []
+
+        def then_fork(call):
+            def both(*arguments):
+                result = call(*arguments)
+                calls.append(call)
+                if len(calls) % 3 != 2:  # as another thread may, just when the call is done
+                    children.append(os.fork())
+                    if children[-1] == 0:
+                        time.sleep(60)
+                        os._exit(0)
+                return result
+            return both
+
+        os.open, fcntl.flock = then_fork(os.open), then_fork(fcntl.flock)
+        first = Spool(Path(sys.argv[1]), source="source", max_bytes=1 << 30, sync=None, report=print)
+        adopted = list(first.adopt())
+        place = first.append(b'{"type":"track","messageId":"2"}')
+        print(*children, flush=True)
+        sys.stdin.read()
+        """,
+        os.fspath(tmp_path / "spool"),
+    )
+    assert process.stdout is not None
+    children = [int(pid) for pid in process.stdout.readline().split()]
+    try:
+        assert len(children) >= 4
+        assert [lane.alive for lane in lanes(tmp_path / "spool")] == [True, True]
+        process.kill()
+        process.wait(30)
+        deadline = time.monotonic() + 30  # a child may not have come round to closing anything yet
+        while any(lane.alive for lane in lanes(tmp_path / "spool")):
+            assert time.monotonic() < deadline, "a child has got hold of a lock"
+            time.sleep(0.02)
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
         process.communicate(timeout=30)
 
 

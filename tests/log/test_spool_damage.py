@@ -20,6 +20,7 @@ from penstock import Analytics, SpoolError
 from penstock._core.log import Place, joined
 from penstock.log import Spool
 from penstock.log.inspect import events, lanes
+from penstock.log.owner import release_lock, take_lock
 from penstock.log.spool import source_of
 from support.api import Api
 
@@ -163,13 +164,30 @@ def test_one_lost_segment_costs_its_own_events_alone(spool: Make) -> None:
         assert both is not None
         whole = both
     min(lane.glob("*.jsonl")).unlink()
-    found = []
-    rest = whole
+    assert spool().read(first, 10, 1 << 20) == ([], None)
+    found, rest = second.read(whole, 10, 1 << 20)
+    assert [record for _, record in found] == [event(1)]
     while rest is not None:
         some, rest = second.read(rest, 10, 1 << 20)
-        found += [record for _, record in some]
-    assert found == [event(1), event(2), event(3)]
+        found += some
+    assert [record for _, record in found] == [event(1), event(2), event(3)]
     assert second.corrupt == 1
+
+
+def test_a_place_that_is_gone_counts_for_no_other(spool: Make) -> None:
+    """What is settled once more does not make a later segment look as if it were done with."""
+    mine = spool()
+    first = mine.append(event(1))
+    assert first is not None
+    assert mine._lane is not None
+    assert mine._lane.log is not None
+    mine._lane.log.rotate()
+    mine.append(event(2))
+    for _ in range(3):
+        mine.settle([first])
+    assert mine.written_at(first) == 0.0
+    mine.release()
+    assert adopted(spool()) == [2]
 
 
 def test_what_could_not_be_read_to_its_end_is_not_deleted(
@@ -319,12 +337,14 @@ def test_a_look_from_outside_passes_over_what_cannot_be_read(spool: Make, tmp_pa
 
 
 def test_a_look_from_outside_keeps_nobody_from_looking(spool: Make, tmp_path: Path) -> None:
-    """Two may look at the same time, on a file system that is read-only too, and write nothing."""
+    """Two may look at the same time, and write nothing."""
     lane = leave(spool(), 1)
-    (lane / "owner.json").chmod(0o400)
+    another = take_lock(lane, to_look=True)
+    assert another is not None
     before = {path: path.stat().st_mtime_ns for path in lane.parent.rglob("*")}
     assert [each.alive for each in lanes(tmp_path / "spool")] == [False]
     assert {path: path.stat().st_mtime_ns for path in lane.parent.rglob("*")} == before
+    release_lock(another)
 
 
 # -- the end ------------------------------------------------------------------------------------------
@@ -343,6 +363,25 @@ def test_what_is_settled_after_the_release_is_nobody_s_business(spool: Make, tol
     second.settle([places[1], own])
     assert sorted(adopted(spool())) == [2, 3]
     assert told == []
+
+
+def test_a_call_that_crosses_the_release_is_no_trouble(
+    spool: Make, told: list[SpoolError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its event is not on disk; but there is nothing wrong with the disk, and nobody is told so."""
+    mine = spool()
+    mine.append(event(1))
+    assert mine._lane is not None
+    append = mine._lane.append
+
+    def late(record: bytes) -> Place:
+        mine.release()
+        return append(record)
+
+    monkeypatch.setattr(mine._lane, "append", late)
+    assert mine.append(event(2)) is None
+    assert told == []
+    assert mine.state == "on"
 
 
 def test_a_note_that_the_disk_did_not_take_is_made_up_for(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .._core.log import valid
 from .lane import open_records
-from .owner import OWNER, Owner, owner_of, take_lock
+from .owner import OWNER, Owner, owner_of, release_lock, take_lock
 from .segments import Segment, segments_in
 
 __all__ = ["LaneInfo", "events", "lanes"]
@@ -118,5 +118,5 @@ def _is_alive(path: Path) -> bool:
         return False
     if lock is None:
         return True
-    os.close(lock)
+    release_lock(lock)
     return False

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .._core.log import Place, Ranges, Stretch, joined, note, notes, records, valid
-from .owner import OWNER, new_lock
+from .owner import OWNER, close_lock, new_lock, release_lock
 from .segments import Log, Segment, force_directory, segments_in
 
 __all__ = ["Lane", "Left", "open_records"]
@@ -81,8 +81,7 @@ class Lane:
                 force_directory(spool.parent)
         except OSError:
             _clear(hidden)
-            if lock >= 0:
-                os.close(lock)
+            release_lock(lock)
             raise
         return cls(spool / name, lock, Log(spool / name, segment_bytes=SEGMENT_BYTES))
 
@@ -112,7 +111,6 @@ class Lane:
             OSError: nobody can tell which segments there are.
         """
         self._complete = False
-        whole = True
         for segment in segments_in(self.directory):
             self._segments.append(segment)
             segment.busy += 1  # not to be deleted before its end, though all that was found so far is done with
@@ -122,8 +120,7 @@ class Lane:
                 yield left
             if error is None:
                 segment.busy -= 1  # else it is not deleted at all: nobody knows what is in there
-            whole = whole and error is None
-        self._complete = whole
+        self._complete = True
 
     def _parts(self, segment: Segment) -> Iterator[Left]:
         left, size = Left(segment, [], []), 0
@@ -180,8 +177,7 @@ class Lane:
         """What is left of a stretch after the segment that it begins in, of which so many were read."""
         with self._guard:
             bases = [segment.base for segment in self._known() if stretch.start < segment.base < stretch.end]
-        left = stretch.count - read
-        return Stretch(self, min(bases), stretch.end, left) if bases and left > 0 else None
+        return Stretch(self, min(bases), stretch.end, stretch.count - read) if bases else None
 
     def settle(self, places: Sequence[Place], *, tidy: bool = False) -> None:
         """Note that these are done with, and delete what nobody needs any more.
@@ -264,18 +260,15 @@ class Lane:
             for segment in list(self._unnoted):
                 self._note(segment, [])
         finally:
-            self._unlock()
+            lock, self._lock = self._lock, -1
+            release_lock(lock)
 
     def abandon(self) -> None:
         """Let go of the lock and the files, and touch nothing: this is a forked child."""
         if self.log is not None:
             self.log.abandon()
-        self._unlock()
-
-    def _unlock(self) -> None:
         lock, self._lock = self._lock, -1
-        if lock >= 0:
-            os.close(lock)
+        close_lock(lock)
 
     def _delete(self) -> None:
         for segment in list(self._known()):

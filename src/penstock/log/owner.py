@@ -2,6 +2,10 @@
 
 The kernel lets go of a lock when the process that has it dies, however it dies. A process number says nothing: numbers
 come round again, and in a container everybody is number 1.
+
+A forked child has copies of all descriptors, and the lock is held until the last of them is closed. So a child closes
+its copies at once; and a file that was opened just while somebody forked, whose copy the child cannot know of, is
+opened anew before it is locked.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ else:
     except ImportError:  # Windows
         fcntl = None
 
-__all__ = ["FORMAT", "HAS_LOCKS", "OWNER", "Owner", "new_lock", "owner_of", "take_lock"]
+__all__ = ["FORMAT", "HAS_LOCKS", "OWNER", "Owner", "close_lock", "new_lock", "owner_of", "release_lock", "take_lock"]
 
 FORMAT = 1
 OWNER = "owner.json"
@@ -66,12 +70,12 @@ def new_lock(directory: Path) -> int:
     """
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     owner = Owner(FORMAT, socket.gethostname(), os.getpid(), now, __version__)
-    lock = os.open(directory / OWNER, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+    lock = _open(directory / OWNER, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.write(lock, msgspec.json.encode(owner) + b"\n")
     except OSError:
-        os.close(lock)
+        close_lock(lock)
         raise
     return lock
 
@@ -89,18 +93,63 @@ def take_lock(directory: Path, *, to_look: bool = False) -> int | None:
     path = directory / OWNER
     # Over NFS only what is open for writing can be locked for oneself.
     how, kind = (os.O_RDONLY, fcntl.LOCK_SH) if to_look else (os.O_RDWR, fcntl.LOCK_EX)
-    file = os.open(path, how | os.O_CLOEXEC)
+    lock = _open(path, how)
     try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-        if os.path.samestat(path.stat(), os.fstat(file)):
-            return file
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+        if os.path.samestat(path.stat(), os.fstat(lock)):
+            return lock
     except OSError as exc:
         if exc.errno not in _TAKEN:
-            os.close(file)
+            close_lock(lock)
             raise
-    os.close(file)
+    close_lock(lock)
     return None
 
 
 _TAKEN = {errno.EWOULDBLOCK, errno.EACCES, errno.ENOENT}
 """Somebody has the lock (some systems say EACCES), or has deleted the file, and with it the lane."""
+
+
+def release_lock(lock: int) -> None:
+    """Let go of a lock, whoever has copies of its descriptor."""
+    if lock in _open_here:
+        fcntl.flock(lock, fcntl.LOCK_UN)
+    close_lock(lock)
+
+
+def close_lock(lock: int) -> None:
+    """Close our copy of a lock's descriptor: it is the parent's; or it was never locked."""
+    if _open_here.pop(lock, None) is not None:
+        os.close(lock)
+
+
+_open_here: dict[int, int] = {}
+"""The descriptors of locks, and the process that opened each."""
+_forks = 0
+
+
+def _open(path: Path, how: int) -> int:
+    us = os.getpid()
+    while True:
+        forks = _forks
+        lock = os.open(path, how | os.O_CLOEXEC, 0o640)
+        _open_here[lock] = us
+        if forks == _forks:
+            return lock
+        close_lock(lock)
+
+
+def _before_fork() -> None:
+    global _forks  # noqa: PLW0603
+    _forks += 1
+
+
+def _after_fork() -> None:
+    us = os.getpid()
+    for lock, opened_by in list(_open_here.items()):
+        if opened_by != us:
+            close_lock(lock)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

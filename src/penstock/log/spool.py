@@ -15,7 +15,7 @@ from .._core.log import Place, Stretch, valid
 from ..errors import SettingsError, SpoolError
 from .aside import put_aside
 from .lane import Lane, Left
-from .owner import HAS_LOCKS, OWNER, owner_of, take_lock
+from .owner import HAS_LOCKS, OWNER, owner_of, release_lock, take_lock
 from .segments import SUFFIX, Segment, segments_in
 
 __all__ = ["Spool", "source_of"]
@@ -182,7 +182,7 @@ class Spool:
             return None
         owner = owner_of(directory)
         if owner is not None and not owner.known:
-            os.close(lock)
+            release_lock(lock)
             self._tell(f"{directory} is left alone: its format is none that this release knows", None, always=True)
             return None
         lane = Lane(directory, lock, None)
