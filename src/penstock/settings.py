@@ -217,9 +217,7 @@ class Settings:
         self._check_spool()
 
     def _check_spool(self) -> None:
-        spool: object = self.spool
-        if spool is not None and (not isinstance(spool, str | os.PathLike) or not os.fspath(spool)):
-            raise _wrong("spool", spool, "the path of a directory")
+        _check_path("spool", self.spool)
         _sync_interval(self.spool_sync)
         _check_count("spool_max_bytes", self.spool_max_bytes, least=1)
         seconds("spool_max_age", self.spool_max_age, long=True)
@@ -291,6 +289,17 @@ def seconds(name: str, value: object, *, above_zero: bool = False, long: bool = 
     if value >= MILLISECONDS_FROM and not long:
         raise _wrong(name, value, f"seconds; {value:g} looks like milliseconds: write {value / 1000:g}")
     return float(value)
+
+
+def _check_path(name: str, value: str | os.PathLike[str] | None) -> None:
+    if value is None:
+        return
+    try:
+        usable = bool(os.fspath(value))
+    except TypeError:
+        usable = False
+    if not usable:
+        raise _wrong(name, value, "the path of a directory")
 
 
 def _sync_interval(value: object) -> float | None:

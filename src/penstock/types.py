@@ -131,7 +131,8 @@ class ErrorEvent:
     """What an `error` listener is given, once for each failed event and for each fault that is no event's.
 
     `code` says what kind: `delivery_failure` and `dropped` for events; `plugin`, `listener`, `callback`,
-    `context_provider`, `http_client`, `invalid_event`, `auth`, `spool` and `internal` for the rest (docs/reference/emitter.md).
+    `context_provider`, `http_client`, `invalid_event`, `auth`, `spool` and `internal` for the rest
+    (docs/reference/emitter.md).
     `reason` is the exception, `context` the event's Context where there is one.
     """
 

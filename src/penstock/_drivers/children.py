@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -29,12 +30,20 @@ def watch(client: object, end: Callable[[], object]) -> None:
     process: Any = sys.modules.get("multiprocessing.process")
     if util is not None and process is not None:
         # Children forget all finalizers when they begin, also those that were registered while they imported modules.
-        util.register_after_fork(client, lambda _: _finalize(util, end))
+        util.register_after_fork(client, partial(_again, util, end))
         if process.parent_process() is not None:
             _finalize(util, end)
     celery: Any = sys.modules.get("celery.signals")
     if celery is not None:
-        celery.worker_process_shutdown.connect(lambda **_: end(), weak=False, dispatch_uid="penstock")
+        celery.worker_process_shutdown.connect(partial(_end, end), weak=False, dispatch_uid="penstock")
+
+
+def _again(util: Any, end: Callable[[], object], _: object) -> None:
+    _finalize(util, end)
+
+
+def _end(end: Callable[[], object], **_: object) -> None:
+    end()
 
 
 def on_fork(after_in_child: Callable[[], object]) -> None:

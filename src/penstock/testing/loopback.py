@@ -56,9 +56,16 @@ class Loopback:
         loop = asyncio.get_running_loop()
         try:
             config = uvicorn.Config(
-                self._app, log_config=None, access_log=False, server_header=False, proxy_headers=False, lifespan="off", interface="asgi3",
-                ws="none", timeout_keep_alive=600,
-            )  # fmt: skip
+                self._app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                lifespan="off",
+                interface="asgi3",
+                ws="none",
+                timeout_keep_alive=600,
+            )
             config.load()
             state = ServerState()
             state.default_headers = config.encoded_headers
