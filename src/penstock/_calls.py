@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 
 from ._core import events
 from ._core.encoding import decode, encode, largest_field
-from ._core.events import LIBRARY, MAX_EVENT_BYTES
+from ._core.events import LIBRARY, MAX_EVENT_BYTES, Defaults, WireEvent
 from ._core.pipeline import SEGMENT
 from ._core.receipt import Receipt, SpooledReceipt
 from ._drivers.inline import InlineDriver
@@ -18,7 +18,7 @@ from ._stamp import stamp
 from .emitter import Emitter, Listener
 from .errors import ClientClosed, Dropped, EventTooLarge, InvalidEvent, SettingsError
 from .settings import Settings
-from .types import Callback, Event, Stats
+from .types import Callback, Stats
 
 __all__ = ["EventCalls"]
 
@@ -39,15 +39,13 @@ class EventCalls:
         self._emitter = Emitter(lambda fault: self._summary.fault(fault, monotonic()))
         self._closed = False
         self._receipt = Receipt if settings.spool is None else SpooledReceipt
-        # Encoded and decoded once: what the caller does to these objects later changes nothing.
-        defaults = {
-            "context": {**settings.context, "library": LIBRARY},
-            "integrations": dict(settings.integrations),
-        }
+        self._context_providers = settings.context_providers
+        self._drops = settings.overflow == "drop_newest"
         try:
-            self._defaults = decode(encode(defaults))
+            self._defaults = Defaults.of({**settings.context, "library": LIBRARY}, settings.integrations)
         except InvalidEvent as exc:
             raise SettingsError(str(exc)) from exc
+        self._elsewhere = _elsewhere(self._defaults.integrations)
 
     # -- the six calls ------------------------------------------------------------------------------
 
@@ -80,10 +78,8 @@ class EventCalls:
             InvalidEvent: an argument cannot be sent; the message names it (see the setting `on_invalid`).
             QueueFull: the queue is full, and `overflow` is `raise`.
         """
-        fields = {"traits": traits}
-        return self._record(
-            "identify", fields, user_id, anonymous_id, timestamp, context, integrations, message_id, callback
-        )
+        made = events.Identify(traits)
+        return self._record(made, user_id, anonymous_id, timestamp, context, integrations, message_id, callback)
 
     def track(
         self,
@@ -106,10 +102,8 @@ class EventCalls:
 
         The other arguments, and what is raised: see `identify`.
         """
-        fields = {"event": event, "properties": properties}
-        return self._record(
-            "track", fields, user_id, anonymous_id, timestamp, context, integrations, message_id, callback
-        )
+        made = events.Track(event, properties)
+        return self._record(made, user_id, anonymous_id, timestamp, context, integrations, message_id, callback)
 
     def page(
         self,
@@ -134,10 +128,8 @@ class EventCalls:
 
         The other arguments, and what is raised: see `identify`.
         """
-        fields = {"name": name, "category": category, "properties": properties}
-        return self._record(
-            "page", fields, user_id, anonymous_id, timestamp, context, integrations, message_id, callback
-        )
+        made = events.Page(name, category, properties)
+        return self._record(made, user_id, anonymous_id, timestamp, context, integrations, message_id, callback)
 
     def screen(
         self,
@@ -154,10 +146,8 @@ class EventCalls:
         callback: Callback | None = None,
     ) -> Receipt:
         """Record a view of an app's screen. The arguments are those of `page`; `category` is not made a property."""
-        fields = {"name": name, "category": category, "properties": properties}
-        return self._record(
-            "screen", fields, user_id, anonymous_id, timestamp, context, integrations, message_id, callback
-        )
+        made = events.Screen(name, category, properties)
+        return self._record(made, user_id, anonymous_id, timestamp, context, integrations, message_id, callback)
 
     def group(
         self,
@@ -180,10 +170,8 @@ class EventCalls:
 
         The other arguments, and what is raised: see `identify`.
         """
-        fields = {"group_id": group_id, "traits": traits}
-        return self._record(
-            "group", fields, user_id, anonymous_id, timestamp, context, integrations, message_id, callback
-        )
+        made = events.Group(group_id, traits)
+        return self._record(made, user_id, anonymous_id, timestamp, context, integrations, message_id, callback)
 
     def alias(
         self,
@@ -204,8 +192,8 @@ class EventCalls:
 
         The other arguments, and what is raised: see `identify`.
         """
-        fields = {"user_id": user_id, "previous_id": previous_id}
-        return self._record("alias", fields, None, None, timestamp, context, integrations, message_id, callback)
+        made = events.Alias(previous_id)
+        return self._record(made, user_id, None, timestamp, context, integrations, message_id, callback)
 
     def send(self, event: Mapping[str, Any], *, callback: Callback | None = None) -> Receipt:
         """Send a whole event as it goes over the wire: a dict with `type` and camelCase keys.
@@ -221,7 +209,10 @@ class EventCalls:
             data = encode(whole)
         except InvalidEvent as exc:
             return self._invalid("send", exc, callback)
-        return self._submit(whole, data, callback)
+        elsewhere = _elsewhere(whole["integrations"])
+        receipt = self._receipt(data, whole["type"], whole["messageId"], self._driver, elsewhere)
+        self._submit(receipt, callback)
+        return receipt
 
     # -- around them --------------------------------------------------------------------------------
 
@@ -253,8 +244,7 @@ class EventCalls:
 
     def _record(
         self,
-        kind: str,
-        fields: Event,
+        event: WireEvent,
         user_id: Id,
         anonymous_id: Id,
         timestamp: datetime | str | None,
@@ -264,64 +254,51 @@ class EventCalls:
         callback: Callback | None,
     ) -> Receipt:
         try:
-            if self._settings.context_providers:
+            if self._context_providers:
                 context = self._provided(context)
-            event = events.build(
-                kind,
-                fields,
-                stamp(),
-                user_id=user_id,
-                anonymous_id=anonymous_id,
-                timestamp=timestamp,
-                context=context,
-                integrations=integrations,
-                message_id=message_id,
-                defaults=self._defaults,
+            given = event.complete(
+                stamp(), user_id, anonymous_id, timestamp, context, integrations, message_id, self._defaults
             )
-            data = encode(event)
+            data = encode(event, given)
         except InvalidEvent as exc:
-            return self._invalid(kind, exc, callback)
-        return self._submit(event, data, callback)
-
-    def _submit(self, event: Event, data: bytes, callback: Callback | None) -> Receipt:
-        """From the encoded event to the mailbox."""
-        if self._closed:
-            return self._submit_late(event, data, callback)
+            return self._invalid(event.kind, exc, callback)
+        elsewhere = self._elsewhere if integrations is None else _elsewhere(event.integrations)
         driver = self._driver
-        elsewhere = event["integrations"].get(SEGMENT) is False
-        receipt = self._receipt(data, event["type"], event["messageId"], driver, elsewhere)
-        # Before the worker has it; but QueueFull may be raised, and then nobody may remember the callback.
-        may_raise = self._settings.overflow == "raise"
-        if callback is not None and not may_raise:
-            driver.watch_callback(receipt, callback)
-        if len(data) > MAX_EVENT_BYTES:
-            driver.refuse(receipt, EventTooLarge(len(data), MAX_EVENT_BYTES, largest_field(data)))
+        receipt = self._receipt(data, event.kind, event.message_id, driver, elsewhere)
+        if callback is None and self._drops and not self._closed and len(data) <= MAX_EVENT_BYTES:
+            driver.accept(receipt)
         else:
-            self._hand_over(receipt)
-        if callback is not None and may_raise:
-            driver.watch_callback(receipt, callback)
+            self._submit(receipt, callback)
         return receipt
 
-    def _submit_late(self, event: Event, data: bytes, callback: Callback | None) -> Receipt:
+    def _submit(self, receipt: Receipt, callback: Callback | None) -> None:
+        """From the encoded event to the queue, with whatever may be out of the ordinary."""
+        if self._closed:
+            self._submit_late(receipt, callback)
+            return
+        driver, size, overflow = self._driver, len(receipt.data), self._settings.overflow
+        # Before the worker has it; but QueueFull may be raised, and then nobody may remember the callback.
+        if callback is not None and overflow != "raise":
+            driver.watch_callback(receipt, callback)
+        if size > MAX_EVENT_BYTES:
+            driver.refuse(receipt, EventTooLarge(size, MAX_EVENT_BYTES, largest_field(receipt.data)))
+        elif overflow == "drop_newest":
+            driver.accept(receipt)
+        elif overflow == "block":
+            driver.accept_when_room(receipt)
+        else:
+            full = driver.accept_if_room(receipt)
+            if full is not None:
+                raise full
+        if callback is not None and overflow == "raise":
+            driver.watch_callback(receipt, callback)
+
+    def _submit_late(self, receipt: Receipt, callback: Callback | None) -> None:
         """The same, when the client is closed: nowhere."""
-        receipt = Receipt(data, event["type"], event["messageId"], self._driver)
         if callback is not None:
             self._driver.watch_callback(receipt, callback)
         self._driver.reject(receipt, ClientClosed())
-        self._emitter.emit("call_after_close", decode(data))
-        return receipt
-
-    def _hand_over(self, receipt: Receipt) -> None:
-        """Into the queue, by the rule for a full one."""
-        match self._settings.overflow:
-            case "drop_newest":
-                self._driver.accept(receipt)
-            case "block":
-                self._driver.accept_when_room(receipt)
-            case "raise":
-                full = self._driver.accept_if_room(receipt)
-                if full is not None:
-                    raise full
+        self._emitter.emit("call_after_close", decode(receipt.data))
 
     def _provided(self, context: Map) -> Map:
         """The call's context over what the providers say here and now."""
@@ -345,3 +322,8 @@ class EventCalls:
         error.__cause__ = exc.with_traceback(None)
         self._driver.reject(receipt, error)
         return receipt
+
+
+def _elsewhere(integrations: Mapping[str, Any]) -> bool:
+    """Whether they keep the event from the Tracking API."""
+    return integrations.get(SEGMENT) is False

@@ -33,7 +33,7 @@ from hypothesis import strategies as st
 
 from penstock import InvalidEvent
 from penstock._core.encoding import encode, largest_field
-from penstock._core.events import build
+from penstock._core.events import Defaults, Page
 from penstock._core.plain import is_plain, write
 from penstock._core.repair import repaired
 
@@ -400,20 +400,20 @@ ARGUMENTS = st.dictionaries(
 @given(ARGUMENTS)
 def test_any_arguments_make_an_event_or_invalid_event(arguments: dict[str, Any]) -> None:
     """A call with whatever arguments becomes an event that the API keeps, or is refused."""
-    fields = {name: arguments.pop(name, None) for name in ("name", "category", "properties")}
+    event = Page(*(arguments.get(name) for name in ("name", "category", "properties")))
     names = ("user_id", "anonymous_id", "timestamp", "context", "integrations", "message_id")
-    envelope = {name: arguments.get(name) for name in names}
-    defaults = {"context": {"library": {"name": "penstock"}}, "integrations": {}}
+    defaults = Defaults.of({"library": {"name": "penstock"}}, {})
     try:
-        data = encode(build("page", fields, ("2024-05-17T09:30:15.123Z", "id"), defaults=defaults, **envelope))
+        given = event.complete(("2024-05-17T09:30:15.123Z", "id"), *(arguments.get(name) for name in names), defaults)
+        data = encode(event, given)
     except InvalidEvent:
         return
-    event = read(data)
-    assert event.get("userId") or event.get("anonymousId")
-    assert 0 < len(event["messageId"]) <= 100
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["timestamp"])
-    assert event["context"]["library"]["name"] == "penstock"
-    assert all(isinstance(event[name], dict) for name in ("context", "integrations", "properties"))
+    sent = read(data)
+    assert sent.get("userId") or sent.get("anonymousId")
+    assert 0 < len(sent["messageId"]) <= 100
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", sent["timestamp"])
+    assert sent["context"]["library"]["name"] == "penstock"
+    assert all(isinstance(sent[name], dict) for name in ("context", "integrations", "properties"))
 
 
 @EFFORT

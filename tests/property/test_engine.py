@@ -144,7 +144,7 @@ class Model:
         self.flush()
         self.closing, self.deadline = True, deadline
 
-    def sent(self, send: Send, group: Group) -> None:
+    def sent(self, send: Send, group: Group, now: float) -> None:
         group.attempts += 1
         group.limited = group.resting = False
         self.flying[send] = group
@@ -155,7 +155,8 @@ class Model:
         else:
             del self.queue[: len(group.receipts)]
             self.forced = max(0, self.forced - len(group.receipts))
-            self.count()
+            self.due_since = None
+            self.count(now)
 
     def reported(self, send: Send, report: Report, now: float) -> None:
         group = self.flying.pop(send, None)
@@ -537,7 +538,7 @@ class Delivery(RuleBasedStateMachine):
         assert len(items) == 1 or body_length(items) <= self.policy.max_batch_bytes
         assert group.failures <= self.policy.max_retries
         assert (send.attempt, send.deadline) == (group.attempts + 1, self.now + self.policy.send_timeout)
-        self.model.sent(send, group)
+        self.model.sent(send, group, self.now)
         self.sends.append(send)
 
     def take_outcomes(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import accumulate, islice, takewhile
 from typing import Protocol
 
 from ..errors import Abandoned, DeliveryError, TransportError
@@ -119,11 +120,15 @@ class Batcher:
         """Whether there is enough for a batch as large as they come."""
         return len(self._queue) >= self._max_events or self._bytes >= self._room
 
-    def missing(self) -> int:
-        """How many more events make a batch due, at least one; fewer, if they might do it by their bytes."""
+    def missing(self) -> int | None:
+        """How many more events make a batch due, at least one; fewer, if they might do it by their bytes.
+
+        None for a batch that lingers: it is due in a moment, also if it is full before.
+        """
+        if self._due_since is not None:
+            return None
         by_bytes = (self._room - self._bytes) // (MAX_EVENT_BYTES + 1)
-        wanted = self._flush_at if self._due_since is None else self._max_events
-        return max(1, min(wanted - len(self._queue), by_bytes))
+        return max(1, min(self._flush_at - len(self._queue), by_bytes))
 
     def put(self, items: Sequence[Item], now: float) -> None:
         """Add events at the end."""
@@ -149,19 +154,16 @@ class Batcher:
             due = min(due, self._due_since + self.linger)
         return max(now, due)
 
-    def cut(self) -> Batch:
+    def cut(self, now: float) -> Batch:
         """The largest batch that fits, from the front: at least one event."""
-        queue, items, room = self._queue, list[Item](), self._room
-        while queue and len(items) < self._max_events:
-            size = len(queue[0].data) + 1
-            if size > room and items:
-                break
-            room -= size
-            self._bytes -= size
-            items.append(queue.popleft())
-        self._cut += len(items)
-        if len(queue) < self._flush_at:
-            self._due_since = None
+        queue = self._queue
+        sizes = (len(item.data) + 1 for item in islice(queue, self._max_events))
+        ends = list(takewhile(self._room.__ge__, accumulate(sizes)))
+        count, size = (len(ends), ends[-1]) if ends else (1, len(queue[0].data) + 1)
+        items = [queue.popleft() for _ in range(count)]
+        self._bytes -= size
+        self._cut += count
+        self._due_since = now if len(queue) >= self._flush_at else None
         while self._arrivals and self._arrivals[0][0] <= self._cut:
             self._arrivals.popleft()
         return Batch(items)

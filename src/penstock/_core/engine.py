@@ -262,7 +262,7 @@ class Engine:
         if self._halves:
             return self._halves.popleft()
         due_at = self._queue.due_at(now)
-        return self._queue.cut() if due_at is not None and due_at <= now else None
+        return self._queue.cut(now) if due_at is not None and due_at <= now else None
 
     def _slot_free(self) -> bool:
         return len(self._sent) + len(self._waiting) < self._policy.max_in_flight

@@ -7,15 +7,34 @@ API would discard without a word. What may be inside a mapping is checked when i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, ClassVar, cast
+
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from .._version import __version__
 from ..errors import InvalidEvent
 from ..types import Event
 from . import standins
+from .encoding import decode, encode
 from .times import iso
 
-__all__ = ["KINDS", "LIBRARY", "MAX_EVENT_BYTES", "MAX_MESSAGE_ID", "build", "mapping", "whole"]
+__all__ = [
+    "KINDS",
+    "LIBRARY",
+    "MAX_EVENT_BYTES",
+    "MAX_MESSAGE_ID",
+    "NO_DEFAULTS",
+    "Alias",
+    "Defaults",
+    "Group",
+    "Identify",
+    "Page",
+    "Screen",
+    "Track",
+    "WireEvent",
+    "mapping",
+    "whole",
+]
 
 KINDS = ("identify", "track", "page", "screen", "group", "alias")
 MAX_EVENT_BYTES = 32 * 1024
@@ -24,108 +43,195 @@ MAX_MESSAGE_ID = 100
 LIBRARY = {"name": "penstock", "version": __version__}
 
 
-def build(
-    kind: str,
-    fields: Event,
-    stamp: tuple[str, str],
-    *,
-    user_id: object,
-    anonymous_id: object,
-    timestamp: object,
-    context: object,
-    integrations: object,
-    message_id: object,
-    defaults: Mapping[str, Any],
-) -> Event:
-    """An event's envelope around the fields of its kind.
+class Defaults(Struct, frozen=True):
+    """`context` and `integrations` for every event of a client; and encoded, for a call that brings none of its own."""
 
-    Args:
-        kind: one of the six.
-        fields: the arguments that only this kind has.
-        stamp: the time of the call and a fresh id, for an event that brings none of its own.
-        user_id: who did it.
-        anonymous_id: who did it, where the user is not known (yet).
-        timestamp: when it happened, if not now.
-        context: the caller's context, merged over the defaults.
-        integrations: the caller's, merged over the defaults.
-        message_id: the caller's own id for the event.
-        defaults: `context` and `integrations` for every event of the client.
+    context: Event
+    integrations: Event
+    encoded_context: Raw
+    encoded_integrations: Raw
 
-    Raises:
-        InvalidEvent: naming the field, what came and what is expected.
+    @classmethod
+    def of(cls, context: Mapping[str, Any], integrations: Mapping[str, Any]) -> Defaults:
+        """Encoded and decoded once: what the caller does to these objects later changes nothing.
+
+        Raises:
+            InvalidEvent: something in them cannot be sent.
+        """
+        known = decode(encode({"context": dict(context), "integrations": dict(integrations)}))
+        return cls(*known.values(), *(Raw(encode(value)) for value in known.values()))
+
+
+NO_DEFAULTS = Defaults({}, {}, Raw(b"{}"), Raw(b"{}"))
+
+
+class WireEvent(Struct, rename="camel", tag_field="type", kw_only=True, gc=False):
+    """One of the six calls, as it goes over the wire; what is UNSET is absent. This is what all of them have.
+
+    A struct, because one is made for every call: to make and to encode it takes 0.97 µs, of a dict 1.17 (Python 3.11,
+    an event of 650 bytes).
     """
-    now, fresh_id = stamp
-    event: Event = {
-        "type": kind,
-        "messageId": fresh_id if message_id is None else _message_id("message_id", message_id),
-        "timestamp": now if timestamp is None else iso(timestamp),
-    }
-    if user_id is not None:
-        event["userId"] = _identity("user_id", user_id)
-    if anonymous_id is not None:
-        event["anonymousId"] = _identity("anonymous_id", anonymous_id)
-    event.update(_FIELDS[kind](**fields))
-    if "userId" not in event and "anonymousId" not in event:
-        raise InvalidEvent(f"{kind}: user_id or anonymous_id is needed, so that the event is somebody's")
-    event["context"] = _context(context, defaults["context"])
-    base = defaults["integrations"]
-    event["integrations"] = base if integrations is None else {**base, **mapping("integrations", integrations)}
-    return event
+
+    kind: ClassVar[str]
+
+    message_id: str = ""
+    timestamp: str = ""
+    user_id: str | UnsetType = UNSET
+    anonymous_id: str | UnsetType = UNSET
+    context: Any = UNSET
+    integrations: Any = UNSET
+
+    def complete(
+        self,
+        stamp: tuple[str, str],
+        user_id: object,
+        anonymous_id: object,
+        timestamp: object,
+        context: object,
+        integrations: object,
+        message_id: object,
+        defaults: Defaults,
+    ) -> list[object]:
+        """Check what the caller has given, and add what he has not.
+
+        Args:
+            stamp: the time of the call and a fresh id, for an event that brings none of its own.
+            user_id: who did it.
+            anonymous_id: who did it, where the user is not known (yet).
+            timestamp: when it happened, if not now.
+            context: the caller's context, merged over the defaults.
+            integrations: the caller's, merged over the defaults.
+            message_id: the caller's own id for the event.
+            defaults: `context` and `integrations` for every event of the client.
+
+        Returns:
+            The mappings that are the caller's: what is in them is checked when it is encoded.
+
+        Raises:
+            InvalidEvent: naming the field, what came and what is expected.
+        """
+        now, fresh_id = stamp
+        self.message_id = fresh_id if message_id is None else _message_id("message_id", message_id)
+        self.timestamp = now if timestamp is None else iso(timestamp)
+        if type(user_id) is str and user_id:  # in nearly every event: a call for this is saved
+            self.user_id = user_id
+        elif user_id is not None:
+            self.user_id = _identity("user_id", user_id)
+        if anonymous_id is not None:
+            self.anonymous_id = _identity("anonymous_id", anonymous_id)
+        given = [self.check()]
+        if user_id is None and anonymous_id is None:
+            raise InvalidEvent(f"{self.kind}: user_id or anonymous_id is needed, so that the event is somebody's")
+        if context is None:
+            self.context = defaults.encoded_context
+        else:
+            own = mapping("context", context)
+            given.append(own)
+            self.context = {**defaults.context, **own}
+            if "library" in own:
+                self.context["library"] = _library(own["library"])
+        if integrations is None:
+            self.integrations = defaults.encoded_integrations
+        else:
+            own = mapping("integrations", integrations)
+            given.append(own)
+            self.integrations = {**defaults.integrations, **own}
+        return given
+
+    def check(self) -> object:
+        """Check what only this kind has. Returns its mapping."""
+        raise NotImplementedError
 
 
-def _track(event: object, properties: object) -> Event:
-    return {"event": _name("event", event), "properties": _mapping("properties", properties)}
+class Track(WireEvent, tag="track", gc=False):
+    """An action that a user performed."""
+
+    kind = "track"
+
+    event: Any
+    properties: Any
+
+    def check(self) -> object:
+        # By far the most frequent kind: what is right is neither looked at by a call nor written again (0.2 µs).
+        if type(self.event) is not str or not self.event:
+            self.event = _name("event", self.event)
+        if type(self.properties) is not dict:
+            self.properties = _mapping("properties", self.properties)
+        return self.properties  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
-def _identify(traits: object) -> Event:
-    return {"traits": _mapping("traits", traits)}
+class Identify(WireEvent, tag="identify", gc=False):
+    """Who a user is."""
+
+    kind = "identify"
+
+    traits: Any
+
+    def check(self) -> object:
+        self.traits = given = _mapping("traits", self.traits)
+        return given
 
 
-def _group(group_id: object, traits: object) -> Event:
-    return {"groupId": _identity("group_id", group_id), "traits": _mapping("traits", traits)}
+class Group(WireEvent, tag="group", gc=False):
+    """Whom a user belongs to."""
+
+    kind = "group"
+
+    group_id: Any
+    traits: Any
+
+    def check(self) -> object:
+        self.group_id = _identity("group_id", self.group_id)
+        self.traits = given = _mapping("traits", self.traits)
+        return given
 
 
-def _alias(user_id: object, previous_id: object) -> Event:
-    return {"userId": _identity("user_id", user_id), "previousId": _identity("previous_id", previous_id)}
+class Alias(WireEvent, tag="alias", gc=False):
+    """Two ids of one user."""
+
+    kind = "alias"
+
+    previous_id: Any
+
+    def check(self) -> object:
+        if self.user_id is UNSET:
+            self.user_id = _identity("user_id", None)
+        self.previous_id = _identity("previous_id", self.previous_id)
+        return {}
 
 
-def _page(name: object, category: object, properties: object) -> Event:
-    out = _screen(name, category, properties)
-    if "category" in out:  # the page call alone makes it a property too (reference library: the same)
-        out["properties"] = {**mapping("properties", properties), "category": out["category"]}
-    return out
+class Screen(WireEvent, tag="screen", gc=False):
+    """A view of an app's screen."""
+
+    kind = "screen"
+
+    name: Any
+    category: Any
+    properties: Any
+
+    def check(self) -> object:
+        self.name = UNSET if self.name is None else _name("name", self.name)
+        self.category = UNSET if self.category is None else _name("category", self.category)
+        self.properties = given = _mapping("properties", self.properties)
+        return given
 
 
-def _screen(name: object, category: object, properties: object) -> Event:
-    out: Event = {"properties": _mapping("properties", properties)}
-    if name is not None:
-        out["name"] = _name("name", name)
-    if category is not None:
-        out["category"] = _name("category", category)
-    return out
+class Page(Screen, tag="page", gc=False):
+    """A page view."""
+
+    kind = "page"
+
+    def check(self) -> object:
+        given = super().check()
+        if self.category is not UNSET:  # the page call alone makes it a property too (reference library: the same)
+            given = mapping("properties", given)
+            self.properties = {**given, "category": self.category}
+        return given
 
 
-_FIELDS: dict[str, Callable[..., Event]] = {
-    "identify": _identify,
-    "track": _track,
-    "page": _page,
-    "screen": _screen,
-    "group": _group,
-    "alias": _alias,
-}
-
-
-def _context(given: object, base: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The caller's context over the defaults, with our library in it; in a dict of our own."""
-    if given is None:
-        return base
-    merged = {**base, **mapping("context", given)}
-    library = merged.get("library")
-    if library is None:
-        merged["library"] = LIBRARY
-    elif library is not base.get("library"):
-        merged["library"] = {**mapping("context.library", library), **LIBRARY}
-    return merged
+def _library(given: object) -> Mapping[Any, Any]:
+    """The caller's `context.library`: our name and version over his."""
+    return LIBRARY if given is None else {**mapping("context.library", given), **LIBRARY}
 
 
 def _identity(field: str, value: object) -> str:
@@ -162,9 +268,9 @@ def _message_id(field: str, value: object) -> str:
 
 def mapping(field: str, value: object) -> dict[Any, Any]:
     """A mapping as a dict that can be merged, not to be changed: the caller's own, or one read from his mapping."""
+    if type(value) is dict:
+        return value  # pyright: ignore[reportUnknownVariableType]
     given = _mapping(field, value)
-    if type(given) is dict:
-        return given  # pyright: ignore[reportUnknownVariableType]
     try:
         pairs = standins.pairs(given)
         out = dict(pairs)
@@ -189,7 +295,7 @@ def _mapping(field: str, value: object) -> Mapping[Any, Any]:
     raise InvalidEvent(f"{field} must be a mapping (a dict), got {describe(value)}")
 
 
-def whole(event: object, stamp: tuple[str, str], defaults: Mapping[str, Any]) -> Event:
+def whole(event: object, stamp: tuple[str, str], defaults: Defaults) -> Event:
     """A whole wire event, as `send` takes it, in a dict of our own; its id, timestamp and extra keys are kept.
 
     Args:
@@ -213,8 +319,8 @@ def whole(event: object, stamp: tuple[str, str], defaults: Mapping[str, Any]) ->
     now, fresh_id = stamp
     out.setdefault("messageId", fresh_id)
     out.setdefault("timestamp", now)
-    for key in ("context", "integrations"):
-        out[key] = {**defaults[key], **mapping(key, out.get(key))}
+    out["context"] = {**defaults.context, **mapping("context", out.get("context"))}
+    out["integrations"] = {**defaults.integrations, **mapping("integrations", out.get("integrations"))}
     return out
 
 

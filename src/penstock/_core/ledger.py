@@ -88,7 +88,8 @@ class Ledger:
         self._forget = forget
         self._max_events = max_events
         self._max_bytes = max_bytes
-        self._accepted = self._delivered = self._failed = self._dropped = self._spooled = self._bytes = 0
+        self._accepted = self._delivered = self._failed = self._dropped = self._spooled = 0
+        self._events = self._bytes = 0  # in memory: those that are pending and not on disk alone
         self._watchers: dict[Receipt, list[Watcher]] = {}
         # Only the worker touches what follows.
         self._epoch = 1
@@ -116,15 +117,16 @@ class Ledger:
         """
         size = len(receipt.data)
         with self._lock:
-            pending = self._accepted - self._delivered - self._failed - self._dropped - self._spooled
-            size = self._bytes + size
-            full = pending >= self._max_events or (pending > 0 and size > self._max_bytes)
+            events = self._events
+            size += self._bytes
+            full = events >= self._max_events or (size > self._max_bytes and events > 0)
             if over or not full:
                 self._accepted += 1
+                self._events = events + 1
                 self._bytes = size
         if not full:
             return None
-        if pending >= self._max_events:
+        if events >= self._max_events:
             return f"max_queue_events={self._max_events:,}"
         return f"max_queue_bytes={self._max_bytes:,}"
 
@@ -180,6 +182,7 @@ class Ledger:
         count, size = len(receipts), sum([len(r.data) for r in receipts])
         with self._lock:
             self._spooled -= count
+            self._events += count
             self._bytes += size
         for receipt in receipts:
             receipt._epoch = epoch
@@ -231,6 +234,7 @@ class Ledger:
         """Give these events their outcome: counters, receipts, callbacks, listeners, flushes, in this order."""
         count, size, kind = len(receipts), sum([len(r.data) for r in receipts]), outcome.kind
         with self._lock:
+            self._events -= count
             self._bytes -= size
             if kind == "delivered":
                 self._delivered += count

@@ -23,7 +23,7 @@ from typing import Any, Protocol, TypeAlias, cast
 from ..errors import DeliveryError, DropEvent, Dropped, EventTooLarge, InvalidEvent, PluginError
 from .context import Context
 from .encoding import encode, head, largest_field
-from .events import MAX_EVENT_BYTES, whole
+from .events import MAX_EVENT_BYTES, NO_DEFAULTS, whole
 from .receipt import Outcome
 
 __all__ = ["SEGMENT", "Call", "Deliver", "Delivered", "Dialog", "Report", "Step", "Timeline", "Together", "process"]
@@ -217,16 +217,13 @@ def _sealed(context: Context, plugins: Iterable[Hooked]) -> bytes:
     # An id or a time that a plugin took away comes back: the API would put another in its place for every attempt.
     stamp = head(context.data).timestamp, context.id
     try:
-        data = encode(whole(context.event, stamp, _NO_DEFAULTS))
+        data = encode(whole(context.event, stamp, NO_DEFAULTS))
     except InvalidEvent as exc:
         raise PluginError(", ".join(p.name for p in plugins), f"the event cannot be sent any more: {exc}") from None
     if len(data) > MAX_EVENT_BYTES:
         raise EventTooLarge(len(data), MAX_EVENT_BYTES, largest_field(data))
     context.seal(data)
     return data
-
-
-_NO_DEFAULTS: Mapping[str, Any] = {"context": {}, "integrations": {}}
 
 
 def _dropped(plugin: Hooked, exc: DropEvent, context: Context) -> Outcome:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
+from gc import get_referents
 from typing import Any
 from uuid import UUID
 
@@ -39,28 +40,32 @@ def is_plain(values: Iterable[Any], depth: int) -> bool:  # noqa: C901 - a call 
     Decimal key without quotes, and an offset of 53 minutes and 28 seconds without the seconds. So a type is known to be
     harmless, or is looked into, or goes the long way.
 
-    This loop takes two thirds of the time of `encode` (2.6 of 3.7 µs for an event of 650 bytes, Python 3.11), and is
-    the fastest that was found. Slower: keys by `str.join`, `set(map(type, values))` against a set of types (both make
-    an object per container), a work list in place of recursion. `msgspec.convert` to a nested union of plain types
-    checks in C, in 0.9 µs, but no union may hold both str and datetime.
+    This loop is the largest part of a call: 1.7 of 5.2 µs for an event of 650 bytes (Python 3.11). A C function that
+    tells one type from another without a Python object for each was not found; slower were `set(map(type, values))`
+    against a set of types, the same as a tuple against known ones, and a list of work in place of recursion.
+    `msgspec.convert` to a nested union of plain types takes 0.9 µs, but no union may hold both str and datetime.
 
     Another thread that changes a container between this look and the writing can get past it, with no worse effect
     than the above: only standard types are written, and no code of the caller's runs meanwhile.
     """
     for value in values:
         kind = type(value)  # pyright: ignore[reportUnknownVariableType] - a cast would cost time
-        if kind is str:
+        if kind is str or kind in KEPT:
             continue
         if kind is dict:
-            for key in value:
-                if type(key) is not str:
+            # The garbage collector's view of a dict is its values, and all keys as soon as one is no str: only a str
+            # cannot refer to anything. So one call finds the values and looks at the keys: 60 ns, a loop 190 for eight.
+            inner = get_referents(value)
+            if len(inner) != len(value) or not _KEYS_SHOW:
+                if not all(type(key) is str for key in value):
                     return False
-            if not is_plain(value.values(), depth + 1):
+                inner = value.values()
+            if not is_plain(inner, depth + 1):
                 return False
         elif kind is int:
             if not _MIN_NUMBER <= value <= MAX_NUMBER:
                 return False
-        elif kind in KEPT:
+        elif kind is datetime and value.tzinfo is _UTC:
             continue
         elif kind in _SEQUENCES:
             if not is_plain(value, depth + 1):
@@ -68,6 +73,9 @@ def is_plain(values: Iterable[Any], depth: int) -> bool:  # noqa: C901 - a call 
         elif not _is_usual(value, kind):  # pyright: ignore[reportUnknownArgumentType]
             return False
     return depth <= MAX_DEPTH
+
+
+_KEYS_SHOW = len(get_referents({0: None})) == 2
 
 
 def _is_usual(value: Any, kind: type) -> bool:

@@ -112,6 +112,10 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
             context.settle(self._outcome.attempts, self._outcome.error)
         return context
 
+    def move(self, home: Home) -> None:
+        """Another driver has the event from here on."""
+        self._home = home
+
     def attach(self, context: Context) -> None:
         """From now on the event has this Context: the one that plugins get."""
         self._context = context

@@ -42,7 +42,7 @@ class InlineDriver(Worker):
 
     def accept(self, receipt: Receipt) -> None:
         """Count an event in and put it on its way, if there is room; else it is dropped."""
-        if self._spooled(receipt):
+        if self._backlog is not None and self._spooled(receipt):
             return
         full = self._ledger.accept(receipt)
         if full is None:

@@ -15,6 +15,8 @@ from ..types import Request, Response
 
 __all__ = ["TrackingAPI"]
 
+_HEAD = b'{"batch":['
+
 
 class TrackingAPI:
     """Turns batches into `POST /v1/batch` requests, and answers into verdicts.
@@ -59,4 +61,10 @@ class TrackingAPI:
         return retry.judge(response, now, oauth=self._oauth)
 
     def _body(self, events: list[bytes], sent_at: str) -> bytes:
-        return b'{"batch":[' + b",".join(events) + self._tail + sent_at.encode() + b'"}'
+        tail = self._tail + sent_at.encode() + b'"}'
+        if not events:
+            return _HEAD + tail
+        # The ends are put on before: to put them on a joined half of a megabyte copies it each time (0.2 ms a request).
+        events[0] = _HEAD + events[0]
+        events[-1] += tail
+        return b",".join(events)

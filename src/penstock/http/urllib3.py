@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import time
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -39,6 +40,8 @@ class Urllib3Client:
         self._options: dict[str, Any] = {"maxsize": 16, "retries": False, **options}
         self._pools: dict[str | None, urllib3.PoolManager] = {}
         self._process = os.getpid()
+        # Asked once: to go through an environment of 70 variables takes 70 µs, an eighth of a request.
+        self._proxy_for = lru_cache(maxsize=16)(proxy_from_environment)
 
     def send(self, request: Request) -> Response:
         """Exchange one request for its answer.
@@ -70,7 +73,7 @@ class Urllib3Client:
 
     def _exchange(self, request: Request, url: str, deadline: float) -> Response:
         try:
-            answer = self._pool(url).request(
+            answer = self._pool(url).urlopen(
                 request.method,
                 url,
                 body=request.body,
@@ -89,7 +92,7 @@ class Urllib3Client:
         return Response(answer.status, answer.headers, body)
 
     def _pool(self, url: str) -> urllib3.PoolManager:
-        proxy = self._proxy or proxy_from_environment(url)
+        proxy = self._proxy or self._proxy_for(url)
         pools = self._own_pools()
         pool = pools.get(proxy)
         if pool is None:

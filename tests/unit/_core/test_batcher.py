@@ -71,21 +71,47 @@ def test_due_by_force_for_what_was_there():
     queue = batcher()
     queue.put(events("abc", 400), 0.0)  # two fit
     queue.force()
-    assert letters(queue.cut().items) == "ab"
+    assert letters(queue.cut(0.0).items) == "ab"
     assert queue.due_at(1.0) == 1.0
     queue.put(events("de", 400), 1.0)
-    assert letters(queue.cut().items) == "cd"  # what is due takes along what fits
+    assert letters(queue.cut(0.0).items) == "cd"  # what is due takes along what fits
     assert queue.due_at(1.0) == 11.0
+
+
+def test_due_by_count_lingers_for_more():
+    """A batch that is due by its number, and not full, is given a moment to grow; what a cut leaves of it, another."""
+    queue = batcher(flush_at=2, max_events=3, linger=0.5)
+    queue.put(events("ab"), 1.0)
+    assert queue.due_at(1.25) == 1.5
+    queue.put(events("cde"), 1.25)
+    assert queue.due_at(1.25) == 1.25  # it is full
+    assert letters(queue.cut(1.25).items) == "abc"
+    assert queue.due_at(1.25) == 1.75
+    queue.put(events("f", 10), 1.5)
+    queue.cut(1.5)
+    assert queue.due_at(1.5) is None
+
+
+def test_how_many_more_make_a_difference():
+    """As many as are missing from `flush_at`, or from the bytes of a batch if they are large; none while it lingers."""
+    queue = batcher(flush_at=5, max_bytes=100_000, linger=0.5)
+    queue.put(events("a"), 0.0)
+    assert queue.missing() == 3  # of 32 KB
+    queue = batcher(flush_at=5, max_bytes=1_000_000, linger=0.5)
+    queue.put(events("ab"), 0.0)
+    assert queue.missing() == 3
+    queue.put(events("cde"), 0.0)
+    assert queue.missing() is None
 
 
 def test_a_cut_keeps_the_age_of_the_rest():
     """Events that came together keep their common age when a batch takes only some of them."""
     queue = batcher()
     queue.put(events("abc", 400), 3.0)
-    queue.cut()
+    queue.cut(0.0)
     queue.put(events("d", 400), 7.0)
     assert queue.due_at(7.0) == 13.0
-    queue.cut()
+    queue.cut(0.0)
     assert queue.due_at(7.0) is None
 
 
@@ -93,8 +119,8 @@ def test_a_cut_takes_the_most_that_fit():
     """A batch ends where the next event would exceed a limit, and takes one event at least."""
     queue = batcher(max_events=3, max_bytes=30)
     queue.put([*events("abcd"), *events("e", 29), *events("f", 2), *events("g", 99), *events("h")], 0.0)
-    assert [letters(queue.cut().items) for _ in range(5)] == ["abc", "d", "e", "f", "g"]
-    assert letters(queue.cut().items) == "h"
+    assert [letters(queue.cut(0.0).items) for _ in range(5)] == ["abc", "d", "e", "f", "g"]
+    assert letters(queue.cut(0.0).items) == "h"
 
 
 def test_a_full_batch_counts_as_due_below_flush_at():
@@ -145,7 +171,7 @@ def test_a_request_is_as_large_as_allowed_and_no_larger(sizes: list[int], max_by
         return len(api.request(items, 1, "2026-01-01T00:00:00.000Z").body)
 
     while left:
-        items = queue.cut().items
+        items = queue.cut(0.0).items
         assert items == left[: len(items)]
         assert len(items) == 1 or length(items) <= max_bytes
         left = left[len(items) :]

@@ -131,6 +131,41 @@ def test_what_msgspec_would_write_otherwise_goes_the_long_way(case: str) -> None
     assert not is_plain(({"properties": {"value": HIDDEN[case]}},), 0)
 
 
+KEYS = [
+    1,
+    1.5,
+    True,
+    None,
+    b"x",
+    (1,),
+    Decimal(1),
+    UUID(int=1),
+    NAMES["date"](2024, 5, 17),
+    np.str_("x"),
+    NAMES["Plan"].PRO,
+]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: type(key).__name__)
+def test_no_key_but_a_str_gets_past_the_first_look(key: object) -> None:
+    """The garbage collector's view of a dict shows a key that is no str, alone or among others, and wherever it is."""
+    for mapping in ({key: 1}, {"a": 1, key: 2}, {key: None, "a": "b", "c": []}):
+        assert not is_plain(({"properties": {"value": mapping}},), 0)
+        assert not is_plain(({"properties": {"value": [[], mapping, {}], "a": {"b": 1}}},), 0)
+
+
+def test_dicts_of_every_make_take_the_fast_path() -> None:
+    """It does not matter how a dict with str keys came to be: grown, shrunk, unpacked, copied, an object's own."""
+    grown = {f"k{i}": i for i in range(50)}
+    shrunk = dict(grown)
+    for i in range(45):
+        del shrunk[f"k{i}"]
+    own = type("Own", (), {})()
+    own.a, own.b = 1, "x"
+    for mapping in (grown, shrunk, {**grown, "z": 1}, grown.copy(), {"a": 1}, vars(own), {}):
+        assert is_plain(({"properties": mapping},), 0)
+
+
 def nested(levels: int, innermost: object) -> object:
     value = innermost
     for level in range(levels):

@@ -16,31 +16,43 @@ import pytest
 
 from penstock import Analytics, InvalidEvent
 from penstock._core.encoding import decode, encode
-from penstock._core.events import KINDS, LIBRARY, MAX_MESSAGE_ID, build, whole
+from penstock._core.events import (
+    KINDS,
+    LIBRARY,
+    MAX_MESSAGE_ID,
+    Alias,
+    Defaults,
+    Group,
+    Identify,
+    Page,
+    Screen,
+    Track,
+    WireEvent,
+    whole,
+)
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/events.md").read_text("utf-8")
 STAMP = "2024-05-17T09:30:15.123Z", "018f85a1-0000-7000-8000-000000000000"
-NO_DEFAULTS: dict[str, Any] = {"context": {"library": LIBRARY}, "integrations": {}}
-FIELDS: dict[str, dict[str, Any]] = {
-    "identify": {"traits": None},
-    "track": {"event": "Paid", "properties": None},
-    "page": {"name": None, "category": None, "properties": None},
-    "screen": {"name": None, "category": None, "properties": None},
-    "group": {"group_id": "g", "traits": None},
-    "alias": {"user_id": "u", "previous_id": "p"},
+DEFAULTS = Defaults.of({"library": LIBRARY}, {})
+KIND: dict[str, tuple[type[WireEvent], dict[str, Any]]] = {
+    "identify": (Identify, {"traits": None}),
+    "track": (Track, {"event": "Paid", "properties": None}),
+    "page": (Page, {"name": None, "category": None, "properties": None}),
+    "screen": (Screen, {"name": None, "category": None, "properties": None}),
+    "group": (Group, {"group_id": "g", "traits": None}),
+    "alias": (Alias, {"previous_id": "p"}),
 }
-ENVELOPE = {"user_id", "anonymous_id", "timestamp", "context", "integrations", "message_id"}
+ENVELOPE = ("user_id", "anonymous_id", "timestamp", "context", "integrations", "message_id")
 
 
-def event_of(kind: str = "track", *, defaults: Mapping[str, Any] = NO_DEFAULTS, **arguments: Any) -> dict[str, Any]:
+def event_of(kind: str = "track", *, defaults: Defaults = DEFAULTS, **arguments: Any) -> dict[str, Any]:
     """The event of a call with these arguments, as it was sent; the user is `u` unless somebody is given."""
-    envelope: dict[str, Any] = dict.fromkeys(ENVELOPE)
-    fields = dict(FIELDS[kind])
-    if kind != "alias" and not arguments.keys() & {"user_id", "anonymous_id"}:
-        envelope["user_id"] = "u"
-    for name, value in arguments.items():
-        (fields if name in fields else envelope)[name] = value
-    return decode(encode(build(kind, fields, STAMP, defaults=defaults, **envelope)))
+    struct, own = KIND[kind]
+    if kind == "alias" or not arguments.keys() & {"user_id", "anonymous_id"}:
+        arguments = {"user_id": "u", **arguments}
+    event = struct(**{name: arguments.get(name, default) for name, default in own.items()})
+    given = event.complete(STAMP, *(arguments.get(name) for name in ENVELOPE), defaults)
+    return decode(encode(event, given))
 
 
 def refusal(kind: str = "track", **arguments: Any) -> str:
@@ -49,14 +61,14 @@ def refusal(kind: str = "track", **arguments: Any) -> str:
     return str(caught.value)
 
 
-def sent(event: object, defaults: Mapping[str, Any] = NO_DEFAULTS) -> dict[str, Any]:
+def sent(event: object, defaults: Defaults = DEFAULTS) -> dict[str, Any]:
     """The whole event as it was sent."""
     return decode(encode(whole(event, STAMP, defaults)))
 
 
 def send_refusal(event: object) -> str:
     with pytest.raises(InvalidEvent) as caught:
-        whole(event, STAMP, NO_DEFAULTS)
+        whole(event, STAMP, DEFAULTS)
     return str(caught.value)
 
 
@@ -322,16 +334,9 @@ def test_a_message_id_is_short_text(given: object) -> None:
 
 def test_a_receipt_knows_the_id_that_is_sent() -> None:
     """What becomes of half a surrogate pair is decided before the receipt is made, not while encoding."""
-    built = build(
-        "identify",
-        {"traits": None},
-        STAMP,
-        defaults=NO_DEFAULTS,
-        **dict.fromkeys(ENVELOPE - {"user_id", "message_id"}),
-        user_id="u",
-        message_id="m\ud800",
-    )
-    assert built["messageId"] == decode(encode(built))["messageId"] == "m\ufffd"
+    event = Identify(None)
+    given = event.complete(STAMP, "u", None, None, None, None, "m\ud800", DEFAULTS)
+    assert event.message_id == decode(encode(event, given))["messageId"] == "m\ufffd"
 
 
 def test_the_library_is_named_in_a_copy() -> None:
@@ -346,17 +351,15 @@ def test_the_library_is_named_in_a_copy() -> None:
 
 def test_defaults_lie_beneath() -> None:
     """The client's context and integrations are in every event, under the call's own, and stay as they are."""
-    defaults = {
-        "context": {"app": {"name": "shop"}, "ip": "0.0.0.0", "library": {**LIBRARY, "wrapper": "w"}},
-        "integrations": {"All": True, "Slack": False},
-    }
-    before = json.dumps(defaults)
+    context = {"app": {"name": "shop"}, "ip": "0.0.0.0", "library": {**LIBRARY, "wrapper": "w"}}
+    integrations = {"All": True, "Slack": False}
+    defaults = Defaults.of(context, integrations)
     event = event_of(defaults=defaults, context={"ip": "1.2.3.4"}, integrations={"Slack": {"channel": "c"}})
     assert event["context"] == {"app": {"name": "shop"}, "ip": "1.2.3.4", "library": {**LIBRARY, "wrapper": "w"}}
     assert event["integrations"] == {"All": True, "Slack": {"channel": "c"}}
     plain = event_of(defaults=defaults)
-    assert (plain["context"], plain["integrations"]) == (defaults["context"], defaults["integrations"])
-    assert json.dumps(defaults) == before
+    assert (plain["context"], plain["integrations"]) == (context, integrations)
+    assert (defaults.context, defaults.integrations) == (context, integrations)
 
 
 def test_keys_that_are_no_text_survive_the_merge() -> None:
