@@ -108,6 +108,7 @@ FAULTS: dict[str, Fault] = {
     "answers byte by byte": answering(endless(b"HTTP/1.1 200 OK\r\nX: ", b"y", pace=0.05)),
     "closes without an answer": answering(drop()),
     "closes in the middle of an answer": answering(half()),
+    "closes in the middle of the headers": answering(garbage(b"HTTP/1.1 200 OK\r\nContent-Type: appli")),
     "resets without an answer": answering(reset()),
     "resets in the middle of an answer": answering(reset("half")),
     "answers 500": answering(status(500)),

@@ -14,7 +14,7 @@ from urllib3.exceptions import HTTPError
 
 from ..types import Request, Response
 from ._common import MAX_BODY, MAX_HOPS, no_answer, proxy_from_environment, redirected
-from ._timely import POOL_CLASSES
+from ._strict import POOL_CLASSES
 
 __all__ = ["Urllib3Client"]
 
@@ -82,6 +82,7 @@ class Urllib3Client:
                 redirect=False,
                 retries=False,
                 preload_content=False,
+                enforce_content_length=True,  # urllib3 1.26 does not, unless asked
             )
             try:
                 body = _read(answer)
