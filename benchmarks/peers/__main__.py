@@ -150,7 +150,7 @@ def main() -> None:
         for question in QUESTIONS:
             asked = shorter(question) if chosen.quick else question
             found: dict[str, list[dict[str, float]]] = {name: [] for name in asked.drivers}
-            for _ in range(runs):  # in turns, so that a busy moment is everybody's
+            for _ in range(1 if asked.once else runs):  # in turns, so that a busy moment is everybody's
                 for name in asked.drivers:
                     found[name].append(run(pythons[name.partition(",")[0]], name, asked, at))
             results.answers[question.title] = {name: median(each) for name, each in found.items()}

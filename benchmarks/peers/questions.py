@@ -26,6 +26,8 @@ class Question:
     """Seconds after which it behaves well again."""
     checked: bool = True
     """Whether all events have to be in the sink at the end."""
+    once: bool = False
+    """Whether it is asked once, as the answer hardly changes."""
 
 
 BURST = ("p50 µs", "p99 µs", "calls/s", "delivered/s", "CPU µs", "peak MB")
@@ -63,6 +65,7 @@ QUESTIONS = (
         {"down": True},
         outage=3.0,
         checked=False,
+        once=True,
     ),
     Question(
         "A host that reads and does not answer for three seconds",
@@ -74,6 +77,7 @@ QUESTIONS = (
         {"stall": True},
         outage=3.0,
         checked=False,
+        once=True,
     ),
     Question(
         "An asyncio application",
@@ -93,6 +97,7 @@ QUESTIONS = (
         ("penstock", "segment", "rudderstack", "posthog", "least"),
         {"stall": True},
         checked=False,
+        once=True,
     ),
     Question(
         "An idle client",
@@ -102,6 +107,7 @@ QUESTIONS = (
         {"seconds": 5.0},
         ("penstock", "segment", "rudderstack", "posthog"),
         checked=False,
+        once=True,
     ),
 )
 
