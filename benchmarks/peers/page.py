@@ -97,8 +97,8 @@ def page(results: Results) -> str:
     parts += [
         "## Method, and what this does not show",
         "The client has one core to itself, the server another; both talk over loopback. Every number is the median of"
-        " several runs (of one, for outages, memory and idle clients), and the clients take turns, so that a busy moment is everybody's. Times of a call include the"
-        " interpreter's switches to the client's own threads.",
+        " several runs (of one, for outages, memory and idle clients), and the clients take turns, so that a busy"
+        " moment is everybody's. Times of a call include the interpreter's switches to the client's own threads.",
         "Loopback has no latency, unless the question adds some: real networks make requests slower and large batches"
         " more worth it. Peers do different things in a call: one that queues the event as it is encodes it later,"
         " on its own thread, and sees what the caller has changed meanwhile. Numbers of other machines differ;"
