@@ -164,9 +164,10 @@ class Spool:
 
     def adopt(self) -> Iterator[Stretch]:
         """Take over the lanes of dead processes: all that is in them and not done with, the oldest first."""
-        for directory in self._lanes_here(f".{self._source}-"):
-            self._clear_half_made(directory)
-        for directory in self._lanes_here(f"{self._source}-"):
+        for directory in self._lanes_here():
+            if directory.name.startswith("."):
+                self._clear_half_made(directory)
+                continue
             lane = self._take(directory)
             if lane is not None:
                 yield from self._adopt(lane)
@@ -212,11 +213,15 @@ class Spool:
         except OSError:
             pass
 
-    def _lanes_here(self, prefix: str) -> list[Path]:
-        """The lanes whose names begin so, the oldest first."""
+    def _lanes_here(self) -> list[Path]:
+        """The lanes of our source, the oldest first; and, with a dot before their names, those that are half made."""
+        ours = (f"{self._source}-", f".{self._source}-")
         try:
-            found = [path for path in self.directory.iterdir() if path.name.startswith(prefix)]
-        except FileNotFoundError:
+            found = [path for path in self.directory.iterdir() if path.name.startswith(ours)]
+        except (
+            FileNotFoundError,
+            NotADirectoryError,
+        ):  # nobody was there; an append will see more
             return []
         except OSError as exc:
             self._tell(f"{self.directory} cannot be read: {exc.strerror or exc}", exc, always=True)
