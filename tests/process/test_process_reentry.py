@@ -110,6 +110,29 @@ def test_a_signal_handler_and_a_full_queue(api: Api, overflow: str) -> None:
     )
 
 
+@pytest.mark.parametrize("moment", ["start(self); raise KeyboardInterrupt", "raise KeyboardInterrupt"])
+def test_ctrl_c_while_the_worker_starts(api: Api, moment: str) -> None:
+    """Ctrl-C in the very moment in which the worker is started, just before or just after, costs no event."""
+    run_script(
+        f"""
+        import sys, threading
+        from penstock import Analytics
+        analytics = Analytics("key", host=sys.argv[1])
+        start = threading.Thread.start
+        def interrupted(self):
+            {moment}
+        threading.Thread.start = interrupted
+        try:
+            analytics.track("A", user_id="u")
+        except KeyboardInterrupt:
+            threading.Thread.start = start
+        analytics.track("B", user_id="u")
+        """,
+        api.url,
+    )
+    assert [event["event"] for event in api.accepted] == ["A", "B"]
+
+
 # -- gevent -------------------------------------------------------------------------------------------
 
 

@@ -92,6 +92,11 @@ class ThreadDriver(InlineDriver):
                     self._threadless = True
                     self._rouse_at = 0
                     self._engine.never_linger()
+                except BaseException:  # a signal's, in the middle of it: whether there is a thread, it knows best
+                    self._running = False
+                    self._rouse_at = 0
+                    self._bell.put(None)
+                    raise
         self._nudge()
 
     def _block(self, event: threading.Event, deadline: float | None) -> None:
@@ -105,6 +110,7 @@ class ThreadDriver(InlineDriver):
             self._loop_thread = threading.get_ident()
             try:
                 while True:
+                    self._running = True  # again: whoever started us may have been interrupted, and not know it
                     until = self._guarded_turn()
                     if self._finished:
                         break
