@@ -640,6 +640,11 @@ class Delivery(RuleBasedStateMachine):
 class _NoLock:
     """One thread needs none."""
 
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None: ...
+
     def __enter__(self) -> None: ...
 
     def __exit__(self, *_: object) -> None: ...

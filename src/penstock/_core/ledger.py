@@ -10,8 +10,8 @@ is called between the reading and the writing of a counter: a call is where such
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from contextlib import AbstractContextManager, suppress
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -22,6 +22,14 @@ from .receipt import Outcome, Receipt
 __all__ = ["Ledger", "Ticket", "Totals"]
 
 Watcher = Callable[[Receipt], object]
+
+
+class Lock(AbstractContextManager[Any], Protocol):
+    """A re-entrant lock."""
+
+    def acquire(self) -> bool: ...
+
+    def release(self) -> None: ...
 
 
 class Totals(NamedTuple):
@@ -77,7 +85,7 @@ class Ledger:
 
     def __init__(
         self,
-        lock: AbstractContextManager[Any],
+        lock: Lock,
         announce: Callable[[Sequence[Receipt], Outcome], object],
         max_events: int,
         max_bytes: int,
@@ -116,7 +124,9 @@ class Ledger:
         One that goes over is counted all the same, to be settled as dropped; or not at all, unless `over`.
         """
         size = len(receipt.data)
-        with self._lock:
+        lock = self._lock
+        try:  # by hand: `with` takes twice as long, 0.1 µs more in every call
+            lock.acquire()
             events = self._events
             size += self._bytes
             full = events >= self._max_events or (size > self._max_bytes and events > 0)
@@ -124,6 +134,11 @@ class Ledger:
                 self._accepted += 1
                 self._events = events + 1
                 self._bytes = size
+        except BaseException:  # a signal handler's: it cuts in where something is called, and so in `acquire` or behind
+            with suppress(RuntimeError):
+                lock.release()
+            raise
+        lock.release()
         if not full:
             return None
         if events >= self._max_events:

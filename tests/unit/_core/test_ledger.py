@@ -63,6 +63,40 @@ def together(*work: Callable[[], None]) -> None:
 # -- counters -----------------------------------------------------------------------------------------
 
 
+class CutShort:
+    """A re-entrant lock whose `acquire` Ctrl-C cuts short: before it has the lock, or right behind."""
+
+    def __init__(self, *, held: bool) -> None:
+        self.lock = threading.RLock()
+        self.held = held
+
+    def acquire(self) -> bool:
+        if self.held:
+            self.lock.acquire()
+        raise KeyboardInterrupt
+
+    def release(self) -> None:
+        self.lock.release()
+
+    def __enter__(self) -> object:
+        return self.lock.__enter__()
+
+    def __exit__(self, *exc: object) -> None:
+        self.lock.release()
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_call_that_is_cut_short_keeps_no_lock(held: bool):
+    """An exception of a signal handler in the middle of a call leaves it uncounted, and the worker can go on."""
+    lock = CutShort(held=held)
+    book = Ledger(lock, lambda *_: None, 100, 10_000)
+    with pytest.raises(KeyboardInterrupt):
+        book.accept(receipt())
+    seen: list[int] = []
+    together(lambda: seen.append(book.totals().accepted))
+    assert seen == [0]
+
+
 def test_accepted_is_the_sum_of_all_outcomes_and_pending():
     """accepted == delivered + failed + dropped + pending, and each outcome counts as what it is."""
     book = Book()
@@ -174,12 +208,18 @@ class Guarded(Ledger):
     held = False
 
     def __getattribute__(self, name: str) -> object:
-        if name in {"_accepted", "_delivered", "_failed", "_dropped", "_bytes"}:
+        if name in {"_accepted", "_delivered", "_failed", "_dropped", "_events", "_bytes"}:
             assert self.held, f"{name} is looked at without the lock"
         return super().__getattribute__(name)
 
-    def __enter__(self) -> None:
+    def acquire(self) -> bool:
         self.held = True
+        return True
+
+    def release(self) -> None:
+        self.held = False
+
+    __enter__ = acquire
 
     def __exit__(self, *_: object) -> None:
         self.held = False
