@@ -102,7 +102,7 @@ def test_the_questions_on_a_page_have_answers(shown: Page, tmp_path: Path):
 
 def test_every_block_says_its_language():
     """A block without a language would escape the tests that run the others."""
-    known = {"python", "sh", "json", "toml", "text", "sql"}
+    known = {"python", "sh", "json", "toml", "text", "sql", "ini", "dockerfile"}
     assert [f"{page}:{block.line}" for page in pages() for block in page.blocks() if block.language not in known] == []
 
 
