@@ -74,6 +74,7 @@ class Life(EventCalls):
     def _begin_exit(self) -> None:
         driver = self._unfinished()
         if driver is not None:
+            driver.let_go()
             driver.begin_close(self._settings.exit_timeout)
 
     def _at_exit(self, began: float) -> None:

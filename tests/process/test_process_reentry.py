@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -131,6 +132,48 @@ def test_ctrl_c_while_the_worker_starts(api: Api, moment: str) -> None:
         api.url,
     )
     assert [event["event"] for event in api.accepted] == ["A", "B"]
+
+
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="its tracing does not tell of every step")
+def test_a_call_that_is_cut_off_anywhere(api: Api) -> None:
+    """Wherever a signal's exception cuts a call off, even with a lock in hand, the end delivers what was recorded."""
+    run_script(
+        """
+        import sys
+        from penstock import Analytics
+        analytics = Analytics("key", host=sys.argv[1], flush_interval=300)
+
+        class CutOff(BaseException): pass
+
+        def cut_off_at(step):
+            def trace(frame, what, _):
+                nonlocal step
+                if frame.f_code.co_name != "accept":
+                    return trace
+                frame.f_trace_opcodes = True
+                if what == "opcode":
+                    step -= 1
+                    if step == 0:
+                        sys.settrace(None)
+                        raise CutOff
+                return trace
+            return trace
+
+        for step in range(1, 150):
+            analytics.track("Recorded", user_id="u")
+            sys.settrace(cut_off_at(step))
+            try:
+                analytics.track("Cut Off", user_id="u")
+            except CutOff:
+                continue
+            finally:
+                sys.settrace(None)
+            break
+        assert step > 30
+        """,
+        api.url,
+    )
+    assert len([event for event in api.accepted if event["event"] == "Recorded"]) > 30
 
 
 # -- gevent -------------------------------------------------------------------------------------------

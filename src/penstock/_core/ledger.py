@@ -178,6 +178,15 @@ class Ledger:
         with self._lock:
             return Totals(self._accepted, self._delivered, self._failed, self._dropped, self._spooled, self._bytes)
 
+    def let_go(self) -> None:
+        """At the end of the process: if this thread holds the lock, a signal has cut it off, and it does not come back.
+
+        That can only be on Python 3.10, where a handler may come between any two steps, and raise.
+        """
+        with suppress(RuntimeError):
+            while True:
+                self._lock.release()
+
     # -- the worker's side ------------------------------------------------------------------------
 
     def enter(self, receipts: Sequence[Receipt]) -> None:

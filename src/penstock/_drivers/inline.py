@@ -154,6 +154,10 @@ class InlineDriver(Worker):
         """Begin what `close` will wait for, if that takes no waiting: others are to be closed at the same time."""
         self.hurry()
 
+    def let_go(self) -> None:
+        """At the end of the process: hold up nobody else."""
+        self._ledger.let_go()
+
     def exposed(self) -> int:
         """How many events would be lost if the process ended now."""
         return self._ledger.totals().pending if self._backlog is None else self._ledger.exposed
