@@ -55,7 +55,9 @@ def watch(client: Client, *, handle_sigterm: bool) -> None:
         _hooked = True
         atexit.register(end)
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_after_fork)
+            os.register_at_fork(
+                before=_sigterm.before_fork, after_in_parent=_sigterm.let_through, after_in_child=_after_fork
+            )
         children.on_fork(_after_fork)
     children.watch(client, end)
     if handle_sigterm:

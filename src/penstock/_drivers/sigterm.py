@@ -44,6 +44,7 @@ class Sigterm:
         self._wanted: set[int] = set()
         self._pid = 0  # where it is installed
         self._came = False
+        self._masks: dict[int, set[int | signal.Signals]] = {}  # of threads that fork, as they were before
 
     def want(self, who: int) -> None:
         """Install it, if it can be: on the main thread of the main interpreter, and over the default alone."""
@@ -63,11 +64,24 @@ class Sigterm:
         if not self._wanted:
             self._remove()
 
+    def before_fork(self) -> None:
+        """Hold the signal back: Python forgets one that comes to a child in its first moments, and its parent waits."""
+        if self._is_ours():
+            self._masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, {SIGTERM})
+
+    def let_through(self) -> None:
+        """What was held back comes now."""
+        mask = self._masks.pop(threading.get_ident(), None)
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
     def after_fork(self) -> None:
         """In a forked child: the default, until a client is used there."""
         self._remove()
         self._wanted.clear()
         self.ending = self._came = False
+        self.let_through()
+        self._masks.clear()
 
     def end(self) -> None:
         """All has been delivered that could be, and the process ends: by the signal, if it has come."""
