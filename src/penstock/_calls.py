@@ -78,8 +78,8 @@ class EventCalls:
             InvalidEvent: an argument cannot be sent; the message names it (see the setting `on_invalid`).
             QueueFull: the queue is full, and `overflow` is `raise`.
         """
-        made = events.Identify(traits)
-        return self._record(made, user_id, anonymous_id, timestamp, context, integrations, message_id, callback)
+        made = events.Identify(message_id, timestamp, user_id, anonymous_id, context, integrations, traits)
+        return self._record(made, callback)
 
     def track(
         self,
@@ -102,8 +102,8 @@ class EventCalls:
 
         The other arguments, and what is raised: see `identify`.
         """
-        made = events.Track(event, properties)
-        return self._record(made, user_id, anonymous_id, timestamp, context, integrations, message_id, callback)
+        made = events.Track(message_id, timestamp, user_id, anonymous_id, context, integrations, event, properties)
+        return self._record(made, callback)
 
     def page(
         self,
@@ -128,8 +128,9 @@ class EventCalls:
 
         The other arguments, and what is raised: see `identify`.
         """
-        made = events.Page(name, category, properties)
-        return self._record(made, user_id, anonymous_id, timestamp, context, integrations, message_id, callback)
+        own = name, category, properties
+        made = events.Page(message_id, timestamp, user_id, anonymous_id, context, integrations, *own)
+        return self._record(made, callback)
 
     def screen(
         self,
@@ -146,8 +147,9 @@ class EventCalls:
         callback: Callback | None = None,
     ) -> Receipt:
         """Record a view of an app's screen. The arguments are those of `page`; `category` is not made a property."""
-        made = events.Screen(name, category, properties)
-        return self._record(made, user_id, anonymous_id, timestamp, context, integrations, message_id, callback)
+        own = name, category, properties
+        made = events.Screen(message_id, timestamp, user_id, anonymous_id, context, integrations, *own)
+        return self._record(made, callback)
 
     def group(
         self,
@@ -170,8 +172,8 @@ class EventCalls:
 
         The other arguments, and what is raised: see `identify`.
         """
-        made = events.Group(group_id, traits)
-        return self._record(made, user_id, anonymous_id, timestamp, context, integrations, message_id, callback)
+        made = events.Group(message_id, timestamp, user_id, anonymous_id, context, integrations, group_id, traits)
+        return self._record(made, callback)
 
     def alias(
         self,
@@ -192,8 +194,8 @@ class EventCalls:
 
         The other arguments, and what is raised: see `identify`.
         """
-        made = events.Alias(previous_id)
-        return self._record(made, user_id, None, timestamp, context, integrations, message_id, callback)
+        made = events.Alias(message_id, timestamp, user_id, None, context, integrations, previous_id)
+        return self._record(made, callback)
 
     def send(self, event: Mapping[str, Any], *, callback: Callback | None = None) -> Receipt:
         """Send a whole event as it goes over the wire: a dict with `type` and camelCase keys.
@@ -242,23 +244,12 @@ class EventCalls:
 
     # -- how an event is recorded -------------------------------------------------------------------
 
-    def _record(
-        self,
-        event: WireEvent,
-        user_id: Id,
-        anonymous_id: Id,
-        timestamp: datetime | str | None,
-        context: Map,
-        integrations: Map,
-        message_id: str | None,
-        callback: Callback | None,
-    ) -> Receipt:
+    def _record(self, event: WireEvent, callback: Callback | None) -> Receipt:
+        integrations = event.integrations
         try:
             if self._context_providers:
-                context = self._provided(context)
-            given = event.complete(
-                stamp(), user_id, anonymous_id, timestamp, context, integrations, message_id, self._defaults
-            )
+                event.context = self._provided(event.context)
+            given = event.complete(stamp(), self._defaults)
             data = encode(event, given)
         except InvalidEvent as exc:
             return self._invalid(event.kind, exc, callback)

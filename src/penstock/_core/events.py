@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, Struct
 
 from .._version import __version__
 from ..errors import InvalidEvent
@@ -65,44 +65,30 @@ class Defaults(Struct, frozen=True):
 NO_DEFAULTS = Defaults({}, {}, Raw(b"{}"), Raw(b"{}"))
 
 
-class WireEvent(Struct, rename="camel", tag_field="type", kw_only=True, gc=False):
-    """One of the six calls, as it goes over the wire; what is UNSET is absent. This is what all of them have.
+class WireEvent(Struct, rename="camel", tag_field="type", omit_defaults=True, gc=False):
+    """One of the six calls: what its caller gave, and once that is complete, the event as it goes over the wire.
 
     A struct, because one is made for every call: to make and to encode it takes 0.97 µs, of a dict 1.17 (Python 3.11,
-    an event of 650 bytes).
+    an event of 650 bytes). What is None is absent.
     """
 
     kind: ClassVar[str]
 
-    message_id: str = ""
-    timestamp: str = ""
-    user_id: str | UnsetType = UNSET
-    anonymous_id: str | UnsetType = UNSET
-    context: Any = UNSET
-    integrations: Any = UNSET
+    message_id: Any = None
+    timestamp: Any = None
+    user_id: Any = None
+    anonymous_id: Any = None
+    context: Any = None
+    integrations: Any = None
 
-    def complete(
-        self,
-        stamp: tuple[str, str],
-        user_id: object,
-        anonymous_id: object,
-        timestamp: object,
-        context: object,
-        integrations: object,
-        message_id: object,
-        defaults: Defaults,
-    ) -> list[object]:
+    def complete(self, stamp: tuple[str, str], defaults: Defaults) -> list[object]:
         """Check what the caller has given, and add what he has not.
+
+        What is right is neither looked at by a call nor written again: either takes 0.05 µs.
 
         Args:
             stamp: the time of the call and a fresh id, for an event that brings none of its own.
-            user_id: who did it.
-            anonymous_id: who did it, where the user is not known (yet).
-            timestamp: when it happened, if not now.
-            context: the caller's context, merged over the defaults.
-            integrations: the caller's, merged over the defaults.
-            message_id: the caller's own id for the event.
-            defaults: `context` and `integrations` for every event of the client.
+            defaults: `context` and `integrations` for every event of the client; the event's own are merged over them.
 
         Returns:
             The mappings that are the caller's: what is in them is checked when it is encoded.
@@ -111,32 +97,39 @@ class WireEvent(Struct, rename="camel", tag_field="type", kw_only=True, gc=False
             InvalidEvent: naming the field, what came and what is expected.
         """
         now, fresh_id = stamp
-        self.message_id = fresh_id if message_id is None else _message_id("message_id", message_id)
-        self.timestamp = now if timestamp is None else iso(timestamp)
-        if type(user_id) is str and user_id:  # in nearly every event: a call for this is saved
-            self.user_id = user_id
-        elif user_id is not None:
-            self.user_id = _identity("user_id", user_id)
-        if anonymous_id is not None:
-            self.anonymous_id = _identity("anonymous_id", anonymous_id)
+        self.message_id = fresh_id if self.message_id is None else _message_id("message_id", self.message_id)
+        self.timestamp = now if self.timestamp is None else iso(self.timestamp)
+        user_id: Any = self.user_id
+        if type(user_id) is not str or not user_id:
+            self._check_who()
+        elif self.anonymous_id is not None:
+            self.anonymous_id = _identity("anonymous_id", self.anonymous_id)
         given = [self.check()]
-        if user_id is None and anonymous_id is None:
-            raise InvalidEvent(f"{self.kind}: user_id or anonymous_id is needed, so that the event is somebody's")
-        if context is None:
+        if self.context is None:
             self.context = defaults.encoded_context
         else:
-            own = mapping("context", context)
+            own = mapping("context", self.context)
             given.append(own)
             self.context = {**defaults.context, **own}
             if "library" in own:
                 self.context["library"] = _library(own["library"])
-        if integrations is None:
+        if self.integrations is None:
             self.integrations = defaults.encoded_integrations
         else:
-            own = mapping("integrations", integrations)
+            own = mapping("integrations", self.integrations)
             given.append(own)
             self.integrations = {**defaults.integrations, **own}
         return given
+
+    def _check_who(self) -> None:
+        """Whose event it is, where that is not said by the text of a user id."""
+        if self.user_id is not None:
+            self.user_id = _identity("user_id", self.user_id)
+        if self.anonymous_id is not None:
+            self.anonymous_id = _identity("anonymous_id", self.anonymous_id)
+        elif self.user_id is None:
+            self.check()  # what is wrong with the event itself is said first
+            raise InvalidEvent(f"{self.kind}: user_id or anonymous_id is needed, so that the event is somebody's")
 
     def check(self) -> object:
         """Check what only this kind has. Returns its mapping."""
@@ -148,16 +141,17 @@ class Track(WireEvent, tag="track", gc=False):
 
     kind = "track"
 
-    event: Any
-    properties: Any
+    event: Any = None
+    properties: Any = None
 
     def check(self) -> object:
-        # By far the most frequent kind: what is right is neither looked at by a call nor written again (0.2 µs).
-        if type(self.event) is not str or not self.event:
-            self.event = _name("event", self.event)
-        if type(self.properties) is not dict:
-            self.properties = _mapping("properties", self.properties)
-        return self.properties  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        # By far the most frequent kind: see `complete`.
+        name, given = self.event, self.properties
+        if type(name) is not str or not name:
+            self.event = _name("event", name)
+        if type(given) is not dict:
+            self.properties = given = _mapping("properties", given)
+        return given  # pyright: ignore[reportUnknownVariableType]
 
 
 class Identify(WireEvent, tag="identify", gc=False):
@@ -165,7 +159,7 @@ class Identify(WireEvent, tag="identify", gc=False):
 
     kind = "identify"
 
-    traits: Any
+    traits: Any = None
 
     def check(self) -> object:
         self.traits = given = _mapping("traits", self.traits)
@@ -177,8 +171,8 @@ class Group(WireEvent, tag="group", gc=False):
 
     kind = "group"
 
-    group_id: Any
-    traits: Any
+    group_id: Any = None
+    traits: Any = None
 
     def check(self) -> object:
         self.group_id = _identity("group_id", self.group_id)
@@ -191,11 +185,10 @@ class Alias(WireEvent, tag="alias", gc=False):
 
     kind = "alias"
 
-    previous_id: Any
+    previous_id: Any = None
 
     def check(self) -> object:
-        if self.user_id is UNSET:
-            self.user_id = _identity("user_id", None)
+        self.user_id = _identity("user_id", self.user_id)
         self.previous_id = _identity("previous_id", self.previous_id)
         return {}
 
@@ -205,13 +198,15 @@ class Screen(WireEvent, tag="screen", gc=False):
 
     kind = "screen"
 
-    name: Any
-    category: Any
-    properties: Any
+    name: Any = None
+    category: Any = None
+    properties: Any = None
 
     def check(self) -> object:
-        self.name = UNSET if self.name is None else _name("name", self.name)
-        self.category = UNSET if self.category is None else _name("category", self.category)
+        if self.name is not None:
+            self.name = _name("name", self.name)
+        if self.category is not None:
+            self.category = _name("category", self.category)
         self.properties = given = _mapping("properties", self.properties)
         return given
 
@@ -223,7 +218,7 @@ class Page(Screen, tag="page", gc=False):
 
     def check(self) -> object:
         given = super().check()
-        if self.category is not UNSET:  # the page call alone makes it a property too (reference library: the same)
+        if self.category is not None:  # the page call alone makes it a property too (reference library: the same)
             given = mapping("properties", given)
             self.properties = {**given, "category": self.category}
         return given

@@ -42,7 +42,7 @@ KIND: dict[str, tuple[type[WireEvent], dict[str, Any]]] = {
     "group": (Group, {"group_id": "g", "traits": None}),
     "alias": (Alias, {"previous_id": "p"}),
 }
-ENVELOPE = ("user_id", "anonymous_id", "timestamp", "context", "integrations", "message_id")
+ENVELOPE = ("message_id", "timestamp", "user_id", "anonymous_id", "context", "integrations")
 
 
 def event_of(kind: str = "track", *, defaults: Defaults = DEFAULTS, **arguments: Any) -> dict[str, Any]:
@@ -50,8 +50,8 @@ def event_of(kind: str = "track", *, defaults: Defaults = DEFAULTS, **arguments:
     struct, own = KIND[kind]
     if kind == "alias" or not arguments.keys() & {"user_id", "anonymous_id"}:
         arguments = {"user_id": "u", **arguments}
-    event = struct(**{name: arguments.get(name, default) for name, default in own.items()})
-    given = event.complete(STAMP, *(arguments.get(name) for name in ENVELOPE), defaults)
+    event = struct(*(arguments.get(name) for name in ENVELOPE), *(arguments.get(name, own[name]) for name in own))
+    given = event.complete(STAMP, defaults)
     return decode(encode(event, given))
 
 
@@ -334,8 +334,8 @@ def test_a_message_id_is_short_text(given: object) -> None:
 
 def test_a_receipt_knows_the_id_that_is_sent() -> None:
     """What becomes of half a surrogate pair is decided before the receipt is made, not while encoding."""
-    event = Identify(None)
-    given = event.complete(STAMP, "u", None, None, None, None, "m\ud800", DEFAULTS)
+    event = Identify("m\ud800", user_id="u")
+    given = event.complete(STAMP, DEFAULTS)
     assert event.message_id == decode(encode(event, given))["messageId"] == "m\ufffd"
 
 
