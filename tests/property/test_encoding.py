@@ -34,7 +34,7 @@ from hypothesis import strategies as st
 from penstock import InvalidEvent
 from penstock._core.encoding import encode, largest_field
 from penstock._core.events import Defaults, Page
-from penstock._core.plain import is_plain, write
+from penstock._core.plain import all_usual, is_plain, write
 from penstock._core.repair import repaired
 
 DEEP = os.environ.get("PENSTOCK_HYPOTHESIS") == "deep"
@@ -361,6 +361,15 @@ def test_both_paths_give_the_same_bytes(value: Any) -> None:
 
 
 @EFFORT
+@given(VALUES)
+def test_the_compiled_look_knows_only_what_is_plain(value: Any) -> None:
+    """Where it is there, it never says yes to a value that Python's own look would not let past."""
+    for event in (value, {"properties": {"value": value}}):
+        if all_usual([event]):
+            assert is_plain([event], 0)
+
+
+@EFFORT
 @given(VALUES, st.integers(0, 5))
 def test_the_callers_objects_stay_as_they_are(value: Any, copies: int) -> None:
     """Encoding changes nothing in what it was given, and the same value is sent the same way again."""
@@ -400,11 +409,10 @@ ARGUMENTS = st.dictionaries(
 @given(ARGUMENTS)
 def test_any_arguments_make_an_event_or_invalid_event(arguments: dict[str, Any]) -> None:
     """A call with whatever arguments becomes an event that the API keeps, or is refused."""
-    event = Page(*(arguments.get(name) for name in ("name", "category", "properties")))
-    names = ("user_id", "anonymous_id", "timestamp", "context", "integrations", "message_id")
+    event = Page(**arguments)
     defaults = Defaults.of({"library": {"name": "penstock"}}, {})
     try:
-        given = event.complete(("2024-05-17T09:30:15.123Z", "id"), *(arguments.get(name) for name in names), defaults)
+        given = event.complete(("2024-05-17T09:30:15.123Z", "id"), defaults)
         data = encode(event, given)
     except InvalidEvent:
         return

@@ -6,7 +6,6 @@ and thoroughly. Both give the same bytes for the same value. docs/reference/valu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -15,14 +14,14 @@ from msgspec import Struct
 
 from ..errors import InvalidEvent
 from ..types import Event
-from .plain import is_plain, write
+from .plain import all_usual, is_plain, write
 from .repair import repaired
 from .standins import type_name
 
 __all__ = ["decode", "encode", "head", "largest_field"]
 
 
-def encode(event: Event | Struct, given: Iterable[object] | None = None) -> bytes:
+def encode(event: Event | Struct, given: list[object] | None = None) -> bytes:
     """One event as JSON bytes, without a raw newline.
 
     Args:
@@ -33,7 +32,8 @@ def encode(event: Event | Struct, given: Iterable[object] | None = None) -> byte
         InvalidEvent: something in it cannot be sent; the message has its path and type.
     """
     try:
-        if is_plain((event,), 0) if given is None else is_plain(given, 1):
+        values, depth = ([event], 0) if given is None else (given, 1)
+        if all_usual(values) or is_plain(values, depth):
             return write(event)
     except Exception:  # noqa: BLE001, S110 - the repair finds out what it was, and where
         pass
