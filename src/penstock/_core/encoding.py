@@ -32,8 +32,7 @@ def encode(event: Event | Struct, given: list[object] | None = None) -> bytes:
         InvalidEvent: something in it cannot be sent; the message has its path and type.
     """
     try:
-        values, depth = ([event], 0) if given is None else (given, 1)
-        if all_usual(values) or is_plain(values, depth):
+        if is_plain([event], 0) if given is None else all_usual(given) or is_plain(given, 1):
             return write(event)
     except Exception:  # noqa: BLE001, S110 - the repair finds out what it was, and where
         pass
