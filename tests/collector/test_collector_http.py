@@ -7,7 +7,7 @@ import errno
 import gzip
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,7 @@ def test_who_sends_too_much_hears_when_to_come_again() -> None:
 
 
 class Broken(Memory):
-    async def append(self, lines: Sequence[bytes], undo: Callable[[], object] = lambda: None) -> None:
+    async def append(self, text: bytes, undo: Callable[[], object] = lambda: None) -> None:
         undo()
         raise OSError(errno.ENOSPC, "No space left on device")
 

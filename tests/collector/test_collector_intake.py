@@ -35,12 +35,12 @@ class Flaky(Memory):
         self.gate.set()
         self.aside: list[dict[str, Any]] = []
 
-    async def append(self, lines: Sequence[bytes], undo: Callable[[], object] = lambda: None) -> None:
+    async def append(self, text: bytes, undo: Callable[[], object] = lambda: None) -> None:
         await self.gate.wait()
         if self.error is not None:
             undo()
             raise self.error
-        await super().append(lines, undo)
+        await super().append(text, undo)
 
     def put_aside(self, lines: Sequence[bytes]) -> None:
         self.aside += map(json.loads, lines)

@@ -46,7 +46,7 @@ def run(*steps: Callable[[], Awaitable[Any]]) -> list[Any]:
 
 
 def append(store: Files, *lines: bytes) -> None:
-    (failed,) = run(lambda: store.append(lines))
+    (failed,) = run(lambda: store.append(b"".join(line + b"\n" for line in lines)))
     if failed is not None:
         raise failed
 
@@ -101,9 +101,9 @@ def test_nothing_is_promised_before_the_disk_has_it(store: Files, disk: Disk) ->
     """Who comes while the disk is at work shares its next turn, and waits for it."""
 
     async def four() -> None:
-        first = asyncio.ensure_future(store.append([b"1"]))
+        first = asyncio.ensure_future(store.append(b"1\n"))
         await asyncio.to_thread(disk.begun.acquire, timeout=20)
-        later = [asyncio.ensure_future(store.append([line])) for line in (b"2", b"3", b"4")]
+        later = [asyncio.ensure_future(store.append(line + b"\n")) for line in (b"2", b"3", b"4")]
         done, _ = await asyncio.wait({first, *later}, timeout=0.05)
         assert not done
         disk.turn.release()
@@ -127,10 +127,10 @@ def test_a_disk_that_fails_has_kept_nothing(store: Files, disk: Disk) -> None:
 
     async def two() -> list[Any]:
         disk.error = OSError(errno.EIO, "Input/output error")
-        first = asyncio.ensure_future(store.append([b"lost"], lambda: undone.append("first")))
+        first = asyncio.ensure_future(store.append(b"lost\n", lambda: undone.append("first")))
         assert await asyncio.to_thread(disk.begun.acquire, timeout=20)
         assert await asyncio.to_thread(disk.begun.acquire, timeout=20)
-        behind = asyncio.ensure_future(store.append([], lambda: undone.append("behind")))
+        behind = asyncio.ensure_future(store.append(b"", lambda: undone.append("behind")))
         await asyncio.sleep(0)
         disk.turn.release()
         return await asyncio.gather(first, behind, return_exceptions=True)
@@ -150,10 +150,10 @@ def test_without_lines_one_waits_for_those_before(store: Files, disk: Disk) -> N
     """A duplicate of an event that is not on the disk yet is not on the disk either."""
 
     async def two() -> None:
-        await store.append([])  # nobody before: nothing to wait for
-        first = asyncio.ensure_future(store.append([b"1"]))
+        await store.append(b"")  # nobody before: nothing to wait for
+        first = asyncio.ensure_future(store.append(b"1\n"))
         await asyncio.to_thread(disk.begun.acquire, timeout=20)
-        second = asyncio.ensure_future(store.append([]))
+        second = asyncio.ensure_future(store.append(b""))
         done, _ = await asyncio.wait({second}, timeout=0.05)
         assert not done
         disk.turn.release(2)
@@ -197,7 +197,7 @@ def test_a_disk_without_room_for_another_file_is_a_full_disk(tmp_path: Path, mon
 
 def test_requests_at_the_same_time_do_not_mix(store: Files) -> None:
     """Each request's lines stay together, in whatever turn of the disk they are."""
-    failed = run(*(lambda name=name: store.append([name * 400, name * 400]) for name in (b"a", b"b", b"c", b"d") * 20))
+    failed = run(*(lambda name=name: store.append((name * 400 + b"\n") * 2) for name in (b"a", b"b", b"c", b"d") * 20))
     assert failed == [None] * 80
     lines = content(store.path).splitlines()
     assert len(lines) == 160
@@ -325,7 +325,7 @@ def test_with_an_interval_the_disk_is_forced_later(tmp_path: Path, disk: Disk) -
 
     async def some() -> None:
         for _ in range(10):
-            await store.append([b"1"])
+            await store.append(b"1\n")
         assert disk.calls <= 1
         disk.turn.release(20)
         await asyncio.to_thread(disk.begun.acquire, timeout=20)
@@ -347,7 +347,7 @@ def test_a_closed_store_refuses(store: Files) -> None:
     store.close()
     store.close()
     undone: list[int] = []
-    (failed,) = run(lambda: store.append([b"late"], lambda: undone.append(1)))
+    (failed,) = run(lambda: store.append(b"late\n", lambda: undone.append(1)))
     assert isinstance(failed, OSError)
     assert undone == [1]
     store.put_aside([b"late"])

@@ -15,7 +15,7 @@ from starlette.routing import Mount
 
 from penstock.collector import Collector, listen, url_of
 from penstock.collector.debugger import Feed
-from penstock.collector.events import Accepted, Rejected
+from penstock.collector.events import Accepted, Kept, Rejected
 
 NOON = datetime(2026, 5, 4, 12, 0, 0, tzinfo=timezone.utc)
 
@@ -32,7 +32,7 @@ def rejected(reason: str = "no_user_anon_id", **fields: Any) -> Rejected:
 
 
 def publish(feed: Feed, *events: Accepted, source: str = "dev-1", at: datetime = NOON) -> None:
-    feed.publish("stored", list(events), source, at)
+    feed.publish("stored", Kept(events), source, at)
 
 
 class Served:

@@ -230,7 +230,7 @@ def _hints(verdict: Verdict) -> dict[str, str]:
 
 def _rejection(verdict: Verdict) -> Answer:
     """What is wrong, event by event; those that are not named are kept."""
-    kept = len(verdict.events) + len(verdict.duplicates)
+    kept = len(verdict.kept) + len(verdict.duplicates)
     count = len(verdict.rejected)
     rejected = [
         {"index": event.index, "reason": event.reason, "message": REASONS[event.reason]} for event in verdict.rejected

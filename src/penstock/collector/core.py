@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from msgspec import Raw
 
-from .events import TYPES, Accepted, EventType, Rejected, Stamp, examine, without_key
+from .events import (
+    TYPES,
+    Accepted,
+    EventType,
+    Kept,
+    Rejected,
+    Stamp,
+    examine_all,
+    shapes_of_batch,
+    shapes_of_single,
+    without_key,
+)
 from .gate import Gate
 from .wire import ABSENT, MAX_BATCH, MAX_EVENT, Refused, batch_of, single_of, text_of
 
@@ -28,6 +39,7 @@ ROUTES: dict[str, Route] = {
 """What stands after `/v1/`. analytics.js uses the initials."""
 
 _OPEN = Gate()
+_NOTHING = Kept()
 
 
 @dataclass
@@ -44,6 +56,7 @@ class Verdict:
     events: list[Accepted] = field(default_factory=list[Accepted])
     rejected: list[Rejected] = field(default_factory=list[Rejected])
     duplicates: list[Accepted] = field(default_factory=list[Accepted])
+    kept: Kept = _NOTHING
     reason: str = ""
     message: str = ""
     retry_after: int = 0
@@ -67,7 +80,8 @@ def judge(route: Route, headers: Mapping[str, str], body: bytes, received_at: da
 
 
 def _batch(headers: Mapping[str, str], body: bytes, received_at: datetime, gate: Gate) -> Verdict:
-    batch = batch_of(text_of(headers, body, MAX_BATCH))
+    text = text_of(headers, body, MAX_BATCH)
+    batch = batch_of(text)
     source = gate.admit(headers, batch.write_key, len(batch.batch), received_at.timestamp())
     if not batch.batch:
         return Verdict(200, source, reason="empty_batch", message="there is no event in the batch")
@@ -81,21 +95,23 @@ def _batch(headers: Mapping[str, str], body: bytes, received_at: datetime, gate:
             if bytes(value)[:1] == b"{"
         },
     )
-    return _examined(batch.batch, stamp)
+    return _verdict(source, batch.batch, examine_all(batch.batch, shapes_of_batch(text), stamp))
 
 
 def _single(route: EventType, headers: Mapping[str, str], body: bytes, received_at: datetime, gate: Gate) -> Verdict:
     text = text_of(headers, body, MAX_EVENT)
     source = gate.admit(headers, single_of(text).write_key, 1, received_at.timestamp())
-    return _examined([Raw(text)], Stamp(received_at, source, type=route))
+    items = [Raw(text)]
+    return _verdict(source, items, examine_all(items, shapes_of_single(text), Stamp(received_at, source, type=route)))
 
 
-def _examined(items: list[Raw], stamp: Stamp) -> Verdict:
-    verdict = Verdict(200, stamp.source)
-    for index, raw in enumerate(items):
-        found = examine(raw, stamp)
-        if isinstance(found, str):
-            verdict.rejected.append(Rejected(index, found, without_key(raw)))
-        else:
-            verdict.events.append(found)
+def _verdict(source: str, items: list[Raw], found: list[Accepted | str]) -> Verdict:
+    events = [each for each in found if not isinstance(each, str)]
+    verdict = Verdict(200, source, events)
+    if len(events) < len(found):
+        verdict.rejected = [
+            Rejected(index, each, without_key(items[index]))
+            for index, each in enumerate(found)
+            if isinstance(each, str)
+        ]
     return verdict

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,11 +33,11 @@ class Counts:
         if verdict.rejected:
             self.rejected.update(event.reason for event in verdict.rejected)
         if stored:
-            self.stored += len(verdict.events)
+            self.stored += len(verdict.kept)
             self.duplicates += len(verdict.duplicates)
-            self.types.update(map(attrgetter("type"), verdict.events))
+            self.types.update(verdict.kept.types)
         else:
-            self.failed += len(verdict.events) + len(verdict.duplicates)
+            self.failed += len(verdict.kept) + len(verdict.duplicates)
 
     def outcomes(self) -> dict[str, int]:
         """How many events came to which end."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import Raw
 
-from .times import json_of, moment_of
+from .times import json_of, moment_of, moved
 from .wire import ABSENT, MAX_EVENT
 
 EventType: TypeAlias = Literal["identify", "track", "page", "screen", "group", "alias"]
@@ -47,6 +48,28 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
     line: bytes
 
 
+class Kept:
+    """The events of a request that are to be kept: their lines in one piece of memory, and how many of each type.
+
+    Nothing else of them outlives their judgement: with the ten thousand events that the feed remembers, each would wait
+    in four objects for its end, when none of them is in the processor's cache any more.
+    """
+
+    __slots__ = ("_count", "text", "types")
+
+    def __init__(self, events: Sequence[Accepted] = ()) -> None:
+        self.text = b"\n".join([*[event.line for event in events], b""])
+        self.types = Counter([event.type for event in events])
+        self._count = len(events)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def after(self, count: int) -> Iterator[Accepted]:
+        """The events again, but for the first so many."""
+        return map(_again, self.text.split(b"\n")[count:-1])
+
+
 class Rejected(msgspec.Struct, frozen=True, gc=False):
     """An event that is not kept: its place in the request, why (one of REASONS), and what came.
 
@@ -79,7 +102,8 @@ class Stamp(msgspec.Struct, frozen=True):
     # Derived once for all events:
     skew: timedelta | None = None
     received: bytes = b""
-    ending: bytes = b""
+    added: bytes = b""
+    """Members that every event gets, each after a comma."""
 
     def __post_init__(self) -> None:
         received = json_of(self.received_at)
@@ -87,7 +111,7 @@ class Stamp(msgspec.Struct, frozen=True):
         force = msgspec.structs.force_setattr
         force(self, "skew", self._skew(self.sent_at))
         force(self, "received", received)
-        force(self, "ending", b',"receivedAt":%b%b}' % (received, source))
+        force(self, "added", b',"receivedAt":%b%b' % (received, source))
 
     def timestamp(self, original: bytes, sent_at: bytes) -> bytes:
         """When an event happened, by our clock. What is no time is ignored: then it happened when it came."""
@@ -112,7 +136,7 @@ class _Object(msgspec.Struct, gc=False):
     """Any object: decoding it checks that it is one, and keeps nothing."""
 
 
-class _Shape(msgspec.Struct, gc=False, rename="camel"):
+class Shape(msgspec.Struct, gc=False, rename="camel"):
     """What must hold of every event. What only has to be noticed is Raw."""
 
     type: str | None = None
@@ -132,9 +156,16 @@ class _Shape(msgspec.Struct, gc=False, rename="camel"):
     write_key: Raw = ABSENT
 
 
-_shape = msgspec.json.Decoder(_Shape)
+class _Batch(msgspec.Struct, gc=False):
+    batch: list[Shape]
+
+
+_shape = msgspec.json.Decoder(Shape)
+_batch = msgspec.json.Decoder(_Batch)
 _members = msgspec.json.Decoder(dict[str, Raw])
 
+_NO_SKEW = timedelta()
+_ORIGINAL = b',"originalTimestamp":'
 _NULL = Raw(b"null")
 _OURS = ("writeKey", "receivedAt", "sourceId", "timestamp", "originalTimestamp")
 """Members of which a rewritten event keeps nothing: one is secret, the others are for us to say."""
@@ -153,6 +184,33 @@ _FAULTS = (
     ("properties", _OBJECT, "properties_not_object"),
     ("traits", _OBJECT, "traits_not_object"),
 )
+
+
+def _again(line: bytes) -> Accepted:
+    shape = _shape.decode(line)
+    return Accepted(shape.type or "", shape.message_id or "", line)
+
+
+def shapes_of_batch(text: bytes) -> list[Shape] | None:
+    """The events of a batch, decoded together: in half the time of one by one. None if one of them cannot be read."""
+    try:
+        return _batch.decode(text).batch
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def shapes_of_single(text: bytes) -> list[Shape] | None:
+    """The one event of such a request; None if it cannot be read."""
+    try:
+        return [_shape.decode(text)]
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def examine_all(items: Sequence[Raw], shapes: Sequence[Shape] | None, stamp: Stamp) -> list[Accepted | str]:
+    """What `examine` says of each event of a request; in half the time, where they are as clients usually send them."""
+    usual = [None] * len(items) if shapes is None or stamp.defaults else _usual(items, shapes, stamp)
+    return [found or examine(raw, stamp) for raw, found in zip(items, usual, strict=True)]
 
 
 def examine(raw: Raw, stamp: Stamp) -> Accepted | str:
@@ -177,6 +235,41 @@ def without_key(raw: Raw) -> bytes:
         return msgspec.json.encode(members)
     except (msgspec.DecodeError, RecursionError):
         return b""
+
+
+def _usual(items: Sequence[Raw], shapes: Sequence[Shape], stamp: Stamp) -> Sequence[Accepted | None]:
+    """The events that are valid and get nothing but times and a source; None for each that needs a closer look.
+
+    Their times are computed together. All that such an event gets is put in with one exchange of its timestamp, which
+    makes it longer by a known number of bytes, unless the same text stands elsewhere in it, too.
+    """
+    times = [bytes(shape.timestamp) for shape in shapes]
+    corrected = moved(times, stamp.skew or _NO_SKEW)
+    if corrected is None:
+        return [None] * len(items)
+    types = (stamp.type,) if stamp.type else TYPES
+    added = stamp.added if stamp.sent_at is ABSENT else b',"sentAt":%b%b' % (stamp.sent_at, stamp.added)
+    more = len(_ORIGINAL + added)
+    found: list[Accepted | None] = []
+    for raw, shape, time, timestamp in zip(items, shapes, times, corrected, strict=True):
+        kind, message_id = shape.type, shape.message_id
+        if (
+            kind
+            and kind in types
+            and message_id
+            and len(message_id) <= MAX_MESSAGE_ID
+            and (shape.user_id or shape.anonymous_id)
+            and (shape.event or kind != "track")
+            and shape.original_timestamp is shape.sent_at is shape.received_at is shape.source_id is ABSENT
+            and shape.write_key is ABSENT
+        ):
+            line = bytes(raw)
+            stamped = line.replace(time, b"".join((timestamp, _ORIGINAL, time, added)))
+            if len(stamped) - len(line) == len(timestamp) + more and len(line) <= MAX_EVENT:
+                found.append(Accepted(kind, message_id, stamped))
+                continue
+        found.append(None)
+    return found
 
 
 def _examined(line: bytes, stamp: Stamp) -> Accepted | str:
@@ -204,11 +297,11 @@ def _examined(line: bytes, stamp: Stamp) -> Accepted | str:
         parts += b',"messageId":', msgspec.json.encode(message_id)
     if stamp.sent_at is not ABSENT and not sent_at:
         parts += b',"sentAt":', stamp.sent_at
-    parts.append(stamp.ending)
+    parts += stamp.added, b"}"
     return Accepted(kind, message_id, b"".join(parts))
 
 
-def _objection(shape: _Shape, kind: str) -> str:
+def _objection(shape: Shape, kind: str) -> str:
     if not kind:
         return "type_not_defined"
     if kind not in TYPES:
@@ -240,7 +333,7 @@ def _fault(line: bytes) -> str:
     return "event_not_valid"
 
 
-def _needs_rewriting(line: bytes, shape: _Shape, kind: str, stamp: Stamp) -> bool:
+def _needs_rewriting(line: bytes, shape: Shape, kind: str, stamp: Stamp) -> bool:
     """Whether more has to change than one timestamp, which can be found because nothing else looks like it."""
     return bool(
         stamp.defaults

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from http import HTTPStatus
+from itertools import compress
+from operator import not_
 
 import msgspec
 from msgspec import Raw
@@ -12,6 +14,7 @@ from msgspec import Raw
 from .core import Route, Verdict, judge
 from .counts import Counts
 from .debugger.feed import Feed
+from .events import Kept
 from .gate import Gate
 from .store import Store
 from .times import json_of
@@ -53,7 +56,7 @@ class Intake:
         if verdict.events:
             self._tell_duplicates(verdict, now.timestamp())
             try:
-                await self._store.append([event.line for event in verdict.events], lambda: self._forget(verdict))
+                await self._store.append(verdict.kept.text, lambda: self._forget(verdict))
             except OSError as error:
                 self._not_stored(verdict, error)
         self._publish(verdict, now)
@@ -67,14 +70,15 @@ class Intake:
 
     def _tell_duplicates(self, verdict: Verdict, now: float) -> None:
         events, verdict.events = verdict.events, []
-        for event in events:
-            fresh = self.window.add(verdict.source, event.message_id, now)
-            (verdict.events if fresh else verdict.duplicates).append(event)
+        fresh = self.window.add(verdict.source, [event.message_id for event in events], now)
+        if not all(fresh):
+            verdict.duplicates = list(compress(events, map(not_, fresh)))
+            events = list(compress(events, fresh))
+        verdict.kept = Kept(events)
 
     def _forget(self, verdict: Verdict) -> None:
         """They were not kept: when they are sent again, they are no duplicates."""
-        for event in verdict.events:
-            self.window.forget(verdict.source, event.message_id)
+        self.window.forget(verdict.source, [event.message_id for event in verdict.kept.after(0)])
 
     def _not_stored(self, verdict: Verdict, error: OSError) -> None:
         verdict.status = HTTPStatus.SERVICE_UNAVAILABLE
@@ -84,7 +88,7 @@ class Intake:
         stored = verdict.status != HTTPStatus.SERVICE_UNAVAILABLE
         self.counts.note(verdict, stored=stored)
         if stored:
-            self.feed.publish("stored", verdict.events, verdict.source, now)
+            self.feed.publish("stored", verdict.kept, verdict.source, now)
             self.feed.publish("duplicate", verdict.duplicates, verdict.source, now)
             self.feed.publish("rejected", verdict.rejected, verdict.source, now)
         if verdict.reason:

@@ -39,10 +39,11 @@ def _nothing() -> None:
 class Store(Protocol):
     """Keeps events, as lines. One event loop uses it."""
 
-    async def append(self, lines: Sequence[bytes], undo: Callable[[], object] = _nothing) -> None:
-        """Return when all lines are kept, and all that came before; or raise OSError and keep none.
+    async def append(self, text: bytes, undo: Callable[[], object] = _nothing) -> None:
+        """Return when this is kept, and all that came before; or raise OSError and keep none of it.
 
-        `undo` is called if they are not kept, before anybody else can act on it. Without lines, only wait.
+        `text` is whole lines, each with its end. `undo` is called if they are not kept, before anybody else can act on
+        it. Without text, only wait.
         """
 
     def put_aside(self, lines: Sequence[bytes]) -> None:
@@ -56,14 +57,17 @@ class Store(Protocol):
         """Let go. Nothing is under way any more."""
 
 
+_any = msgspec.json.Decoder(dict[str, Any])
+
+
 class Memory:
     """Keeps events in a list, for tests: `events`, as Python's values."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
 
-    async def append(self, lines: Sequence[bytes], undo: Callable[[], object] = _nothing) -> None:  # noqa: ARG002
-        self.events += map(msgspec.json.decode, lines)
+    async def append(self, text: bytes, undo: Callable[[], object] = _nothing) -> None:  # noqa: ARG002
+        self.events += _any.decode_lines(text)
 
     def put_aside(self, lines: Sequence[bytes]) -> None:
         pass
@@ -124,11 +128,11 @@ class Files:
 
     # -- on the event loop ------------------------------------------------------------------------------
 
-    async def append(self, lines: Sequence[bytes], undo: Callable[[], object] = _nothing) -> None:
+    async def append(self, text: bytes, undo: Callable[[], object] = _nothing) -> None:
         if self._lock < 0:
             undo()
             raise OSError(errno.EBADF, "the store is closed")
-        await self._committer.commit(b"\n".join((*lines, b"")) if lines else b"", undo)
+        await self._committer.commit(text, undo)
         if self._sync_interval and self._to_sync is None:
             self._to_sync = asyncio.get_running_loop().call_later(self._sync_interval, self._sync_soon)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from array import array
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-_Generation: TypeAlias = MutableMapping[int, bytearray]
+_Generation: TypeAlias = list[bytearray | None]
 """A set of 64-bit hashes: 16 bits choose a bucket, the other 48 lie in it, one after the other.
 
 That is twelve bytes for each; a set of ints takes seven times as much.
 """
-_BUCKET = (1 << 16) - 1
+_BUCKETS = 1 << 16
 _SIZE = 6
-_NONE = bytearray()
 
 
 class Window:
@@ -29,8 +29,7 @@ class Window:
     def __init__(self, span: float = 86_400.0, limit: int = 5_000_000) -> None:
         self.span = span
         self._limit = limit if span > 0 else 0
-        self._new: _Generation = {}
-        self._old: _Generation = {}
+        self._new, self._old = _generation(), _generation()
         self._new_count = self._old_count = 0
         self._since: float | None = None
 
@@ -42,49 +41,64 @@ class Window:
         """Whether one more of the past would be one too many."""
         return self._old_count >= self._limit
 
-    def add(self, source: str, message_id: str, now: float) -> bool:
-        """Remember an id, at `now` in seconds since the epoch; False if it is remembered already."""
+    def add(self, source: str, message_ids: Sequence[str], now: float) -> list[bool]:
+        """Remember ids, at `now` in seconds since the epoch. Of each whether it is new, and not remembered already."""
         if not self._limit:
-            return True
-        if self._since is None or self._new_count >= self._limit or not 0 <= now - self._since < self.span:
+            return [True] * len(message_ids)
+        if self._since is None or not 0 <= now - self._since < self.span:
             self._rotate(now)
-        bucket, rest = _split(source, message_id)
-        for held in (self._old.get(bucket), self._new.get(bucket)):
-            if held is not None and _place(held, rest) >= 0:
-                return False
-        if held is None:
-            self._new[bucket] = bytearray(rest)
-        else:
-            held += rest
-        self._new_count += 1
-        return True
+        fresh: list[bool] = []
+        for bucket, rest in _split(source, message_ids):
+            if self._new_count >= self._limit:
+                self._rotate(now)
+            older, held = self._old[bucket], self._new[bucket]
+            if (older and rest in older and _place(older, rest) >= 0) or (
+                held and rest in held and _place(held, rest) >= 0
+            ):
+                fresh.append(False)
+                continue
+            if held is None:
+                self._new[bucket] = bytearray(rest)
+            else:
+                held += rest
+            self._new_count += 1
+            fresh.append(True)
+        return fresh
 
-    def forget(self, source: str, message_id: str) -> None:
-        """The event was not kept after all."""
-        bucket, rest = _split(source, message_id)
-        self._new_count -= _discard(self._new.get(bucket, _NONE), rest)
-        self._old_count -= _discard(self._old.get(bucket, _NONE), rest)  # a new generation may have begun since
+    def forget(self, source: str, message_ids: Sequence[str]) -> None:
+        """The events were not kept after all."""
+        for bucket, rest in _split(source, message_ids):
+            self._new_count -= _discard(self._new[bucket], rest)
+            self._old_count -= _discard(self._old[bucket], rest)  # a new generation may have begun since
 
     def remember(self, source: str, message_id: str) -> None:
         """An id of the past, when there is no present yet."""
-        bucket, rest = _split(source, message_id)
-        held = self._old.setdefault(bucket, bytearray())
-        if _place(held, rest) < 0:
-            held += rest
-            self._old_count += 1
+        for bucket, rest in _split(source, [message_id]):
+            held = self._old[bucket]
+            if held is None:
+                held = self._old[bucket] = bytearray()
+            if _place(held, rest) < 0:
+                held += rest
+                self._old_count += 1
 
     def _rotate(self, now: float) -> None:
         if self._since is not None:
             self._old, self._old_count = self._new, self._new_count
-            self._new, self._new_count = {}, 0
+            self._new, self._new_count = _generation(), 0
             if now - self._since >= 2 * self.span:
-                self._old, self._old_count = {}, 0
+                self._old, self._old_count = _generation(), 0
         self._since = now
 
 
-def _split(source: str, message_id: str) -> tuple[int, bytes]:
-    digest = hash((source, message_id))
-    return digest & _BUCKET, (digest >> 16).to_bytes(_SIZE, "little", signed=True)
+def _generation() -> _Generation:
+    return [None] * _BUCKETS
+
+
+def _split(source: str, message_ids: Sequence[str]) -> Iterable[tuple[int, bytes]]:
+    """Of each id the bucket, and what lies in it. Many at once: one by one it takes 0.7 µs for each, and so 0.4."""
+    hashes = array("q", [hash((source, each)) for each in message_ids]).tobytes()
+    buckets = memoryview(hashes).cast("H")[::4].tolist()
+    return zip(buckets, [hashes[place : place + _SIZE] for place in range(2, len(hashes), 8)], strict=True)
 
 
 def _place(bucket: bytearray, rest: bytes) -> int:
@@ -95,9 +109,8 @@ def _place(bucket: bytearray, rest: bytes) -> int:
     return place
 
 
-def _discard(bucket: bytearray, rest: bytes) -> int:
-    place = _place(bucket, rest)
-    if place < 0:
+def _discard(bucket: bytearray | None, rest: bytes) -> int:
+    if bucket is None or (place := _place(bucket, rest)) < 0:
         return 0
     del bucket[place : place + _SIZE]
     return 1

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
+from collections import Counter, deque
+from collections.abc import Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from ..events import Accepted, Rejected
+from ..events import Accepted, Kept, Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from datetime import datetime
 
 Kind: TypeAlias = Literal["stored", "duplicate", "rejected", "refused"]
@@ -35,6 +37,10 @@ class Entry(NamedTuple):
     event: Accepted | Rejected
 
 
+Events: TypeAlias = Kept | Sequence[Accepted | Rejected]
+"""What came together: events that are stored, or others."""
+
+
 class _Group(msgspec.Struct, frozen=True, gc=False):
     """What came together, from one request: it is numbered from `first` on."""
 
@@ -42,12 +48,15 @@ class _Group(msgspec.Struct, frozen=True, gc=False):
     kind: Kind
     source: str
     at: float
-    events: Sequence[Accepted | Rejected]
+    events: Events
     bytes: int
 
     def entries(self, after: int) -> Iterator[Entry]:
-        for number in range(max(self.first, after + 1), self.first + len(self.events)):
-            yield Entry(number, self.kind, self.source, self.at, self.events[number - self.first])
+        first = max(self.first, after + 1)
+        skipped = first - self.first
+        events = self.events.after(skipped) if isinstance(self.events, Kept) else islice(self.events, skipped, None)
+        for number, event in enumerate(events, first):
+            yield Entry(number, self.kind, self.source, self.at, event)
 
 
 class Feed:
@@ -72,7 +81,7 @@ class Feed:
         self._held = 0
         self._bytes = 0
 
-    def publish(self, kind: Kind, events: Sequence[Accepted | Rejected], source: str, at: datetime) -> None:
+    def publish(self, kind: Kind, events: Events, source: str, at: datetime) -> None:
         """Remember the events of one request. The sequence is kept, not copied: do not change it afterwards.
 
         Args:
@@ -85,9 +94,7 @@ class Feed:
         if not count:
             return
         moment = at.timestamp()
-        size = count * _OVERHEAD
-        for event in events:
-            size += len(event.line)
+        size = len(events.text) if isinstance(events, Kept) else sum(len(event.line) + _OVERHEAD for event in events)
         self._groups.append(_Group(self.last + 1, kind, source, moment, events, size))
         self.last += count
         self._held += count
@@ -137,16 +144,14 @@ class Tally:
 
     def __init__(self) -> None:
         self.kinds: dict[Kind, int] = {}
-        self.types: dict[str, int] = {}
+        self.types: Counter[str] = Counter()
         self._sources: dict[str, dict[Kind, int]] = {}  # the one seen last stands last
         self._seconds: dict[int, dict[Kind, int]] = {}
 
-    def add(self, kind: Kind, events: Sequence[Accepted | Rejected], source: str, at: float) -> None:
+    def add(self, kind: Kind, events: Events, source: str, at: float) -> None:
         count, second = len(events), int(at)
-        if kind == "stored":
-            types = self.types
-            for event in cast("Sequence[Accepted]", events):
-                types[event.type] = types.get(event.type, 0) + 1
+        if isinstance(events, Kept):
+            self.types.update(events.types)
         of_source = self._sources[source] = self._sources.pop(source, {})
         in_second = self._seconds.get(second) or self._begin(second)
         for counts in (self.kinds, of_source, in_second):
