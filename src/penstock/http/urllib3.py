@@ -6,6 +6,7 @@ import codecs
 import os
 import time
 from functools import lru_cache
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -13,13 +14,10 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from ..types import Request, Response
-from ._common import MAX_BODY, MAX_HOPS, no_answer, proxy_from_environment, redirected
+from ._common import MAX_HOPS, no_answer, proxy_from_environment, redirected
 from ._strict import POOL_CLASSES
 
 __all__ = ["Urllib3Client"]
-
-PIECE = 16_384
-"""Bytes of an answer that are read at a time."""
 
 codecs.lookup("idna")  # resolving a name loads it: now, rather than in a thread while the process forks
 
@@ -73,7 +71,7 @@ class Urllib3Client:
 
     def _exchange(self, request: Request, url: str, deadline: float) -> Response:
         try:
-            answer = self._pool(url).urlopen(
+            answer: Any = self._pool(url).urlopen(
                 request.method,
                 url,
                 body=request.body,
@@ -81,16 +79,10 @@ class Urllib3Client:
                 timeout=urllib3.Timeout(total=max(deadline - time.monotonic(), 0.001)),
                 redirect=False,
                 retries=False,
-                preload_content=False,
-                enforce_content_length=True,  # urllib3 1.26 does not, unless asked
             )
-            try:
-                body = _read(answer)
-            finally:
-                answer.release_conn()
-        except (HTTPError, OSError, ValueError) as exc:
+            return Response(answer.status, answer.headers, answer.body)
+        except (HTTPError, HTTPException, OSError, ValueError) as exc:
             raise no_answer(url, exc) from exc
-        return Response(answer.status, answer.headers, body)
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         proxy = self._proxy or self._proxy_for(url)
@@ -119,14 +111,3 @@ class Urllib3Client:
             headers |= urllib3.make_headers(proxy_basic_auth=pair)
         bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         return urllib3.ProxyManager(bare, proxy_headers=headers, **options)
-
-
-def _read(answer: urllib3.BaseHTTPResponse) -> bytes:
-    """The body, so far as it is worth reading, in pieces: a hostile one unpacks to a thousand times its size."""
-    body = bytearray()
-    for piece in answer.stream(PIECE, decode_content=True):
-        body += piece
-        if len(body) > MAX_BODY:
-            answer.close()  # it goes on and on: not worth keeping the connection
-            break
-    return bytes(body[:MAX_BODY])
