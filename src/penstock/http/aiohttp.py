@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingExtra
 from ..types import Request, Response
-from ._common import MAX_BODY, MAX_HOPS, no_answer, proxy_from_environment, redirected
+from ._common import MAX_BODY, MAX_HOPS, cached_proxies, no_answer, redirected
 
 if TYPE_CHECKING:
     import aiohttp
@@ -39,6 +39,7 @@ class AiohttpClient:
         except ImportError:
             raise MissingExtra("AsyncAnalytics", "async") from None
         self._proxy = proxy
+        self._proxy_for = cached_proxies()
         self._options = options
         self._sessions: dict[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, AsyncGenerator[None, None]]] = {}
 
@@ -79,7 +80,7 @@ class AiohttpClient:
                 headers=request.headers,
                 timeout=aiohttp.ClientTimeout(total=max(deadline - time.monotonic(), 0.001)),
                 allow_redirects=False,
-                proxy=self._proxy or proxy_from_environment(url),
+                proxy=self._proxy or self._proxy_for(url),
             ) as answer:
                 body = await _read(answer)
                 return Response(answer.status, answer.headers, body)
