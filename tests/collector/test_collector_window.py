@@ -121,10 +121,7 @@ def test_ids_that_come_together_are_told_apart() -> None:
 
 def test_an_id_takes_few_bytes(monkeypatch: Any) -> None:
     """In buckets that are well filled, as they are with millions of ids, it is seven; in a set of ints ninety."""
-    split = module._split
-    monkeypatch.setattr(
-        module, "_split", lambda source, names: [(bucket & 0xFF, rest) for bucket, rest in split(source, names)]
-    )
+    monkeypatch.setattr(module, "_BUCKET", 0xFF)
     window = Window()
     window.add("s", [str(number) for number in range(20_000)], 0.0)
     assert len(window) == 20_000

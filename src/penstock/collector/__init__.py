@@ -14,6 +14,7 @@
     oauth     tokens for those who can prove who they are
     asgi      requests and answers without a framework
     app       the ASGI application
+    direct    requests to the Tracking API, around ASGI
     server    a socket, uvicorn and the signals
     debugger  the live page
 

@@ -130,11 +130,14 @@ class Collector:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "").removeprefix(scope.get("root_path", ""))
         if scope["type"] == "http" and path.startswith(_API):
-            headers = headers_of(scope)
-            answer = await self._tracking_api(scope["method"], path, headers, receive)
-            await _with_cors(answer, headers).send(send)
+            answer = await self.tracking_api(scope["method"], path, headers_of(scope), receive)
+            await answer.send(send)
         else:
             await self._app(scope, receive, send)
+
+    async def tracking_api(self, method: str, path: str, headers: Mapping[str, str], receive: Receive) -> Answer:
+        """The answer to a request under `/v1/`, as it goes out."""
+        return _with_cors(await self._tracking_api(method, path, headers, receive), headers)
 
     def stop(self) -> None:
         """Let those go that would stay for ever: who watches the page. May be called in a signal handler."""

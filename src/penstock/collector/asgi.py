@@ -23,14 +23,17 @@ class Answer(NamedTuple):
     body: bytes = b""
     headers: Mapping[str, str] = {}
 
-    async def send(self, send: Send) -> None:
-        """Send it."""
-        headers = [
+    def encoded_headers(self) -> list[tuple[bytes, bytes]]:
+        """All its headers, as they are sent."""
+        return [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(self.body)),
-            *((name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()),
+            *[(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()],
         ]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+
+    async def send(self, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.encoded_headers()})
         await send({"type": "http.response.body", "body": self.body})
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import msgspec
 from msgspec import Raw
 
 from .events import (
@@ -42,8 +42,7 @@ _OPEN = Gate()
 _NOTHING = Kept()
 
 
-@dataclass
-class Verdict:
+class Verdict(msgspec.Struct):
     """What is to be answered, and what is to be kept.
 
     `status` is 200, 400, 401 or 429 (then with `retry_after`, in seconds), and only a 200 has events. `reason` and
@@ -53,9 +52,9 @@ class Verdict:
 
     status: int
     source: str = ""
-    events: list[Accepted] = field(default_factory=list[Accepted])
-    rejected: list[Rejected] = field(default_factory=list[Rejected])
-    duplicates: list[Accepted] = field(default_factory=list[Accepted])
+    events: list[Accepted] = []
+    rejected: list[Rejected] = []
+    duplicates: list[Accepted] = []
     kept: Kept = _NOTHING
     reason: str = ""
     message: str = ""
@@ -100,9 +99,11 @@ def _batch(headers: Mapping[str, str], body: bytes, received_at: datetime, gate:
 
 def _single(route: EventType, headers: Mapping[str, str], body: bytes, received_at: datetime, gate: Gate) -> Verdict:
     text = text_of(headers, body, MAX_EVENT)
-    source = gate.admit(headers, single_of(text).write_key, 1, received_at.timestamp())
+    shapes = shapes_of_single(text)
+    write_key = shapes[0].write_key if shapes else single_of(text).write_key
+    source = gate.admit(headers, write_key, 1, received_at.timestamp())
     items = [Raw(text)]
-    return _verdict(source, items, examine_all(items, shapes_of_single(text), Stamp(received_at, source, type=route)))
+    return _verdict(source, items, examine_all(items, shapes, Stamp(received_at, source, type=route)))
 
 
 def _verdict(source: str, items: list[Raw], found: list[Accepted | str]) -> Verdict:

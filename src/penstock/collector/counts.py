@@ -35,7 +35,8 @@ class Counts:
         if stored:
             self.stored += len(verdict.kept)
             self.duplicates += len(verdict.duplicates)
-            self.types.update(verdict.kept.types)
+            for kind, count in verdict.kept.types.items():
+                self.types[kind] += count
         else:
             self.failed += len(verdict.kept) + len(verdict.duplicates)
 

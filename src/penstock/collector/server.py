@@ -13,6 +13,9 @@ from starlette.responses import Response
 
 from penstock.errors import SettingsError
 
+from .app import Collector
+from .direct import direct
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -76,7 +79,8 @@ def serve(
         timeout_graceful_shutdown=patience,
     )
     config.load()
-    config.http_protocol_class = timed(config.http_protocol_class)
+    protocol = direct(app.tracking_api) if isinstance(app, Collector) else config.http_protocol_class
+    config.http_protocol_class = timed(protocol)
     server = _Server(config, ready, stopping, request_timeout)
     _raise_file_limit()
 

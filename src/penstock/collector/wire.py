@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import re
 import zlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -64,10 +65,7 @@ _string = msgspec.json.Decoder(str)
 
 def header_key(headers: Mapping[str, str]) -> str:
     """The write key of an `Authorization: Basic base64(key:)` header, or the empty string."""
-    try:
-        return base64.b64decode(_credentials(headers, "basic"), validate=True).decode().partition(":")[0]
-    except (binascii.Error, ValueError):
-        return ""
+    return _basic_key(_credentials(headers, "basic"))
 
 
 def header_token(headers: Mapping[str, str]) -> str:
@@ -78,6 +76,24 @@ def header_token(headers: Mapping[str, str]) -> str:
 def _credentials(headers: Mapping[str, str], wanted: str) -> str:
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     return credentials.strip() if scheme.lower() == wanted else ""
+
+
+# A client sends the same key with each request: what is made of it is remembered, which saves 12 µs of a request.
+# Anybody can make up others, and long ones: a few hundred are remembered, and none that is longer than keys are.
+_remember = lru_cache(maxsize=256)
+_USUAL_KEY = 200
+
+
+def _basic_key(credentials: str) -> str:
+    return _decoded(credentials) if len(credentials) <= _USUAL_KEY else _decoded.__wrapped__(credentials)
+
+
+@_remember
+def _decoded(credentials: str) -> str:
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[0]
+    except (binascii.Error, ValueError):
+        return ""
 
 
 def body_key(raw: Raw) -> str:
@@ -95,8 +111,13 @@ def source_of(key: str) -> str:
     """
     if not key:
         return ""
-    shown = _ODD.sub("", key[: min(4, len(key) // 3)])
-    return f"{shown}-{hashlib.sha256(key.encode()).hexdigest()[:8]}".lstrip("-")
+    return _shown(key) if len(key) <= _USUAL_KEY else _shown.__wrapped__(key)
+
+
+@_remember
+def _shown(key: str) -> str:
+    begin = _ODD.sub("", key[: min(4, len(key) // 3)])
+    return f"{begin}-{hashlib.sha256(key.encode()).hexdigest()[:8]}".lstrip("-")
 
 
 def text_of(headers: Mapping[str, str], body: bytes, limit: int) -> bytes:

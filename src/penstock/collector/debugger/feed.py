@@ -151,7 +151,8 @@ class Tally:
     def add(self, kind: Kind, events: Events, source: str, at: float) -> None:
         count, second = len(events), int(at)
         if isinstance(events, Kept):
-            self.types.update(events.types)
+            for each, number in events.types.items():
+                self.types[each] += number
         of_source = self._sources[source] = self._sources.pop(source, {})
         in_second = self._seconds.get(second) or self._begin(second)
         for counts in (self.kinds, of_source, in_second):
