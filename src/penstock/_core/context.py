@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from msgspec import Struct
 
 from ..errors import DeliveryError, DropEvent
 from ..types import Event
@@ -18,17 +19,15 @@ __all__ = ["Context", "LogEntry", "Metric", "Metrics"]
 LEVELS = ("debug", "info", "warn", "error")
 
 
-@dataclass(frozen=True)
-class LogEntry:
+class LogEntry(Struct, frozen=True):
     """One line of a context's log."""
 
     level: str
     message: str
-    extras: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    extras: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(Struct, frozen=True):
     """One number that a plugin has noted: a `counter` or a `gauge`."""
 
     metric: str

@@ -13,7 +13,6 @@ import inspect
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -23,7 +22,8 @@ from .._core.pipeline import Call, Delivered, Step, Together, process
 from .._core.receipt import Outcome, Receipt
 from ..emitter import Emitter
 from ..errors import DropEvent
-from .runner import Answer, Runner, Walk
+from .baton import Baton
+from .runner import Answer, Runner, Walk, awaits, label
 
 __all__ = ["AsyncRunner", "Line"]
 
@@ -124,10 +124,10 @@ class AsyncRunner(Runner):
         emitter: Emitter,
         deliver: Callable[[Receipt, bytes], object],
         settle: Callable[[Receipt, Outcome], object],
-        aside: Callable[[], AbstractContextManager[object]],
+        baton: Baton,
         wait_for: WaitFor,
     ) -> None:
-        super().__init__(emitter, deliver, settle, aside)
+        super().__init__(emitter, deliver, settle, baton)
         self.line = Line()
         self._wait_for = wait_for
         self._hooks: dict[_Hook, None] = {}  # being awaited, the oldest first
@@ -157,7 +157,7 @@ class AsyncRunner(Runner):
         hook = next(iter(list(self._hooks)), None)
         if hook is None:
             return super().running()
-        return f"{hook.call.plugin.name}.{hook.call.hook}", time.monotonic() - hook.since
+        return label(hook.call), time.monotonic() - hook.since
 
     def relieve(self) -> list[Receipt]:
         """The client closes, or another thread has taken over: forget every dialog, and every hook.
@@ -226,7 +226,7 @@ class AsyncRunner(Runner):
 
     def _start_hook(self, call: Call, done: Callable[[Answer], object], *, again: bool = False) -> None:
         value, raised = self._invoke(call)
-        if raised is not None or not inspect.isawaitable(value):
+        if raised is not None or not awaits(value):
             done((value, raised))
             return
         self._queued.append(_Hook(call, value, done, again))

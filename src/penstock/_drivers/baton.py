@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
 
 __all__ = ["Baton", "Relieved"]
 
@@ -37,18 +35,18 @@ class Baton:
             self._tenure += 1
         return taken
 
-    @contextmanager
-    def aside(self) -> Generator[None, None, None]:
-        """A block in which the baton is free to be taken.
-
-        Raises:
-            Relieved: at its end, if it has been. From there on, touch nothing.
-        """
+    def lay_aside(self) -> int:
+        """Leave the baton free to be taken, until `take_back` with the number that this returns."""
         tenure = self._tenure
         self._lock.release()
-        try:
-            yield
-        finally:
-            self._lock.acquire()
-            if self._tenure != tenure:
-                raise Relieved
+        return tenure
+
+    def take_back(self, tenure: int) -> None:
+        """Have it again.
+
+        Raises:
+            Relieved: it has been taken. From there on, touch nothing.
+        """
+        self._lock.acquire()
+        if self._tenure != tenure:
+            raise Relieved

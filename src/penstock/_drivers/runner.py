@@ -6,7 +6,6 @@ import inspect
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +15,9 @@ from .._core.receipt import Outcome, Receipt
 from ..emitter import Emitter, reportable
 from ..errors import PluginError
 from ..types import ErrorEvent
-from .baton import Relieved
+from .baton import Baton, Relieved
 
-__all__ = ["Answer", "Runner", "Walk"]
+__all__ = ["Answer", "Runner", "Walk", "awaits", "label"]
 
 Answer = tuple[Any, BaseException | None]
 """What came of a step: what it returned, or what it raised."""
@@ -42,7 +41,7 @@ class Runner:
         emitter: who is told of plugins that fail where their failure stops nothing.
         deliver: hands an event, with the bytes that the plugins made of it, to the engine.
         settle: gives an event its outcome.
-        aside: a block for the time of a hook, in which another thread may take over from this one.
+        baton: laid aside for the time of a hook, so that another thread may take over from this one.
     """
 
     def __init__(
@@ -50,16 +49,16 @@ class Runner:
         emitter: Emitter,
         deliver: Callable[[Receipt, bytes], object],
         settle: Callable[[Receipt, Outcome], object],
-        aside: Callable[[], AbstractContextManager[object]],
+        baton: Baton,
     ) -> None:
         self.timeline = Timeline()
         self._emitter = emitter
         self._deliver = deliver
         self._settle = settle
-        self._aside = aside
+        self._baton = baton
         self._walks: dict[Receipt, Walk] = {}  # whose dialog is not over
         self._due: deque[Walk] = deque()  # whose delivery has its outcome, which the dialog waits for
-        self._running: tuple[str, float] | None = None
+        self._running: tuple[Call, float] | None = None
 
     def start(self, receipt: Receipt) -> None:
         """Begin an event's way."""
@@ -109,7 +108,7 @@ class Runner:
     def running(self) -> tuple[str, float] | None:
         """The hook that runs now (`plugin.hook`), and for how many seconds."""
         now = self._running
-        return None if now is None else (now[0], time.monotonic() - now[1])
+        return None if now is None else (label(now[0]), time.monotonic() - now[1])
 
     def _advance(self, walk: Walk, value: Any = None, raised: BaseException | None = None) -> None:
         """Go on with a dialog as far as it goes. Whatever happens, its event is not lost."""
@@ -159,22 +158,24 @@ class Runner:
 
     def _call(self, call: Call) -> Answer:
         returned, raised = self._invoke(call)
-        return (returned, raised) if not inspect.isawaitable(returned) else (None, _not_awaited(call, returned))
+        return (returned, raised) if not awaits(returned) else (None, _not_awaited(call, returned))
 
     def _invoke(self, call: Call) -> Answer:
-        self._running = f"{call.plugin.name}.{call.hook}", time.monotonic()
         returned: Any = None
         raised: BaseException | None = None
+        self._running = call, time.monotonic()
+        tenure = self._baton.lay_aside()
         try:
-            with self._aside():
-                try:
-                    returned = getattr(call.plugin, call.hook)(call.context)
-                except BaseException as exc:
-                    if not reportable(exc):
-                        raise
-                    raised = exc
+            returned = getattr(call.plugin, call.hook)(call.context)
+        except BaseException as exc:
+            if not reportable(exc):
+                raise
+            raised = exc
         finally:
-            self._running = None
+            try:
+                self._baton.take_back(tenure)
+            finally:
+                self._running = None
         return returned, raised
 
     def _over(self, walk: Walk, outcome: Outcome | None) -> None:
@@ -186,6 +187,16 @@ class Runner:
     def _report(self, error: PluginError, context: Context) -> None:
         context.log("error", str(error))
         self._emitter.report(ErrorEvent("plugin", error, context))
+
+
+def label(call: Call) -> str:
+    """A hook's name: `plugin.hook`."""
+    return f"{call.plugin.name}.{call.hook}"
+
+
+def awaits(returned: object) -> bool:
+    """Whether a hook's answer is one to be awaited. What nearly all of them return is known at a glance (2 µs less)."""
+    return returned is not None and type(returned) is not Context and inspect.isawaitable(returned)
 
 
 def _not_awaited(call: Call, awaitable: Any) -> TypeError:

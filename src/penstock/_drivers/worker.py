@@ -93,7 +93,7 @@ class Worker(Courier):
         self._backlog = None if spool is None else self._open_backlog(spool, spool_max_age)
         self._sync_told = False  # whether the worker knows that the spool is to be forced to disk
         self._baton = Baton()
-        self._runner = Runner(emitter, self._deliver, self._settle_one, self._baton.aside)
+        self._runner = Runner(emitter, self._deliver, self._settle_one, self._baton)
         self._holds = 0  # critical plugins that are being loaded, or could not be
         self._held: deque[Mail] = deque()  # events that plugins have not seen yet, and commands that must wait for them
         self._halted: PluginError | None = None
