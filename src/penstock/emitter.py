@@ -55,6 +55,11 @@ class Emitter:
         kept = [entry for entry in self._listeners.get(name, ()) if entry != listener and _fn(entry) != listener]
         self._listeners[name] = tuple(kept)
 
+    @property
+    def silent(self) -> bool:
+        """Whether nobody has ever listened to anything."""
+        return not self._listeners
+
     def heard(self, name: str) -> bool:
         """Whether anybody listens: lets a hot path skip making what nobody would see."""
         return bool(self._listeners.get(name))

@@ -200,6 +200,8 @@ def _in_sum(deliveries: Mapping[str, Outcome]) -> Outcome:
 
 def _chosen(plugin: Hooked, integrations: Mapping[str, Any]) -> Any:
     """What an event's integrations say of this plugin: under its name, its other names (the last counts), or `All`."""
+    if not integrations:
+        return True
     for name in (plugin.name, *reversed(getattr(plugin, "alternative_names", ())), "All"):
         if name in integrations:
             return integrations[name]
@@ -208,7 +210,8 @@ def _chosen(plugin: Hooked, integrations: Mapping[str, Any]) -> Any:
 
 def _options(plugin: Hooked, data: bytes, integrations: Mapping[str, Any]) -> Mapping[str, Any]:
     """The object that stands for this plugin in the integrations, if it is one: a copy that is the plugin's alone."""
-    if not isinstance(_chosen(plugin, integrations), Mapping):
+    chosen = _chosen(plugin, integrations)
+    if chosen is True or not isinstance(chosen, Mapping):
         return {}
     return cast("Mapping[str, Any]", _chosen(plugin, head(data).integrations))
 

@@ -65,7 +65,7 @@ class AsyncDriver(InlineDriver):
         self._tether = Tether(self._tell, self._on_loop_end)
         self._standby = Standby()
         self._exit: Job[FlushResult] | None = None  # the close, where it has begun
-        self._hooks = AsyncRunner(self._emitter, self._deliver, self._settle_one, self._baton, self._wait_for_hook)
+        self._hooks = AsyncRunner(self._emitter, self._deliver, self._end, self._baton, self._wait_for_hook)
         self._runner = self._hooks
         self._scheduled: asyncio.AbstractEventLoop | None = None  # on it a turn is coming
         self._timer: asyncio.TimerHandle | None = None

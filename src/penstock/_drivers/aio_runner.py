@@ -13,7 +13,7 @@ import inspect
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -71,11 +71,10 @@ class Line:
         return left
 
 
-@dataclass(eq=False)
-class AsyncWalk(Walk):
+class AsyncWalk(Walk, eq=False, kw_only=True):
     """A walk that has a place in the line."""
 
-    place: Place = field(default_factory=lambda: Place(None))
+    place: Place
 
 
 class _Answers:
@@ -123,7 +122,7 @@ class AsyncRunner(Runner):
         self,
         emitter: Emitter,
         deliver: Callable[[Receipt, bytes], object],
-        settle: Callable[[Receipt, Outcome], object],
+        settle: Callable[[list[Receipt], Outcome], object],
         baton: Baton,
         wait_for: WaitFor,
     ) -> None:

@@ -6,8 +6,9 @@ import inspect
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from .._core.context import Context
 from .._core.pipeline import Call, Deliver, Delivered, Dialog, Report, Step, Timeline, Together, process
@@ -19,12 +20,14 @@ from .baton import Baton, Relieved
 
 __all__ = ["Answer", "Runner", "Walk", "awaits", "label"]
 
+TOGETHER = 64
+"""Events that are settled together, at most: what a slow `after` hook holds up is the outcome of so many."""
+
 Answer = tuple[Any, BaseException | None]
 """What came of a step: what it returned, or what it raised."""
 
 
-@dataclass(eq=False)
-class Walk:
+class Walk(Struct, eq=False):
     """One event under way: its dialog, and the outcome of its delivery, whichever of the two is first."""
 
     receipt: Receipt
@@ -40,7 +43,7 @@ class Runner:
     Args:
         emitter: who is told of plugins that fail where their failure stops nothing.
         deliver: hands an event, with the bytes that the plugins made of it, to the engine.
-        settle: gives an event its outcome.
+        settle: gives events their outcome.
         baton: laid aside for the time of a hook, so that another thread may take over from this one.
     """
 
@@ -48,7 +51,7 @@ class Runner:
         self,
         emitter: Emitter,
         deliver: Callable[[Receipt, bytes], object],
-        settle: Callable[[Receipt, Outcome], object],
+        settle: Callable[[list[Receipt], Outcome], object],
         baton: Baton,
     ) -> None:
         self.timeline = Timeline()
@@ -58,6 +61,7 @@ class Runner:
         self._baton = baton
         self._walks: dict[Receipt, Walk] = {}  # whose dialog is not over
         self._due: deque[Walk] = deque()  # whose delivery has its outcome, which the dialog waits for
+        self._ended: deque[tuple[Receipt, Outcome]] = deque()  # to be settled in a moment, together
         self._running: tuple[Call, float] | None = None
 
     def start(self, receipt: Receipt) -> None:
@@ -78,10 +82,21 @@ class Runner:
         return True
 
     def go_on(self) -> None:
-        """Go on with the events whose delivery has its outcome."""
+        """Go on with the events whose delivery has its outcome, and settle those whose dialogs are over."""
         while self._due:
-            walk = self._due.popleft()
-            self._advance(walk, walk.outcome)
+            for _ in range(min(TOGETHER, len(self._due))):
+                walk = self._due.popleft()
+                self._advance(walk, walk.outcome)
+            self._settle_ended()
+        self._settle_ended()
+
+    def _settle_ended(self) -> None:
+        while self._ended:
+            receipt, outcome = self._ended.popleft()
+            receipts = [receipt]
+            while self._ended and self._ended[0][1] is outcome:
+                receipts.append(self._ended.popleft()[0])
+            self._settle(receipts, outcome)
 
     def relieve(self) -> list[Receipt]:
         """Another thread has taken over, or the client closes: forget every dialog.
@@ -90,9 +105,8 @@ class Runner:
         """
         walks, self._walks = self._walks, {}
         self._due.clear()
-        for walk in walks.values():
-            if walk.outcome is not None:
-                self._settle(walk.receipt, walk.outcome)
+        self._ended += [(walk.receipt, walk.outcome) for walk in walks.values() if walk.outcome is not None]
+        self._settle_ended()
         return [walk.receipt for walk in walks.values() if walk.outcome is None and not walk.handed_over]
 
     @property
@@ -182,7 +196,7 @@ class Runner:
         self._walks.pop(walk.receipt, None)
         outcome = outcome or walk.outcome
         if outcome is not None:  # else delivery alone decides from here on
-            self._settle(walk.receipt, outcome)
+            self._ended.append((walk.receipt, outcome))
 
     def _report(self, error: PluginError, context: Context) -> None:
         context.log("error", str(error))

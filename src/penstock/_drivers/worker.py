@@ -93,7 +93,7 @@ class Worker(Courier):
         self._backlog = None if spool is None else self._open_backlog(spool, spool_max_age)
         self._sync_told = False  # whether the worker knows that the spool is to be forced to disk
         self._baton = Baton()
-        self._runner = Runner(emitter, self._deliver, self._settle_one, self._baton)
+        self._runner = Runner(emitter, self._deliver, self._end, self._baton)
         self._holds = 0  # critical plugins that are being loaded, or could not be
         self._held: deque[Mail] = deque()  # events that plugins have not seen yet, and commands that must wait for them
         self._halted: PluginError | None = None
@@ -319,9 +319,6 @@ class Worker(Courier):
     def _because_halted(self, outcome: Outcome) -> Outcome:
         return self._abandoned() if isinstance(outcome.error, Abandoned) else outcome
 
-    def _settle_one(self, receipt: Receipt, outcome: Outcome) -> None:
-        self._end([receipt], outcome)
-
     def _end(self, receipts: list[Receipt], outcome: Outcome) -> None:
         """These have their outcome; but at the end of the client, what is in the spool may still have a future."""
         if self._backlog is not None and self._closing and isinstance(outcome.error, UNDELIVERED):
@@ -405,6 +402,8 @@ class Worker(Courier):
                 code = "delivery_failure" if outcome.kind == "failed" else "dropped"
                 for receipt in receipts:
                     emitter.emit("error", ErrorEvent(code, outcome.error, receipt.context()))
+        elif emitter.silent:
+            return
         elif any(emitter.heard(kind) for kind in KINDS):
             for receipt in receipts:
                 emitter.emit(receipt.kind, receipt.context())
