@@ -1,20 +1,21 @@
 """Requests to the Tracking API, which the connection hands to the collector itself, around ASGI.
 
-For a request with one event ASGI and what stands around it are half of the work: a second description of the request,
-middleware, two messages for the answer and a packet for each. Whatever is not as clients send it goes the usual way.
+For a request with one event ASGI and what stands around it are a quarter of the work: a second description of the
+request, middleware, two messages for the answer and a packet for each. Whatever is not as clients send it goes the
+usual way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from .asgi import Answer, headers_of
+from .core import ROUTES
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope
@@ -23,7 +24,7 @@ Api: TypeAlias = Callable[[str, str, Mapping[str, str], "Receive"], Awaitable[An
 """Answers a request by its method, its path, its headers and ASGI's `receive`."""
 
 _STOPPING = Answer(503)
-_USUAL = re.compile(rb"/v1/[a-z]+/?")
+_PATHS = {f"/v1/{name}".encode(): f"/v1/{name}" for name in ROUTES}
 
 
 def direct(api: Api) -> type[HttpToolsProtocol]:
@@ -32,7 +33,8 @@ def direct(api: Api) -> type[HttpToolsProtocol]:
     class Direct(HttpToolsProtocol):
         def on_headers_complete(self) -> None:
             parser: Any = self.parser
-            if not self._is_usual(parser):
+            path = _PATHS.get(self.url)
+            if path is None or not self._is_usual(parser):
                 super().on_headers_complete()
                 return
             exchange = self.cycle = _Exchange(
@@ -48,20 +50,20 @@ def direct(api: Api) -> type[HttpToolsProtocol]:
                 keep_alive=parser.should_keep_alive(),
                 on_response=self.on_response_complete,
             )
-            task = self.loop.create_task(exchange.run(api, self.url.decode()))
+            task = self.loop.create_task(exchange.run(api, path))
             task.add_done_callback(self.tasks.discard)
             self.tasks.add(task)
 
         def _is_usual(self, parser: Any) -> bool:
             last: Any = self.cycle
-            busy = max(len(self.connections), len(self.tasks)) >= (self.limit_concurrency or math.inf)
+            most = self.limit_concurrency or math.inf
             return (
                 parser.get_method() == b"POST"
-                and _USUAL.fullmatch(self.url) is not None
                 and parser.get_http_version() == "1.1"
                 and not parser.should_upgrade()
                 and (last is None or last.response_complete)  # else this one came before the last one's answer
-                and not busy
+                and len(self.connections) < most
+                and len(self.tasks) < most
             )
 
     return Direct

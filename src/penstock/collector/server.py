@@ -14,7 +14,6 @@ from starlette.responses import Response
 from penstock.errors import SettingsError
 
 from .app import Collector
-from .direct import direct
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,8 +78,7 @@ def serve(
         timeout_graceful_shutdown=patience,
     )
     config.load()
-    protocol = direct(app.tracking_api) if isinstance(app, Collector) else config.http_protocol_class
-    config.http_protocol_class = timed(protocol)
+    config.http_protocol_class = timed(_protocol(app, config.http_protocol_class))
     server = _Server(config, ready, stopping, request_timeout)
     _raise_file_limit()
 
@@ -129,6 +127,15 @@ def _cut_short(app: ASGIApp) -> ASGIApp:
                 await Response(status_code=503)(scope, receive, send)
 
     return wrapped
+
+
+def _protocol(app: ASGIApp, usual: Any) -> Any:
+    """What a connection of this application is served by; `usual` is what uvicorn has chosen."""
+    if not isinstance(app, Collector) or "httptools" not in usual.__module__:
+        return usual
+    from .direct import direct  # noqa: PLC0415 (it needs httptools, without which uvicorn is served by h11)
+
+    return direct(app.tracking_api)
 
 
 def timed(protocol: Any) -> Any:
