@@ -185,9 +185,17 @@ _FAULTS = (
 )
 
 
+class _Head(msgspec.Struct, gc=False, rename="camel"):
+    type: str
+    message_id: str
+
+
+_head = msgspec.json.Decoder(_Head)
+
+
 def _again(line: bytes) -> Accepted:
-    shape = _shape.decode(line)
-    return Accepted(shape.type or "", shape.message_id or "", line)
+    head = _head.decode(line)
+    return Accepted(head.type, head.message_id, line)
 
 
 def shapes_of_batch(text: bytes) -> list[Shape] | None:
