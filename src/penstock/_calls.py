@@ -282,7 +282,7 @@ class EventCalls:
             if full is not None:
                 raise full
         if callback is not None and overflow == "raise":
-            driver.watch_callback(receipt, callback)
+            driver.watch_callback(receipt, callback, first=False)
 
     def _submit_late(self, receipt: Receipt, callback: Callback | None) -> None:
         """The same, when the client is closed: nowhere."""

@@ -54,7 +54,7 @@ class Context:
     Decoding is put off until somebody looks at `event`, because most events are never looked at.
     """
 
-    __slots__ = ("_error", "_event", "_logs", "attempts", "data", "deliveries", "id", "options", "stats")
+    __slots__ = ("_deliveries", "_error", "_event", "_logs", "_stats", "attempts", "data", "id", "options")
 
     def __init__(
         self,
@@ -74,13 +74,26 @@ class Context:
         """How many requests have carried the event."""
         self.options = options or {}
         """For a destination plugin: the object that the event's integrations hold under its name."""
-        self.stats = Metrics()
-        """`increment` and `gauge`, for plugins."""
-        self.deliveries: dict[str, Outcome] = {}
-        """What became of the event at each destination, where some are plugins."""
+        # Made when they are wanted: two contexts are made for an event that goes to a plugin.
+        self._stats: Metrics | None = None
+        self._deliveries: dict[str, Outcome] | None = None
 
     def __repr__(self) -> str:
         return f"<Context {self.id}>"
+
+    @property
+    def stats(self) -> Metrics:
+        """`increment` and `gauge`, for plugins."""
+        if self._stats is None:
+            self._stats = Metrics()
+        return self._stats
+
+    @property
+    def deliveries(self) -> dict[str, Outcome]:
+        """What became of the event at each destination, where some are plugins."""
+        if self._deliveries is None:
+            self._deliveries = {}
+        return self._deliveries
 
     @property
     def event(self) -> Event:
@@ -135,7 +148,7 @@ class Context:
 
     def adopt(self, other: Context) -> None:
         """Take over what another context says of the event, and what was noted there."""
-        self._event, self._logs, self.stats = other.event, other._logs, other.stats
+        self._event, self._logs, self._stats = other.event, other._logs, other._stats
 
     def cancel(self, reason: str = "cancelled by a plugin") -> NoReturn:
         """Stop here: in a `before` or `enrichment` hook the event is dropped, and its receipt fails with Dropped."""

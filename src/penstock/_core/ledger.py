@@ -159,7 +159,17 @@ class Ledger:
     def reject(self, receipt: Receipt, outcome: Outcome) -> None:
         """Settle an event that was never accepted: its receipt says why, and no counter knows of it."""
         receipt._outcome = outcome
-        _run_all(self._watchers.pop(receipt, None), receipt)
+        self._tell_watchers([receipt])
+
+    def watch_first(self, receipt: Receipt, watcher: Watcher) -> None:
+        """The same as `watch`, for a receipt that nobody else has yet. It costs the garbage collector nothing.
+
+        A receipt that may come to be on disk alone is forgotten then, unless somebody waits for it (see `watch`).
+        """
+        if self._forget is None:
+            receipt._watcher = watcher
+        else:
+            self.watch(receipt, watcher)
 
     def watch(self, receipt: Receipt, watcher: Watcher) -> None:
         """Call `watcher(receipt)` once, when the receipt has its outcome: now, if it has.
@@ -272,15 +282,20 @@ class Ledger:
             self._forget(receipts)
         for receipt in receipts:
             receipt._outcome = outcome
-        if self._watchers:
-            for receipt in receipts:
-                _run_all(self._watchers.pop(receipt, None), receipt)
+        self._tell_watchers(receipts)
         self._announce(receipts, outcome)
         if receipts and receipts[0]._epoch:  # else refused at the call: the worker never had it
             self._inside -= count
             self._exposed -= self._in_no_spool(receipts)
             if self._tickets:
                 self._count(receipts, outcome)
+
+    def _tell_watchers(self, receipts: Sequence[Receipt]) -> None:
+        for receipt in [r for r in receipts if r._watcher is not None]:
+            _run_first(receipt)
+        if self._watchers:
+            for receipt in receipts:
+                _run_all(self._watchers.pop(receipt, None), receipt)
 
     def _count(self, receipts: Sequence[Receipt], outcome: Outcome) -> None:
         newest = self._tickets[-1].epoch
@@ -315,6 +330,12 @@ class Ledger:
 def exposed(receipts: Sequence[Receipt]) -> int:
     """How many of them are in no spool."""
     return len([r for r in receipts if r._place is None])
+
+
+def _run_first(receipt: Receipt) -> None:
+    watcher, receipt._watcher = receipt._watcher, None
+    if watcher is not None:
+        watcher(receipt)
 
 
 def _run_all(watchers: list[Watcher] | None, receipt: Receipt) -> None:

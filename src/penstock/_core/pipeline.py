@@ -112,36 +112,31 @@ class Timeline:
 
 def process(context: Context, kind: str, timeline: Timeline) -> Dialog:
     """One event's way through the plugins. Returns its Outcome, or None when delivery alone decides it."""
-    before, enrichment = timeline.hooked("before", kind), timeline.hooked("enrichment", kind)
-    for plugin in before:
+    plugins = [*timeline.hooked("before", kind), *timeline.hooked("enrichment", kind)]
+    for plugin in plugins:
         try:
-            yield from _step(plugin, kind, context)
+            context.log("debug", "plugin", {"plugin": plugin.name})
+            returned: object = yield Call(plugin, kind, context)
+            if returned is not None and returned is not context:
+                _adopt(context, returned, kind)
         except DropEvent as exc:
             return _dropped(plugin, exc, context)
         except Exception as exc:  # noqa: BLE001 - a plugin may raise anything
-            return Outcome(_plugin_error(plugin, exc))
-    for plugin in enrichment:
-        try:
-            yield from _step(plugin, kind, context)
-        except DropEvent as exc:
-            return _dropped(plugin, exc, context)
-        except Exception as exc:  # noqa: BLE001
-            yield Report(_plugin_error(plugin, exc), context)
+            error = _plugin_error(plugin, exc)
+            if plugin.type == "before":
+                return Outcome(error)
+            yield Report(error, context)
     try:
-        data = _sealed(context, [*before, *enrichment])
+        data = _sealed(context, plugins)
     except DeliveryError as exc:
         return Outcome(exc)
     return (yield from _deliver(context, kind, data, timeline))
 
 
-def _step(plugin: Hooked, kind: str, context: Context) -> Generator[Step, Any, None]:
-    context.log("debug", "plugin", {"plugin": plugin.name})
-    returned: object = yield Call(plugin, kind, context)
-    if isinstance(returned, Context):
-        if returned is not context:
-            context.adopt(returned)
-    elif returned is not None:
+def _adopt(context: Context, returned: object, kind: str) -> None:
+    if not isinstance(returned, Context):
         raise TypeError(f"{kind} returned {type(returned).__name__}; it must return the context, or nothing")
+    context.adopt(returned)
 
 
 def _deliver(context: Context, kind: str, data: bytes, timeline: Timeline) -> Dialog:
@@ -157,7 +152,13 @@ def _deliver(context: Context, kind: str, data: bytes, timeline: Timeline) -> Di
     elif not plugins:
         context.log("info", "no destination")
     if plugins:
-        yield from _to_plugins(context, kind, data, plugins, integrations)
+        # Each gets a context of its own, so that none can change what another sees.
+        calls = [Call(p, kind, Context(data, context.id, options=_options(p, data, integrations))) for p in plugins]
+        raised: list[BaseException | None] = yield Together(calls)
+        for plugin, exc in zip(plugins, raised, strict=True):
+            context.deliveries[plugin.name] = noted = _noted(context, plugin, exc)
+            if isinstance(noted.error, PluginError):
+                yield Report(noted.error, context)
     if to_segment:
         outcome: Outcome = yield Delivered()
         context.deliveries[SEGMENT] = outcome
@@ -172,22 +173,16 @@ def _deliver(context: Context, kind: str, data: bytes, timeline: Timeline) -> Di
     return outcome
 
 
-def _to_plugins(
-    context: Context, kind: str, data: bytes, plugins: Sequence[Hooked], integrations: Mapping[str, Any]
-) -> Generator[Step, Any, None]:
-    """Each destination gets a context of its own, so that none can change what another sees."""
-    calls = [Call(p, kind, Context(data, context.id, options=_options(p, data, integrations))) for p in plugins]
-    raised: list[BaseException | None] = yield Together(calls)
-    for plugin, exc in zip(plugins, raised, strict=True):
-        if exc is None:
-            outcome = Outcome()
-        elif isinstance(exc, DropEvent):
-            outcome = _dropped(plugin, exc, context)
-        else:
-            error = _plugin_error(plugin, exc)
-            outcome = Outcome(error)
-            yield Report(error, context)
-        context.deliveries[plugin.name] = outcome
+_AT_PLUGIN = Outcome()
+
+
+def _noted(context: Context, plugin: Hooked, exc: BaseException | None) -> Outcome:
+    """What became of an event at a destination, by what its hook raised."""
+    if exc is None:
+        return _AT_PLUGIN
+    if isinstance(exc, DropEvent):
+        return _dropped(plugin, exc, context)
+    return Outcome(_plugin_error(plugin, exc))
 
 
 def _in_sum(deliveries: Mapping[str, Outcome]) -> Outcome:

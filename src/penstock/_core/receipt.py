@@ -63,6 +63,7 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
     _epoch: int = 0
     _context: Context | None = None  # the one that plugins had in hand, if any
     _place: Place | None = None  # where it is in the spool
+    _watcher: Callable[[Receipt], object] | None = None  # the one that was there before anybody else had the receipt
 
     def __repr__(self) -> str:
         state = "pending" if self._outcome is None else self._outcome.kind

@@ -256,8 +256,8 @@ class AsyncDriver(InlineDriver):
             super()._block(event, deadline)
 
     def _hurry(self) -> None:
-        self._engine.flush()
-        self._after_plugins(self._engine.flush)  # those that are still with them are meant as well
+        self._flush()
+        self._after_plugins(self._flush)  # those that are still with them are meant as well
 
     def _after_plugins(self, command: Command) -> None:
         """Do this when all events that came before it are out of the hooks that come before delivery."""

@@ -193,9 +193,13 @@ class InlineDriver(Worker):
         """Call `watcher(receipt)` when the receipt has its outcome; what it raises is reported, not raised."""
         self._ledger.watch(receipt, self._guarded(watcher))
 
-    def watch_callback(self, receipt: Receipt, callback: Callback) -> None:
-        """Call `callback(err, ctx)` when the receipt has its outcome, and see to an awaitable that it returns."""
-        self._ledger.watch(receipt, _Callback(self, callback))
+    def watch_callback(self, receipt: Receipt, callback: Callback, *, first: bool = True) -> None:
+        """Call `callback(err, ctx)` when the receipt has its outcome, and see to an awaitable that it returns.
+
+        `first`: whether nobody else has the receipt yet.
+        """
+        watch = self._ledger.watch_first if first else self._ledger.watch
+        watch(receipt, _Callback(self, callback))
 
     def call_back(self, callback: Callback, receipt: Receipt) -> None:
         """Call it now."""

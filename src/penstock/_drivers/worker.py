@@ -94,6 +94,7 @@ class Worker(Courier):
         self._sync_told = False  # whether the worker knows that the spool is to be forced to disk
         self._baton = Baton()
         self._runner = Runner(emitter, self._deliver, self._end, self._baton)
+        self._handed: list[Receipt] = []  # out of the plugins, and not yet in the queue
         self._holds = 0  # critical plugins that are being loaded, or could not be
         self._held: deque[Mail] = deque()  # events that plugins have not seen yet, and commands that must wait for them
         self._halted: PluginError | None = None
@@ -115,6 +116,7 @@ class Worker(Courier):
             self._walk()
             more = self._read_back()
             self._see_to_token()
+            self._enqueue_handed()
             now = self._clock()
             action = self._engine.next_action(now)
             self._settle()
@@ -182,6 +184,7 @@ class Worker(Courier):
         if self._holds or self._held or self._runner.wanted or _some_go_elsewhere(receipts):
             self._held.extend(receipts)
         else:
+            self._enqueue_handed()  # they came before
             self._engine.enqueue(receipts, self._clock())
 
     def _read_back(self) -> bool:
@@ -250,13 +253,23 @@ class Worker(Courier):
         """The pipeline hands an event over."""
         if data is not receipt.data:
             self._ledger.replace(receipt, data)
-        self._engine.enqueue([receipt], self._clock())
+        self._handed.append(receipt)
+
+    def _enqueue_handed(self) -> None:
+        """What the pipeline has handed over goes into the queue: many at a time, and before anybody asks for all."""
+        if self._handed:
+            handed, self._handed = self._handed, []
+            self._engine.enqueue(handed, self._clock())
+
+    def _flush(self) -> None:
+        self._enqueue_handed()
+        self._engine.flush()
 
     def _hurry(self) -> None:
         """Somebody waits for what has come: all of it is due now."""
-        self._engine.flush()
+        self._flush()
         if self._held:
-            self._held.append(self._engine.flush)
+            self._held.append(self._flush)
 
     def _on_flush(self, ticket: Ticket) -> None:
         self._adopt_all()
