@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import statistics
 import sys
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from queue import SimpleQueue
 from time import thread_time_ns
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any
 
 import msgspec
 import pytest
 
 from penstock import Analytics, Response
+from penstock._core.plain import all_usual
 
-STEPS = 1_000
-"""Instructions of the interpreter for one call of `track` with the event below: 850 to 930, by its version."""
-TIMES_THE_FLOOR = 4.7 if sys.version_info >= (3, 11) else 6.0
-"""How often the floor fits into a call. When this was written: 3.8, and 4.7; before the call was made fast, 5.7."""
+COMPILED = type(all_usual) is not FunctionType
+STEPS = 500 if COMPILED else 1_000
+"""Instructions of the interpreter for one call of `track` with the event below: 370 to 460, by its version; in Python
+alone (decision 0023) 500 more."""
+TIMES_THE_FLOOR = 3.7 if COMPILED else 6.0
+"""How often the floor fits into a call. When this was written: 2.5 to 3.1, by Python's version; in Python alone 4.7."""
 
 
 def event(i: int) -> dict[str, Any]:
@@ -59,6 +63,10 @@ def analytics() -> Iterator[Analytics]:
 
 def steps(call: Callable[[], object]) -> int:
     """How many instructions of its own the interpreter runs for this."""
+    return _monitored(call) if sys.version_info >= (3, 12) else _traced(call)
+
+
+def _traced(call: Callable[[], object]) -> int:
     count = 0
 
     def trace(frame: FrameType, kind: str, _: object) -> Any:
@@ -76,13 +84,33 @@ def steps(call: Callable[[], object]) -> int:
     return count
 
 
+def _monitored(call: Callable[[], object]) -> int:
+    """The same since Python 3.12, where a trace function no longer sees the instructions of the frames it enters."""
+    count, here = 0, threading.get_ident()
+    monitoring: Any = sys.monitoring  # type: ignore[attr-defined, unused-ignore]
+
+    def instruction(*_: object) -> None:
+        nonlocal count
+        count += threading.get_ident() == here
+
+    monitoring.use_tool_id(monitoring.PROFILER_ID, "steps")
+    try:
+        monitoring.register_callback(monitoring.PROFILER_ID, monitoring.events.INSTRUCTION, instruction)
+        monitoring.set_events(monitoring.PROFILER_ID, monitoring.events.INSTRUCTION)
+        call()
+    finally:
+        monitoring.set_events(monitoring.PROFILER_ID, 0)
+        monitoring.free_tool_id(monitoring.PROFILER_ID)
+    return count
+
+
 def test_a_call_takes_few_steps(analytics: Analytics) -> None:
     """A call stays as short as it is: the way of a usual event has no more instructions than it needs."""
     taken = []
     for i in range(21):
         arguments = event(i)
         taken.append(steps(lambda: analytics.track(**arguments)))  # noqa: B023 - called at once
-    assert statistics.median(taken) <= STEPS
+    assert 200 < statistics.median(taken) <= STEPS  # fewer would mean that they are not seen
 
 
 def nanoseconds(call: Callable[[dict[str, Any]], object]) -> int:
