@@ -191,9 +191,16 @@ def _of(module: str, name: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+_second: tuple[int, str] = (-1, "")
+
+
 def _now() -> str:
+    global _second  # noqa: PLW0603
     seconds, rest = divmod(time.time_ns() // 1_000_000, 1000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:03d}Z"
+    known = _second
+    if known[0] != seconds:
+        known = _second = (seconds, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)))
+    return f"{known[1]}.{rest:03d}Z"
 
 
 def _nothing(_err: object, _ctx: object) -> None:

@@ -103,6 +103,14 @@ def page(results: Results) -> str:
         " more worth it. Peers do different things in a call: one that queues the event as it is encodes it later,"
         " on its own thread, and sees what the caller has changed meanwhile. Numbers of other machines differ;"
         " the ratios hold better.",
+        "On a machine that others share, the same code takes half as much again in one process as in the next, by where"
+        " its memory comes to lie in the caches: differences of less than that mean nothing.",
+        "Where a call's time goes, what was tried, and what is in the way of more:"
+        " [what a call costs](../decisions/0022-what-a-call-costs.md),"
+        " [one look is compiled](../decisions/0023-one-look-is-compiled.md),"
+        " [an exchange of our own](../decisions/0025-an-exchange-of-our-own.md)."
+        " With plugins, there are four hooks and two contexts for each event; and what waits for its outcome with them"
+        " is known to the garbage collector, which takes a quarter of the time in such a burst.",
     ]
     return "\n\n".join(parts) + "\n"
 
