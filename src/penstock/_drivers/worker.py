@@ -374,7 +374,8 @@ class Worker(Courier):
     def _finish(self, now: float) -> None:
         self._finished = True
         held, self._held = self._held, deque()
-        left = self._runner.relieve() + [item for item in held if isinstance(item, Receipt)]
+        handed, self._handed = self._handed, []
+        left = handed + self._runner.relieve() + [item for item in held if isinstance(item, Receipt)]
         if left:
             self._abandon(left)
         for item in held:
