@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from load import Process, stored
 
+from penstock.collector import direct as module
+
 pytestmark = pytest.mark.process
 
 TRACK = json.dumps({"type": "track", "event": "Paid", "userId": "u"}).encode()
@@ -146,3 +148,10 @@ def test_a_client_that_leaves_is_counted(server: Process, client: socket.socket)
             other.sendall(request(b"", line="GET /stats HTTP/1.1"))
             if json.loads(answers(other, 1)[0][2])["refused_by_reason"] == {"disconnected": 1}:
                 break
+
+
+def test_another_uvicorn_serves_everything_the_usual_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This way depends on what uvicorn has inside: it is taken here, and where that is different it is not."""
+    assert module.fits()
+    monkeypatch.setattr(module, "RequestResponseCycle", lambda scope, transport: None)
+    assert not module.fits()

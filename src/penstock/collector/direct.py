@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -25,6 +26,17 @@ Api: TypeAlias = Callable[[str, str, Mapping[str, str], "Receive"], Awaitable[An
 
 _STOPPING = Answer(503)
 _PATHS = {f"/v1/{name}".encode(): f"/v1/{name}" for name in ROUTES}
+
+
+def fits() -> bool:
+    """Whether this uvicorn has inside what this way makes use of: another one serves everything the usual way."""
+    return set(signature(RequestResponseCycle).parameters) == _PARTS
+
+
+_PARTS = {
+    "scope", "transport", "flow", "logger", "access_logger", "access_log", "default_headers", "message_event",
+    "expect_100_continue", "keep_alive", "on_response",
+}  # fmt: skip
 
 
 def direct(api: Api) -> type[HttpToolsProtocol]:

@@ -133,9 +133,9 @@ def _protocol(app: ASGIApp, usual: Any) -> Any:
     """What a connection of this application is served by; `usual` is what uvicorn has chosen."""
     if not isinstance(app, Collector) or "httptools" not in usual.__module__:
         return usual
-    from .direct import direct  # noqa: PLC0415 (it needs httptools, without which uvicorn is served by h11)
+    from .direct import direct, fits  # noqa: PLC0415 (it needs httptools, without which uvicorn is served by h11)
 
-    return direct(app.tracking_api)
+    return direct(app.tracking_api) if fits() else usual
 
 
 def timed(protocol: Any) -> Any:
