@@ -88,8 +88,8 @@ class Timeline:
 
     def add(self, plugin: Hooked) -> None:
         """Run this plugin for the events that come from now on. A plugin of the same name is replaced."""
-        self.remove(plugin.name)
-        self._plugins.append(plugin)
+        self._plugins = [*(other for other in self._plugins if other.name != plugin.name), plugin]
+        self._hooked = {}
 
     def remove(self, name: str) -> None:
         """Stop running the plugin of this name, if there is one."""
