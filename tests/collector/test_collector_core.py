@@ -12,12 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import Raw
 
 from penstock.collector.core import ROUTES, Route, Verdict, judge
-from penstock.collector.events import Stamp, examine, examine_all, shapes_of_batch
 from penstock.collector.gate import Gate, Rate
-from penstock.collector.wire import ABSENT, MAX_BATCH, MAX_EVENT, MAX_EVENTS
+from penstock.collector.wire import MAX_BATCH, MAX_EVENT, MAX_EVENTS
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=timezone.utc)
 STAMPED = "2026-01-02T03:04:05.678Z"
@@ -419,60 +417,3 @@ def test_every_event_of_a_batch_is_kept_whole_or_rejected(events: list[dict[str,
         original = event.get("timestamp") if event.get("timestamp") is not None else event.get("originalTimestamp")
         assert line.get("originalTimestamp") == original
         assert line["receivedAt"] == STAMPED
-
-
-TIMES = st.sampled_from(
-    [
-        "2026-01-02T03:04:05.678Z",
-        "2026-01-02T03:04:05Z",
-        "2026-01-02T03:04:05",
-        "2026-01-01T00:00:00+09:00",
-        "0001-01-01",
-    ]
-)
-USUAL_EVENTS = st.fixed_dictionaries(
-    {
-        "type": st.sampled_from(["page", "track"]),
-        "event": st.sampled_from(["", "Paid"]),
-        "userId": st.sampled_from(["", "u", 0, 7]),
-        "messageId": st.sampled_from(["", "m", "m" * 101]),
-        "timestamp": TIMES,
-    },
-    optional={
-        "properties": st.dictionaries(st.sampled_from(["at", "timestamp"]), TIMES),
-        "originalTimestamp": TIMES,
-        "sentAt": TIMES,
-        "receivedAt": TIMES,
-        "writeKey": st.just("k"),
-        "big": st.sampled_from(["", "x" * (MAX_EVENT - 200)]),
-    },
-)
-
-
-@settings(deadline=None, max_examples=300)
-@given(
-    events=st.lists(USUAL_EVENTS | GOOD_EVENTS | ODD_EVENTS, min_size=1, max_size=4),
-    kind=st.sampled_from(["", "", "page"]),
-    sent_at=st.none() | TIMES,
-    defaults=st.sampled_from([{}, {}, {"context": Raw(b'{"ip":"9.9.9.9"}')}]),
-)
-def test_together_events_become_what_each_becomes_alone(
-    events: list[dict[str, Any]], kind: str, sent_at: str | None, defaults: dict[str, Raw]
-) -> None:
-    """Judging all events of a request at once is faster, and nothing else."""
-    stamp = Stamp(
-        NOW,
-        "source",
-        type=kind,
-        sent_at=ABSENT if sent_at is None else Raw(json.dumps(sent_at).encode()),
-        defaults=defaults,
-        new_id=lambda: "new",
-    )
-    items = [Raw(json.dumps(event, separators=(",", ":")).encode()) for event in events]
-    together = examine_all(items, shapes_of_batch(b'{"batch":[%b]}' % b",".join(items)), stamp)
-    for found, alone in zip(together, [examine(raw, stamp) for raw in items], strict=True):
-        if isinstance(found, str) or isinstance(alone, str):
-            assert found == alone
-        else:
-            assert (found.type, found.message_id) == (alone.type, alone.message_id)
-            assert found.line == alone.line

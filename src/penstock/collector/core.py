@@ -15,8 +15,6 @@ from .events import (
     Rejected,
     Stamp,
     examine_all,
-    shapes_of_batch,
-    shapes_of_single,
     without_key,
 )
 from .gate import Gate
@@ -94,16 +92,14 @@ def _batch(headers: Mapping[str, str], body: bytes, received_at: datetime, gate:
             if bytes(value)[:1] == b"{"
         },
     )
-    return _verdict(source, batch.batch, examine_all(batch.batch, shapes_of_batch(text), stamp))
+    return _verdict(source, batch.batch, examine_all(batch.batch, text, stamp))
 
 
 def _single(route: EventType, headers: Mapping[str, str], body: bytes, received_at: datetime, gate: Gate) -> Verdict:
     text = text_of(headers, body, MAX_EVENT)
-    shapes = shapes_of_single(text)
-    write_key = shapes[0].write_key if shapes else single_of(text).write_key
-    source = gate.admit(headers, write_key, 1, received_at.timestamp())
+    source = gate.admit(headers, single_of(text).write_key, 1, received_at.timestamp())
     items = [Raw(text)]
-    return _verdict(source, items, examine_all(items, shapes, Stamp(received_at, source, type=route)))
+    return _verdict(source, items, examine_all(items, text, Stamp(received_at, source, type=route)))
 
 
 def _verdict(source: str, items: list[Raw], found: list[Accepted | str]) -> Verdict:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -100,16 +101,21 @@ class _Exchange(RequestResponseCycle):
 
     def _answer(self, answer: Answer) -> None:
         """Answer with one write: each is a packet of its own, which takes 20 µs here, and wakes up the client."""
-        headers = [*self.default_headers, *answer.encoded_headers()]
+        headers = (*self.default_headers, *answer.encoded_headers())
         closing = (b"connection", b"close")
-        if not self.keep_alive:
-            headers.append(closing)
+        if not self.keep_alive and closing not in headers:
+            headers = (*headers, closing)
         self.keep_alive = closing not in headers
         self.response_started = True
-        head = b"".join([part for name, value in headers for part in (name, b": ", value, b"\r\n")])
-        self.transport.write(b"".join((STATUS_LINE[answer.status], head, b"\r\n", answer.body)))
+        self.transport.write(_text(answer.status, headers, answer.body))
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+
+@lru_cache(maxsize=16)  # nearly all are the same, for as long as the date is: 3 µs of a request
+def _text(status: int, headers: tuple[tuple[bytes, bytes], ...], body: bytes) -> bytes:
+    head = b"".join([b"%b: %b\r\n" % header for header in headers])
+    return b"".join((STATUS_LINE[status], head, b"\r\n", body))

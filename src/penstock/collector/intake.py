@@ -89,8 +89,10 @@ class Intake:
         self.counts.note(verdict, stored=stored)
         if stored:
             self.feed.publish("stored", verdict.kept, verdict.source, now)
-            self.feed.publish("duplicate", verdict.duplicates, verdict.source, now)
-            self.feed.publish("rejected", verdict.rejected, verdict.source, now)
+            if verdict.duplicates:
+                self.feed.publish("duplicate", verdict.duplicates, verdict.source, now)
+            if verdict.rejected:
+                self.feed.publish("rejected", verdict.rejected, verdict.source, now)
         if verdict.reason:
             self.feed.refuse(verdict.reason, verdict.message, verdict.source, now)
         if asides := _asides(verdict, now):

@@ -1,0 +1,456 @@
+/* What the usual events of a request become, in one pass over its text.
+ *
+ * Where events are as clients send them, judging one is nothing but finding a few members and putting its line together
+ * from pieces of it: 0.6 µs here, 5.4 in Python's own steps. It is optional, and only ever spares the other way: of an
+ * event that is unusual in any respect it says None, "I do not know", and `examine` (events.py) decides.
+ *
+ * The text has been found to be JSON before. That is made use of (a value is skipped by counting brackets), but not
+ * relied on: whatever the bytes, nothing is read or written outside of them.
+ *
+ * The stable ABI of Python 3.10: one binary serves that version and all later ones.
+ */
+
+#define Py_LIMITED_API 0x030A0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <string.h>
+
+#define MAX_EVENT 32768    /* bytes: wire.py has the same */
+#define MAX_MESSAGE_ID 100 /* events.py has the same; here in bytes, so that a longer one is looked at there */
+
+typedef struct {
+    const char *at, *end; /* of a JSON value's text; NULL where there is none */
+} Text;
+
+typedef struct {
+    const char *text;
+    size_t length;
+} Word;
+
+#define WORD(text) {text, sizeof text - 1}
+
+/* -- JSON ----------------------------------------------------------------------------------------------------------
+ * Each returns where it stopped: behind what it was to pass, or NULL if that is not there. */
+
+static const char *after_space(const char *at, const char *end)
+{
+    while (at < end && (*at == ' ' || *at == '\t' || *at == '\n' || *at == '\r'))
+        at++;
+    return at;
+}
+
+static const char *after(char wanted, const char *at, const char *end)
+{
+    at = after_space(at, end);
+    return at < end && *at == wanted ? at + 1 : NULL;
+}
+
+static const char *after_string(const char *at, const char *end)
+{
+    const char *begin = at + 1;
+    for (at = begin; at < end; at++) {
+        if ((at = memchr(at, '"', end - at)) == NULL)
+            return NULL;
+        const char *before = at;
+        while (before > begin && before[-1] == '\\')
+            before--;
+        if ((at - before) % 2 == 0) /* else the last one escapes the quote */
+            return at + 1;
+    }
+    return NULL;
+}
+
+static const char *after_value(const char *at, const char *end)
+{
+    for (int depth = 0; at != NULL && at < end;) {
+        switch (*at) {
+        case '"':
+            at = after_string(at, end);
+            if (depth == 0)
+                return at;
+            continue;
+        case '{':
+        case '[':
+            depth++;
+            break;
+        case '}':
+        case ']':
+            if (depth == 0)
+                return at; /* a number, true, false or null ends before it */
+            if (--depth == 0)
+                return at + 1;
+            break;
+        case ',':
+        case ' ':
+        case '\t':
+        case '\n':
+        case '\r':
+            if (depth == 0)
+                return at;
+        }
+        at++;
+    }
+    return NULL;
+}
+
+/* The name of a member, and what is between it and the value. NULL also for a name with escapes: it could be any. */
+static const char *after_name(const char *at, const char *end, Text *name)
+{
+    if ((at = after('"', at, end)) == NULL)
+        return NULL;
+    name->at = at;
+    if ((at = after_string(at - 1, end)) == NULL)
+        return NULL;
+    name->end = at - 1;
+    if (memchr(name->at, '\\', name->end - name->at) != NULL || (at = after(':', at, end)) == NULL)
+        return NULL;
+    return after_space(at, end);
+}
+
+static int is(const Word *word, Text text)
+{
+    return word->length == (size_t)(text.end - text.at) && memcmp(word->text, text.at, word->length) == 0;
+}
+
+/* Notes the value of a member that has one of these names. False if one comes twice. */
+static int note(Text name, Text value, const Word *names, int count, Text *found)
+{
+    for (int i = 0; i < count; i++) {
+        if (is(&names[i], name)) {
+            if (found[i].at != NULL)
+                return 0;
+            found[i] = value;
+            break;
+        }
+    }
+    return 1;
+}
+
+static const char *after_object(const char *at, const char *end, const Word *names, int count, Text *found)
+{
+    memset(found, 0, count * sizeof *found);
+    at = after('{', at, end);
+    while (at != NULL) {
+        Text name, value;
+        if ((value.at = after_name(at, end, &name)) == NULL || (value.end = after_value(value.at, end)) == NULL
+            || !note(name, value, names, count, found))
+            return NULL;
+        at = after_space(value.end, end);
+        if (at < end && *at == '}')
+            return at + 1;
+        at = after(',', at, end);
+    }
+    return NULL;
+}
+
+/* -- times ---------------------------------------------------------------------------------------------------------
+ * Days of the proleptic Gregorian calendar, in years that begin in March, as every computation of it has them. */
+
+#define TIME_LENGTH 26 /* "2026-01-02T03:04:05.678Z", with its quotes */
+
+static const char time_pattern[] = "\"dddd-dd-ddTdd:dd:dd.dddZ\"";
+
+static int number(const char *at, int digits)
+{
+    int value = 0;
+    while (digits--)
+        value = value * 10 + (*at++ - '0');
+    return value;
+}
+
+static void digits(char *at, int count, long long value)
+{
+    while (count--) {
+        at[count] = '0' + value % 10;
+        value /= 10;
+    }
+}
+
+static int days_in(int year, int month)
+{
+    if (month == 2)
+        return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) ? 29 : 28;
+    return 30 + (month + month / 8) % 2;
+}
+
+/* Milliseconds since 0000-03-01, or -1 if it is no time that is written in just this way. */
+static long long milliseconds(Text time)
+{
+    if (time.end - time.at != TIME_LENGTH)
+        return -1;
+    for (int i = 0; i < TIME_LENGTH; i++) {
+        char wanted = time_pattern[i], is = time.at[i];
+        if (wanted == 'd' ? is < '0' || is > '9' : is != wanted)
+            return -1;
+    }
+    int year = number(time.at + 1, 4), month = number(time.at + 6, 2), day = number(time.at + 9, 2);
+    int hour = number(time.at + 12, 2), minute = number(time.at + 15, 2), second = number(time.at + 18, 2);
+    if (year < 1 || month < 1 || month > 12 || day < 1 || day > days_in(year, month) || hour > 23 || minute > 59
+        || second > 59)
+        return -1;
+    year -= month < 3;
+    long long days = 365LL * year + year / 4 - year / 100 + year / 400 + (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    return (((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + number(time.at + 21, 3);
+}
+
+/* The same moment as text again. False if it is before the year 1 or after 9999. */
+static int write_time(char *at, long long moment)
+{
+    const long long day_ms = 86400000, first = 306 * day_ms, end = (3652059 + 306) * day_ms;
+    if (moment < first || moment >= end)
+        return 0;
+    long long days = moment / day_ms, rest = moment % day_ms;
+    long long era = days / 146097, of_era = days % 146097;
+    long long year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    long long of_year = of_era - (365 * year + year / 4 - year / 100);
+    long long march_month = (5 * of_year + 2) / 153;
+    long long month = march_month < 10 ? march_month + 3 : march_month - 9;
+    memcpy(at, time_pattern, TIME_LENGTH);
+    digits(at + 1, 4, year + era * 400 + (month < 3));
+    digits(at + 6, 2, month);
+    digits(at + 9, 2, of_year - (153 * march_month + 2) / 5 + 1);
+    digits(at + 12, 2, rest / 3600000);
+    digits(at + 15, 2, rest / 60000 % 60);
+    digits(at + 18, 2, rest / 1000 % 60);
+    digits(at + 21, 3, rest % 1000);
+    return 1;
+}
+
+/* -- an event ------------------------------------------------------------------------------------------------------ */
+
+enum { TYPE, MESSAGE_ID, USER_ID, ANONYMOUS_ID, EVENT, NAME, CATEGORY, PROPERTIES, TRAITS, TIMESTAMP, UNUSUAL };
+
+static const Word members[] = {
+    WORD("type"), WORD("messageId"), WORD("userId"), WORD("anonymousId"), WORD("event"), WORD("name"),
+    WORD("category"), WORD("properties"), WORD("traits"), WORD("timestamp"),
+    /* With any of these an event is not just added to: */
+    WORD("originalTimestamp"), WORD("sentAt"), WORD("receivedAt"), WORD("sourceId"), WORD("writeKey"),
+};
+#define MEMBERS ((int)(sizeof members / sizeof *members))
+
+static const Word types[] = {
+    WORD("track"), WORD("identify"), WORD("page"), WORD("screen"), WORD("group"), WORD("alias"),
+};
+#define TYPES ((int)(sizeof types / sizeof *types))
+#define TRACK 0
+#define ANY -1
+static PyObject *type_names[TYPES];
+
+static const char original[] = ",\"originalTimestamp\":";
+
+typedef struct {
+    int type;           /* that an event must have; ANY in a batch */
+    long long skew;     /* microseconds to add to a timestamp */
+    const char *ending; /* what comes after the last member, with the closing brace */
+    Py_ssize_t ending_length;
+    PyObject *accepted; /* makes the answer of a type, a messageId and a line */
+} Stamp;
+
+static int absent(Text value)
+{
+    return value.at == NULL || (value.end - value.at == 4 && memcmp(value.at, "null", 4) == 0);
+}
+
+static int string_or_absent(Text value)
+{
+    return absent(value) || *value.at == '"';
+}
+
+static int filled(Text value)
+{
+    return value.at != NULL && *value.at == '"' && value.end - value.at > 2;
+}
+
+/* A string whose bytes are what it says, and short. */
+static int id(Text value)
+{
+    return filled(value) && value.end - value.at <= MAX_MESSAGE_ID + 2
+           && memchr(value.at, '\\', value.end - value.at) == NULL;
+}
+
+static int object_or_absent(Text value)
+{
+    return absent(value) || *value.at == '{';
+}
+
+static int type_named(Text name)
+{
+    for (int i = 0; i < TYPES; i++) {
+        if (is(&types[i], name))
+            return i;
+    }
+    return ANY;
+}
+
+static int valid(const Text *found, int type)
+{
+    if (type == ANY)
+        return 0;
+    for (int i = UNUSUAL; i < MEMBERS; i++) {
+        if (found[i].at != NULL)
+            return 0;
+    }
+    return id(found[MESSAGE_ID]) && string_or_absent(found[USER_ID]) && string_or_absent(found[ANONYMOUS_ID])
+           && (filled(found[USER_ID]) || filled(found[ANONYMOUS_ID]))
+           && string_or_absent(found[EVENT]) && (filled(found[EVENT]) || type != TRACK)
+           && string_or_absent(found[NAME]) && string_or_absent(found[CATEGORY])
+           && object_or_absent(found[PROPERTIES]) && object_or_absent(found[TRAITS]);
+}
+
+static char *add(char *at, const char *text, size_t length)
+{
+    memcpy(at, text, length);
+    return at + length;
+}
+
+/* The event with its time by our clock in place of its own, and what it gets at its end. NULL with or without an error
+ * set: without one, it is unusual. */
+static PyObject *line_of(Text event, Text time, const Stamp *stamp)
+{
+    char corrected[TIME_LENGTH];
+    long long moment = milliseconds(time);
+    if (moment < 0)
+        return NULL;
+    /* Rounded down: what is added may have microseconds, and may be negative. */
+    long long whole = stamp->skew / 1000 - (stamp->skew % 1000 < 0);
+    if (!write_time(corrected, moment + whole))
+        return NULL;
+    const size_t original_length = sizeof original - 1;
+    Py_ssize_t length = (event.end - event.at) - 1 + original_length + TIME_LENGTH + stamp->ending_length;
+    PyObject *line = PyBytes_FromStringAndSize(NULL, length);
+    if (line == NULL)
+        return NULL;
+    char *at = PyBytes_AsString(line);
+    at = add(at, event.at, time.at - event.at);
+    at = add(at, corrected, TIME_LENGTH);
+    at = add(at, time.end, event.end - 1 - time.end);
+    at = add(at, original, original_length);
+    at = add(at, time.at, TIME_LENGTH);
+    add(at, stamp->ending, stamp->ending_length);
+    return line;
+}
+
+/* None without an error if it is unusual. `*end` is behind the event, NULL if it has none. */
+static PyObject *judged(Text *event, const char *end, const Stamp *stamp)
+{
+    Text found[MEMBERS];
+    event->end = after_object(event->at, end, members, MEMBERS, found);
+    if (event->end == NULL) {
+        event->end = after_value(event->at, end);
+        Py_RETURN_NONE;
+    }
+    int type = filled(found[TYPE]) ? type_named((Text){found[TYPE].at + 1, found[TYPE].end - 1}) : ANY;
+    if (event->end - event->at > MAX_EVENT || !valid(found, type) || (stamp->type != ANY && type != stamp->type))
+        Py_RETURN_NONE;
+    PyObject *line = line_of(*event, found[TIMESTAMP], stamp);
+    if (line == NULL) {
+        if (PyErr_Occurred())
+            return NULL;
+        Py_RETURN_NONE;
+    }
+    Text named = found[MESSAGE_ID];
+    PyObject *message_id = PyUnicode_DecodeUTF8(named.at + 1, named.end - named.at - 2, "strict");
+    if (message_id == NULL) {
+        Py_DECREF(line);
+        PyErr_Clear();
+        Py_RETURN_NONE;
+    }
+    PyObject *answer = PyObject_CallFunctionObjArgs(stamp->accepted, type_names[type], message_id, line, NULL);
+    Py_DECREF(message_id);
+    Py_DECREF(line);
+    return answer;
+}
+
+/* Behind the events of a batch; NULL with or without an error set. */
+static const char *after_events(const char *at, const char *end, const Stamp *stamp, PyObject *answers)
+{
+    at = after('[', at, end);
+    while (at != NULL) {
+        Text event = {after_space(at, end), NULL};
+        if (event.at < end && *event.at == ']')
+            return event.at + 1;
+        PyObject *answer = judged(&event, end, stamp);
+        int failed = answer == NULL || PyList_Append(answers, answer) < 0;
+        Py_XDECREF(answer);
+        if (failed || event.end == NULL)
+            return NULL;
+        at = after_space(event.end, end);
+        if (at < end && *at != ']')
+            at = after(',', at, end);
+    }
+    return NULL;
+}
+
+static const char *after_batch(const char *at, const char *end, const Stamp *stamp, PyObject *answers)
+{
+    static const Word batch = WORD("batch");
+    at = after('{', at, end);
+    for (int seen = 0; at != NULL;) {
+        Text name;
+        if ((at = after_name(at, end, &name)) == NULL)
+            return NULL;
+        if (!is(&batch, name))
+            at = after_value(at, end);
+        else if (!seen++)
+            at = after_events(at, end, stamp, answers);
+        else
+            return NULL; /* which of the two counts is for others to say */
+        if (at == NULL)
+            return NULL;
+        at = after_space(at, end);
+        if (at < end && *at == '}')
+            return at + 1;
+        at = after(',', at, end);
+    }
+    return NULL;
+}
+
+PyDoc_STRVAR(usual_doc, "usual(text, type, skew, ending, accepted): an answer for each event, None where it is unusual");
+
+static PyObject *usual(PyObject *module, PyObject *arguments)
+{
+    Text text, type;
+    Py_ssize_t length, type_length;
+    Stamp stamp;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "y#s#Ly#O", &text.at, &length, &type.at, &type_length, &stamp.skew, &stamp.ending,
+                          &stamp.ending_length, &stamp.accepted))
+        return NULL;
+    text.end = text.at + length;
+    type.end = type.at + type_length;
+    stamp.type = type_named(type);
+    PyObject *answers = PyList_New(0);
+    if (answers == NULL)
+        return NULL;
+    if (stamp.type == ANY) {
+        text.end = after_batch(text.at, text.end, &stamp, answers);
+    } else {
+        PyObject *answer = judged(&text, text.end, &stamp);
+        if (answer != NULL)
+            PyList_Append(answers, answer);
+        Py_XDECREF(answer);
+    }
+    if (!PyErr_Occurred() && text.end != NULL)
+        return answers;
+    Py_DECREF(answers);
+    if (PyErr_Occurred())
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"usual", usual, METH_VARARGS, usual_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_usual", NULL, -1, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__usual(void)
+{
+    for (int i = 0; i < TYPES; i++) {
+        type_names[i] = PyUnicode_FromString(types[i].text);
+        if (type_names[i] == NULL)
+            return NULL;
+    }
+    return PyModule_Create(&definition);
+}
