@@ -49,6 +49,7 @@ class _Group(msgspec.Struct, frozen=True, gc=False):
     source: str
     at: float
     events: Events
+    count: int
     bytes: int
 
     def entries(self, after: int) -> Iterator[Entry]:
@@ -95,16 +96,16 @@ class Feed:
             return
         moment = at.timestamp()
         size = len(events.text) if isinstance(events, Kept) else sum(len(event.line) + _OVERHEAD for event in events)
-        self._groups.append(_Group(self.last + 1, kind, source, moment, events, size))
+        self._groups.append(_Group(self.last + 1, kind, source, moment, events, count, size))
         self.last += count
         self._held += count
         self._bytes += size
         self.tally.add(kind, events, source, moment)
         while len(self._groups) > 1 and (
-            self._bytes > self.max_bytes or self._held - len(self._groups[0].events) >= self.size
+            self._bytes > self.max_bytes or self._held - self._groups[0].count >= self.size
         ):
             oldest = self._groups.popleft()
-            self._held -= len(oldest.events)
+            self._held -= oldest.count
             self._bytes -= oldest.bytes
 
     def refuse(self, reason: str, message: str, source: str, at: datetime) -> None:
@@ -128,7 +129,7 @@ class Feed:
         """What came after this number, oldest first. Publish nothing while you iterate."""
         newer: list[_Group] = []
         for group in reversed(self._groups):
-            if group.first + len(group.events) <= after + 1:
+            if group.first + group.count <= after + 1:
                 break
             newer.append(group)
         for group in reversed(newer):
