@@ -81,6 +81,13 @@ def test_a_connection_is_kept(client: socket.socket) -> None:
     assert [status for status, *_ in answers(client, 2)] == [200, 200]
 
 
+def test_a_connection_has_no_end_of_requests(client: socket.socket) -> None:
+    """Also of those that are answered at once, because nothing of them is to be kept: they are no endless head."""
+    for _ in range(200):
+        client.sendall(request(b'{"event":"E","note":"%b"}' % (b"x" * 1000)))
+        assert answers(client, 1)[0][0] == 200
+
+
 def test_requests_may_come_before_the_answers(client: socket.socket, tmp_path: Path) -> None:
     """They are answered in their order."""
     bodies = [b'{"event":"E","userId":"u","messageId":"m%d"%b' % (n, b"}" if n % 2 else b"") for n in range(20)]

@@ -7,7 +7,6 @@ import errno
 import gzip
 import json
 import re
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.collector import Collector, Memory
+from penstock.collector.commit import Done
 from penstock.collector.core import ROUTES
 from penstock.collector.wire import MAX_BODY
 from penstock.errors import SettingsError
@@ -150,9 +150,8 @@ def test_who_sends_too_much_hears_when_to_come_again() -> None:
 
 
 class Broken(Memory):
-    async def append(self, text: bytes, undo: Callable[[], object] = lambda: None) -> None:
-        undo()
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def append(self, text: bytes, done: Done) -> None:
+        done(OSError(errno.ENOSPC, "No space left on device"))
 
 
 def test_what_cannot_be_stored_is_answered_503() -> None:

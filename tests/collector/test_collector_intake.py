@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from penstock.collector import Files, Memory
+from penstock.collector.commit import Done
 from penstock.collector.core import Verdict
 from penstock.collector.gate import Gate
 from penstock.collector.intake import Intake
@@ -31,16 +32,22 @@ class Flaky(Memory):
     def __init__(self) -> None:
         super().__init__()
         self.error: OSError | None = None
-        self.gate = asyncio.Event()
-        self.gate.set()
+        self.held: list[tuple[bytes, Done]] | None = None
         self.aside: list[dict[str, Any]] = []
 
-    async def append(self, text: bytes, undo: Callable[[], object] = lambda: None) -> None:
-        await self.gate.wait()
-        if self.error is not None:
-            undo()
-            raise self.error
-        await super().append(text, undo)
+    def append(self, text: bytes, done: Done) -> None:
+        if self.held is not None:
+            self.held.append((text, done))
+        elif self.error is not None:
+            done(self.error)
+        else:
+            super().append(text, done)
+
+    def let_go(self) -> None:
+        assert self.held is not None
+        held, self.held = self.held, None
+        for text, done in held:
+            self.append(text, done)
 
     def put_aside(self, lines: Sequence[bytes]) -> None:
         self.aside += map(json.loads, lines)
@@ -69,12 +76,16 @@ def intake(store: Flaky, clock: Clock) -> Intake:
     return Intake(store, Gate(), Window(), clock=clock)
 
 
+def taking(intake: Intake, *events: Any, key: str = "") -> list[Verdict]:
+    """Take a batch. The list gets its verdict, when there is one."""
+    verdicts: list[Verdict] = []
+    intake.take("batch", {}, json.dumps({"batch": events, "writeKey": key}).encode(), verdicts.append)
+    return verdicts
+
+
 def take(intake: Intake, *events: Any, key: str = "") -> Verdict:
-    return asyncio.run(taking(intake, *events, key=key))
-
-
-async def taking(intake: Intake, *events: Any, key: str = "") -> Verdict:
-    return await intake.take("batch", {}, json.dumps({"batch": events, "writeKey": key}).encode())
+    (verdict,) = taking(intake, *events, key=key)
+    return verdict
 
 
 def ids(store: Memory) -> list[str]:
@@ -126,15 +137,12 @@ def test_what_could_not_be_stored_is_no_duplicate_when_it_comes_again(intake: In
 def test_a_duplicate_is_not_promised_before_its_original(intake: Intake, store: Flaky) -> None:
     """Both wait for the disk, and if it fails, both are told."""
 
-    async def both() -> list[Verdict]:
-        store.gate = asyncio.Event()
-        waiting = [asyncio.ensure_future(taking(intake, track("1"))) for _ in range(2)]
-        await asyncio.sleep(0)
-        store.error = OSError(errno.EIO, "Input/output error")
-        store.gate.set()
-        return await asyncio.gather(*waiting)
-
-    assert [verdict.status for verdict in asyncio.run(both())] == [503, 503]
+    store.held = []
+    first, second = taking(intake, track("1")), taking(intake, track("1"))
+    assert not first + second
+    store.error = OSError(errno.EIO, "Input/output error")
+    store.let_go()
+    assert [verdict.status for verdict in first + second] == [503, 503]
     store.error = None
     take(intake, track("1"))
     assert ids(store) == ["1"]
@@ -144,11 +152,17 @@ def test_duplicates_are_recognised_after_a_new_start(tmp_path: Path) -> None:
     """What is on the disk is remembered; what is older than the window is not."""
     sent = [[track("1"), track("2")], [track("2"), track("3")], [track("1"), track("4")]]
     starts = [timedelta(), timedelta(hours=23), timedelta(hours=25)]
-    for events, start in zip(sent, starts, strict=True):
+
+    async def send(events: list[dict[str, Any]], start: timedelta) -> None:
         store = Files(tmp_path)
-        intake = Intake(store, Gate(), Window(), clock=lambda start=start: datetime.now(timezone.utc) + start)
-        take(intake, *events, key="k")
+        intake = Intake(store, Gate(), Window(), clock=lambda: datetime.now(timezone.utc) + start)
+        kept = asyncio.get_running_loop().create_future()
+        intake.take("batch", {}, json.dumps({"batch": events, "writeKey": "k"}).encode(), kept.set_result)
+        await kept
         store.close()
+
+    for events, start in zip(sent, starts, strict=True):
+        asyncio.run(send(events, start))
     lines = [json.loads(line) for path in sorted(tmp_path.glob("*.jsonl")) for line in path.read_bytes().splitlines()]
     assert [line["messageId"] for line in lines] == ["1", "2", "3", "1", "4"]
 
@@ -205,7 +219,7 @@ def test_what_was_not_kept_is_put_aside_with_the_reason(intake: Intake, store: F
 def test_everything_is_shown_to_those_who_watch(intake: Intake, store: Flaky) -> None:
     """What was stored, doubled, rejected, or refused as a whole."""
     take(intake, track("1"), track("1"), 5, key="k")
-    asyncio.run(intake.take("batch", {}, b"{"))
+    intake.take("batch", {}, b"{", lambda _: None)
     store.error = OSError(errno.EIO, "Input/output error")
     take(intake, track("2"), key="k")
     shown = [(entry.kind, getattr(entry.event, "reason", "")) for entry in intake.feed.entries(0)]

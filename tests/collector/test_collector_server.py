@@ -206,14 +206,19 @@ from penstock.collector import Collector, listen, serve, url_of
 listener = listen()
 collector = Collector.in_memory()
 serve(
-    collector, listener, ready=lambda: print(url_of(listener), flush=True), stopping=collector.stop, request_timeout=0.5
+    collector,
+    listener,
+    ready=lambda: print(url_of(listener), flush=True),
+    stopping=collector.stop,
+    request_timeout=0.5,
+    keep_alive=1,
 )
 """
 
 
 @pytest.fixture
 def impatient() -> Iterator[tuple[str, int]]:
-    """The address of a collector that gives requests half a second, and was given few files to open.
+    """The address of a collector that gives requests half a second and the next one a second, and has few files.
 
     In the end it has said nothing, and stops.
     """
@@ -262,6 +267,15 @@ def test_who_is_too_slow_is_cut_off(impatient: tuple[str, int], steps: list[byte
     host, port = impatient
     assert pool.request("POST", f"http://{host}:{port}/v1/track", json=TRACK).status == 200
     pool.clear()
+
+
+@pytest.mark.parametrize("line", [b"POST /v1/track", b"GET /health"])
+def test_a_connection_without_requests_is_not_kept_for_ever(impatient: tuple[str, int], line: bytes) -> None:
+    """Whichever way the last one went."""
+    body = json.dumps(TRACK).encode()
+    with socket.create_connection(impatient, timeout=20) as client:
+        client.sendall(b"%b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (line, len(body), body))
+        assert rest(client).startswith(b"HTTP/1.1 200")
 
 
 def test_many_connections_are_more_than_a_usual_limit_of_files(impatient: tuple[str, int]) -> None:

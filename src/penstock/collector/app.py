@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
@@ -10,15 +11,15 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from starlette import routing
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
 
 from penstock.errors import SettingsError
 
 from . import metrics
 from .asgi import Answer, Reader, headers_of, told
-from .core import ROUTES, Verdict
+from .core import ROUTES, Route, Verdict
 from .debugger import Guard, routes
 from .debugger.feed import Feed
 from .debugger.guard import Forbidden
@@ -97,10 +98,10 @@ class Collector:
         self._reader = Reader()
         self._app = Starlette(
             routes=[
-                Route("/token", self._token, methods=["POST"]),
-                Route("/health", self._health),
-                Route("/stats", self._guarded(self._stats)),
-                Route("/metrics", self._guarded(self._metrics)),
+                routing.Route("/token", self._token, methods=["POST"]),
+                routing.Route("/health", self._health),
+                routing.Route("/stats", self._guarded(self._stats)),
+                routing.Route("/metrics", self._guarded(self._metrics)),
                 *routes(self._intake.feed, self._guard),
             ],
             lifespan=self._lifespan,
@@ -139,6 +140,14 @@ class Collector:
         """The answer to a request under `/v1/`, as it goes out."""
         return _with_cors(await self._tracking_api(method, path, headers, receive), headers)
 
+    def take(self, path: str, headers: Mapping[str, str], body: bytes, done: Callable[[Answer], object]) -> None:
+        """Call `done` with the answer to a POST to a known path, of which all has come, when its events are kept."""
+
+        def taken(verdict: Verdict) -> None:
+            done(_with_cors(self._answer(verdict, headers), headers))
+
+        self._intake.take(ROUTES[path[len(_API) :]], headers, body, taken)
+
     def stop(self) -> None:
         """Let those go that would stay for ever: who watches the page. May be called in a signal handler."""
         self._intake.feed.close()
@@ -165,7 +174,17 @@ class Collector:
             return self._answer(self._intake.refuse(refused), headers)
         if route is None:  # what analytics.js counts of itself
             return _OK
-        return self._answer(await self._intake.take(route, headers, body), headers)
+        return self._answer(await self._taken(route, headers, body), headers)
+
+    async def _taken(self, route: Route, headers: Mapping[str, str], body: bytes) -> Verdict:
+        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+
+        def done(found: Verdict) -> None:
+            if not verdict.cancelled():  # else nobody waits for it any more
+                verdict.set_result(found)
+
+        self._intake.take(route, headers, body, done)
+        return await verdict
 
     def _answer(self, verdict: Verdict, headers: Mapping[str, str]) -> Answer:
         strict = self._strict or headers.get("x-strict-mode") == "1"

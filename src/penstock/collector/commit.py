@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+Done: TypeAlias = Callable[[BaseException | None], object]
+"""Called with None when something is kept, or with why it is not."""
+
+_log = logging.getLogger("penstock")
 
 
 class _Waiting(NamedTuple):
-    """Somebody's lines on their way to the disk. `undo` is called if they do not get there."""
+    """Somebody's lines on their way to the disk."""
 
     data: bytes
-    undo: Callable[[], object]
-    done: asyncio.Future[None]
+    done: Done
 
 
 class Committer:
@@ -36,24 +41,23 @@ class Committer:
         self._busy = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="penstock-commit")
 
-    async def commit(self, data: bytes, undo: Callable[[], object]) -> None:
-        """Return when these bytes, and all that came before, are durable.
+    def commit(self, data: bytes, done: Done) -> None:
+        """Make these bytes durable.
+
+        Without a future: who waits is called, in the same turn of the event loop in which the disk's is over. So of
+        those whose lines were lost each can act on it before anything new comes.
 
         Args:
             data: whole lines, or nothing, to wait for what came before.
-            undo: called at once if they could not be made durable, before anybody else can act on it.
-
-        Raises:
-            OSError: they are not, and none of them is kept.
+            done: called on the event loop when these bytes, and all that came before, are durable; or with the error
+                because of which none of them is kept. At once if there is nothing to wait for.
         """
         if not data and not self._busy:
+            done(None)
             return
-        loop = asyncio.get_running_loop()
-        done = loop.create_future()
-        self._waiting.append(_Waiting(data, undo, done))
+        self._waiting.append(_Waiting(data, done))
         if not self._busy:
-            self._begin(loop)
-        await done
+            self._begin(asyncio.get_running_loop())
 
     def soon(self, job: Callable[[], object]) -> None:
         """Do something else with the disk, after what is under way."""
@@ -79,14 +83,10 @@ class Committer:
         if error is not None:
             group += self._waiting
             self._waiting.clear()
-            for each in group:
-                each.undo()
         elif self._waiting:
             self._begin(loop)
         for each in group:
-            if each.done.done():  # who waited has been cancelled
-                continue
-            if error is None:
-                each.done.set_result(None)
-            else:
-                each.done.set_exception(error)
+            try:
+                each.done(error)
+            except Exception:  # noqa: BLE001 (whatever it is, the others are told)
+                _log.exception("somebody could not be told that his events are kept")

@@ -58,12 +58,14 @@ def serve(
     stopping: Callable[[], object] = lambda: None,
     patience: int = 5,
     request_timeout: float = 30.0,
+    keep_alive: int = 75,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish what has begun and return. Call it on the main thread.
 
     `ready` is called once requests are answered, `stopping` when no new ones are. At the end, clients that have begun
     a request have `patience` seconds to finish it; at other times `request_timeout` seconds, from its first byte or
-    from the connection to its last byte.
+    from the connection to its last byte. A connection with nothing under way is kept for `keep_alive` seconds: longer
+    than clients wait between two batches, so that they find it open.
     """
     config = uvicorn.Config(
         _cut_short(app),
@@ -73,8 +75,7 @@ def serve(
         lifespan="off",
         ws="none",
         limit_concurrency=MAX_CONNECTIONS,
-        # Longer than clients wait between two batches, so that they find their connection open.
-        timeout_keep_alive=75,
+        timeout_keep_alive=keep_alive,
         timeout_graceful_shutdown=patience,
     )
     config.load()
@@ -135,7 +136,7 @@ def _protocol(app: ASGIApp, usual: Any) -> Any:
         return usual
     from .direct import direct, fits  # noqa: PLC0415 (it needs httptools, without which uvicorn is served by h11)
 
-    return direct(app.tracking_api) if fits() else usual
+    return direct(app) if fits() else usual
 
 
 def timed(protocol: Any) -> Any:
@@ -155,9 +156,10 @@ def timed(protocol: Any) -> Any:
         def data_received(self, data: bytes) -> None:
             if self.waiting_since is None:
                 self.waiting_since = monotonic()
+            before = self.cycle
             super().data_received(data)  # pyright: ignore[reportUnknownMemberType]
             cycle = self.cycle
-            if cycle is None or cycle.response_complete:
+            if cycle is before and (cycle is None or cycle.response_complete):
                 self._head += len(data)
                 if self._head > MAX_HEAD and not self.transport.is_closing():
                     self.send_400_response("The headers are too large.")
@@ -167,6 +169,11 @@ def timed(protocol: Any) -> Any:
                 self.waiting_since = None
 
     return Timed
+
+
+def _over(connection: Any, since: str, latest: float) -> bool:
+    began = getattr(connection, since, None)
+    return began is not None and began < latest
 
 
 class _Server(uvicorn.Server):
@@ -189,11 +196,12 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if counter % 10 == 0:
-            latest = monotonic() - self._request_timeout
+            now = monotonic()
             for connection in list(self.server_state.connections):
-                since = getattr(connection, "waiting_since", None)
-                if since is not None and since < latest:
+                if _over(connection, "waiting_since", now - self._request_timeout):
                     connection.transport.abort()
+                elif _over(connection, "idle_since", now - self.config.timeout_keep_alive):
+                    connection.transport.close()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import msgspec
 from penstock.errors import SettingsError
 from penstock.log import Log, segments_in
 
-from .commit import Committer
+from .commit import Committer, Done
 from .rejects import Rejects
 from .times import json_of
 from .timing import Timing
@@ -32,18 +32,14 @@ PREFIX = "events-"
 LOCK = "collector.lock"
 
 
-def _nothing() -> None:
-    pass
-
-
 class Store(Protocol):
     """Keeps events, as lines. One event loop uses it."""
 
-    async def append(self, text: bytes, undo: Callable[[], object] = _nothing) -> None:
-        """Return when this is kept, and all that came before; or raise OSError and keep none of it.
+    def append(self, text: bytes, done: Done) -> None:
+        """Keep this, and call `done` when it is kept, and all that came before; or with the error why none of it is.
 
-        `text` is whole lines, each with its end. `undo` is called if they are not kept, before anybody else can act on
-        it. Without text, only wait.
+        `text` is whole lines, each with its end. Without text, only wait. `done` may be called at once; later ones are
+        called on the event loop, and an error is told to all whom it concerns before anything else comes.
         """
 
     def put_aside(self, lines: Sequence[bytes]) -> None:
@@ -66,8 +62,9 @@ class Memory:
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
 
-    async def append(self, text: bytes, undo: Callable[[], object] = _nothing) -> None:  # noqa: ARG002
+    def append(self, text: bytes, done: Done) -> None:
         self.events += _any.decode_lines(text)
+        done(None)
 
     def put_aside(self, lines: Sequence[bytes]) -> None:
         pass
@@ -128,13 +125,11 @@ class Files:
 
     # -- on the event loop ------------------------------------------------------------------------------
 
-    async def append(self, text: bytes, undo: Callable[[], object] = _nothing) -> None:
+    def append(self, text: bytes, done: Done) -> None:
         if self._lock < 0:
-            undo()
-            raise OSError(errno.EBADF, "the store is closed")
-        await self._committer.commit(text, undo)
-        if self._sync_interval and self._to_sync is None:
-            self._to_sync = asyncio.get_running_loop().call_later(self._sync_interval, self._sync_soon)
+            done(OSError(errno.EBADF, "the store is closed"))
+        else:
+            self._committer.commit(text, partial(self._written, done) if self._sync_interval else done)
 
     def put_aside(self, lines: Sequence[bytes]) -> None:
         if self._lock >= 0 and self.rejects.offer(lines):
@@ -155,6 +150,11 @@ class Files:
         lock, self._lock = self._lock, -1
         if lock >= 0:
             os.close(lock)
+
+    def _written(self, done: Done, error: BaseException | None) -> None:
+        if self._to_sync is None:
+            self._to_sync = asyncio.get_running_loop().call_later(self._sync_interval, self._sync_soon)
+        done(error)
 
     def _sync_soon(self) -> None:
         self._to_sync = None
