@@ -315,6 +315,6 @@ class EventCalls:
         return receipt
 
 
-def _elsewhere(integrations: Mapping[str, Any]) -> bool:
-    """Whether they keep the event from the Tracking API."""
-    return integrations.get(SEGMENT) is False
+def _elsewhere(integrations: Mapping[str, Any]) -> bool | None:
+    """Whether they keep the event from the Tracking API; None if they say nothing at all."""
+    return integrations.get(SEGMENT) is False if integrations else None

@@ -18,7 +18,7 @@ outcome keeps fifteen objects alive, and the garbage collector took half of the 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
 from msgspec import Struct
@@ -29,7 +29,7 @@ from .encoding import encode, head, largest_field
 from .events import MAX_EVENT_BYTES, NO_DEFAULTS, whole
 from .receipt import Outcome, Receipt
 
-__all__ = ["SEGMENT", "Answer", "Awaited", "Conclusion", "Dialog", "Hands", "Hooked", "Timeline", "conclude", "process"]
+__all__ = ["SEGMENT", "Answer", "Awaited", "Dialog", "Hands", "Hooked", "Timeline", "conclude", "process"]
 
 SEGMENT = "Segment.io"
 """The Tracking API's own name among the destinations, as in the Node library."""
@@ -46,12 +46,13 @@ class Hooked(Protocol):
 
 
 class Awaited(Struct, eq=False):
-    """A hook that has been called, and whose answer has to be awaited."""
+    """A hook that has been called, and whose answer has to be awaited: whoever does that notes it here."""
 
     plugin: Hooked
     hook: str
     context: Context
     awaitable: Awaitable[Any]
+    answer: Answer = (None, None)
 
 
 class Hands(Protocol):
@@ -66,12 +67,19 @@ class Hands(Protocol):
     def report(self, error: PluginError, context: Context) -> object:
         """Tell `error` listeners of a plugin that failed where its failure stops nothing."""
 
+    def expect(self, receipt: Receipt, after: list[Hooked]) -> object:
+        """When its delivery has an outcome, `conclude` with these plugins; without this, delivery alone decides."""
 
-Dialog: TypeAlias = Generator[list[Awaited], list[Answer], Outcome | list[Hooked] | None]
-Conclusion: TypeAlias = Generator[list[Awaited], list[Answer], Outcome]
+    def settle(self, receipt: Receipt, outcome: Outcome) -> object:
+        """The event has its outcome."""
+
+
+Dialog: TypeAlias = Iterator[list[Awaited]]
+"""What it yields is to be awaited before it is asked again. It returns nothing: a value would take 0.3 µs more."""
 
 
 AT_PLUGIN = Outcome()
+"""What became of an event at a destination plugin that took it."""
 
 
 class Route(Struct, eq=False):
@@ -127,12 +135,7 @@ class Timeline:
 
 
 def process(receipt: Receipt, timeline: Timeline, hands: Hands) -> Dialog:
-    """One event's way through the plugins, up to its delivery.
-
-    Returns:
-        Its Outcome, if it has one already; else the plugins that are to see it (for `conclude`, when it is there), or
-        None if delivery alone decides.
-    """
+    """One event's way through the plugins, up to its delivery."""
     kind, context = receipt.kind, Context(receipt.data, receipt.message_id)
     receipt.attach(context)
     first = timeline.route(kind).first
@@ -140,16 +143,19 @@ def process(receipt: Receipt, timeline: Timeline, hands: Hands) -> Dialog:
         context.passes(passed)
         answer = hands.call(plugin, kind, context)
         if isinstance(answer, Awaited):
-            (answer,) = yield [answer]
+            yield [answer]
+            answer = answer.answer
         if answer is not None:
             outcome = _after_hook(plugin, kind, answer, context, hands)
             if outcome is not None:
-                return outcome
+                hands.settle(receipt, outcome)
+                return
     try:
         data = context.data if not context.looked_at else _sealed(context, [plugin.name for plugin, _ in first])
     except DeliveryError as exc:
-        return Outcome(exc)
-    return (yield from _deliver(receipt, context, data, timeline, hands))
+        hands.settle(receipt, Outcome(exc))
+    else:
+        yield from _deliver(receipt, context, data, timeline, hands)
 
 
 def _after_hook(plugin: Hooked, kind: str, answer: Answer, context: Context, hands: Hands) -> Outcome | None:
@@ -167,6 +173,7 @@ def _after_hook(plugin: Hooked, kind: str, answer: Answer, context: Context, han
 
 
 def _take(answer: Answer, kind: str, context: Context) -> None:
+    """Take over what a hook returned, or raise what it raised."""
     returned, raised = answer
     if raised is not None:
         raise raised
@@ -180,7 +187,7 @@ def _take(answer: Answer, kind: str, context: Context) -> None:
 def _deliver(receipt: Receipt, context: Context, data: bytes, timeline: Timeline, hands: Hands) -> Dialog:
     """The event goes out: to the destinations that its integrations allow, and to the Tracking API."""
     kind = receipt.kind
-    route, integrations = timeline.route(kind), head(data).integrations
+    route, integrations = timeline.route(kind), _integrations(receipt, data)
     plugins = _allowed(route.destinations, integrations)
     to_segment = integrations.get(SEGMENT, True) is not False
     hands.hand_over(receipt, data if to_segment else None)
@@ -190,39 +197,36 @@ def _deliver(receipt: Receipt, context: Context, data: bytes, timeline: Timeline
             # Each gets a context of its own, so that none can change what another sees.
             own = Context(data, context.id, 0, None, _options(plugin, data, integrations))
             answers.append(hands.call(plugin, kind, own))
-        if any(answers) or plugins is not route.destinations:
+        if plugins is route.destinations and not any(answers):
+            context.is_at(route.delivered)  # as nearly always: no dict for each event, that waits with it
+        else:
             late = yield from _late(answers)
             for plugin, answer in zip(plugins, late, strict=True):
                 context.deliveries[plugin.name] = _noted(plugin, answer, context, hands)
-        else:
-            context.is_at(route.delivered)
-    if to_segment:
-        return route.after if plugins or route.after else None
-    if not plugins:
-        context.log("info", "no destination")
-    return (yield from conclude(receipt, route.after, None, timeline, hands))
+    if not to_segment:
+        if not plugins:
+            context.log("info", "no destination")
+        yield from conclude(receipt, route.after, None, timeline, hands)
+    elif plugins or route.after:
+        hands.expect(receipt, route.after)
 
 
-def _late(
-    answers: list[Answer | Awaited | None],
-) -> Generator[list[Awaited], list[Answer], list[Answer | None]]:
+def _late(answers: list[Answer | Awaited | None]) -> Generator[list[Awaited], None, list[Answer | None]]:
     """The answers, those that have to be awaited included."""
     awaited = [answer for answer in answers if isinstance(answer, Awaited)]
-    late = iter((yield awaited) if awaited else ())
-    return [next(late) if isinstance(answer, Awaited) else answer for answer in answers]
+    if awaited:
+        yield awaited
+    return [answer.answer if isinstance(answer, Awaited) else answer for answer in answers]
 
 
 def conclude(
     receipt: Receipt, after: list[Hooked], delivered: Outcome | None, timeline: Timeline, hands: Hands
-) -> Conclusion:
+) -> Dialog:
     """The end of an event's way: its outcome is noted, and shown to the plugins that are to see it.
 
     Args:
         after: those of type `after` when it was handed over. Who has been removed since is not called any more.
         delivered: the outcome of its delivery; None: it does not go to the Tracking API.
-
-    Returns:
-        The event's Outcome.
     """
     context = receipt.context()
     if delivered is None:
@@ -234,10 +238,11 @@ def conclude(
         if plugin in timeline:
             answer = hands.call(plugin, receipt.kind, context)
             if isinstance(answer, Awaited):
-                (answer,) = yield [answer]
+                yield [answer]
+                answer = answer.answer
             if answer is not None and answer[1] is not None:
                 hands.report(_plugin_error(plugin, answer[1]), context)
-    return outcome
+    hands.settle(receipt, outcome)
 
 
 def _noted(plugin: Hooked, answer: Answer | None, context: Context, hands: Hands) -> Outcome:
@@ -258,6 +263,12 @@ def _in_sum(deliveries: Mapping[str, Outcome]) -> Outcome:
         return Outcome(Dropped("its integrations allow no destination that there is"))
     by_kind = {outcome.kind: outcome for outcome in reversed([*deliveries.values()])}
     return by_kind.get("failed") or by_kind.get("delivered") or by_kind["dropped"]
+
+
+def _integrations(receipt: Receipt, data: bytes) -> Mapping[str, Any]:
+    """What the event says of who is to get it. That this is nothing is known since the call: 0.8 µs less."""
+    nothing = receipt._elsewhere is None and data is receipt.data  # noqa: SLF001 - a public name would be everybody's
+    return {} if nothing else head(data).integrations
 
 
 def _allowed(plugins: list[Hooked], integrations: Mapping[str, Any]) -> list[Hooked]:

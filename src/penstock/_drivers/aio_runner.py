@@ -77,21 +77,6 @@ class AsyncWalk(Walk, eq=False, kw_only=True):
     place: Place
 
 
-class _Answers:
-    """The answers of hooks that run side by side; complete when each has one."""
-
-    def __init__(self, number: int, then: Callable[[list[Answer]], object]) -> None:
-        self._answers: list[Answer] = [(None, None)] * number
-        self._left = number
-        self._then = then
-
-    def put(self, index: int, answer: Answer) -> None:
-        self._answers[index] = answer
-        self._left -= 1
-        if not self._left:
-            self._then(self._answers)
-
-
 class WaitFor(Protocol):
     """The driver's way to wait: calls `done` with what came of it, or `again` if its event loop ended meanwhile."""
 
@@ -172,20 +157,21 @@ class AsyncRunner(Runner):
 
     # -- dialogs --------------------------------------------------------------------------------------
 
-    def _advance(self, walk: Walk, answers: list[Answer] | None = None) -> None:
+    def _advance(self, walk: Walk) -> None:
         if self._walks.get(walk.receipt) is walk:  # else given up
-            super()._advance(walk, answers)
-
-    def _over(self, walk: Walk, end: Outcome | list[Hooked] | None) -> None:
-        if isinstance(walk, AsyncWalk) and isinstance(end, Outcome):
-            walk.place.receipt = None
-            self.line.ready(walk.place)
-        super()._over(walk, end)
+            super()._advance(walk)
 
     def _wait(self, walk: Walk, awaited: list[Awaited]) -> None:
-        answers = _Answers(len(awaited), lambda answers: self._advance(walk, answers))
-        for index, call in enumerate(awaited):
-            self._queue(call, partial(answers.put, index))
+        missing = [*awaited]
+
+        def done(call: Awaited, answer: Answer) -> None:
+            call.answer = answer
+            missing.remove(call)
+            if not missing:
+                self._advance(walk)
+
+        for call in awaited:
+            self._queue(call, partial(done, call))
 
     # -- what the pipeline asks for -------------------------------------------------------------------
 
@@ -198,6 +184,14 @@ class AsyncRunner(Runner):
             else:
                 walk.handed_over = True
                 self.line.ready(walk.place, partial(self._deliver, receipt, data))
+
+    def settle(self, receipt: Receipt, outcome: Outcome) -> None:
+        """The event has its outcome: nobody need wait for it."""
+        walk = self._walks[receipt]
+        if isinstance(walk, AsyncWalk):
+            walk.place.receipt = None
+            self.line.ready(walk.place)
+        super().settle(receipt, outcome)
 
     # -- hooks ----------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import inspect
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, cast
+from typing import Any
 
 from msgspec import Struct
 
@@ -204,8 +204,8 @@ class InlineDriver(Worker):
     def call_back(self, callback: Callback, receipt: Receipt) -> None:
         """Call it now."""
         try:
-            outcome = cast("Outcome", receipt.outcome)
-            returned: object = callback(outcome.error, receipt.context())
+            context = receipt.context()
+            returned: object = callback(context.failed_delivery(), context)
             if returned is not None and inspect.isawaitable(returned):
                 self._see_to(returned)
         except BaseException as exc:

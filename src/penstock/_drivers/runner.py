@@ -6,12 +6,12 @@ import inspect
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from msgspec import Struct
 
 from .._core.context import Context
-from .._core.pipeline import Answer, Awaited, Conclusion, Dialog, Hooked, Timeline, conclude, process
+from .._core.pipeline import Answer, Awaited, Dialog, Hooked, Timeline, conclude, process
 from .._core.receipt import Outcome, Receipt
 from ..emitter import Emitter, reportable
 from ..errors import PluginError
@@ -28,7 +28,7 @@ class Walk(Struct, eq=False):
     """One event with its plugins, and the outcome of its delivery, if that is known."""
 
     receipt: Receipt
-    dialog: Dialog | Conclusion
+    dialog: Dialog
     outcome: Outcome | None = None
     handed_over: bool = False
 
@@ -66,17 +66,18 @@ class Runner:
         walk = self._walks[receipt] = Walk(receipt, process(receipt, self.timeline, self))
         self._advance(walk)
 
-    def delivered(self, receipt: Receipt, outcome: Outcome) -> bool:
-        """The delivery has its outcome. Returns whether that is for the plugins to see first: see `go_on`."""
-        after = self._out.pop(receipt, None)
-        if after is not None:
-            self._back.append((receipt, after, outcome))
-            return True
-        walk = self._walks.get(receipt)
-        if walk is None:
-            return False
-        walk.outcome = outcome
-        return True
+    def delivered(self, receipts: list[Receipt], outcome: Outcome) -> list[Receipt]:
+        """The delivery of these has its outcome. Returns those that no plugin waits for; the others `go_on`."""
+        rest: list[Receipt] = []
+        for receipt in receipts:
+            after = self._out.pop(receipt, None)
+            if after is not None:
+                self._back.append((receipt, after, outcome))
+            elif receipt in self._walks:
+                self._walks[receipt].outcome = outcome
+            else:
+                rest.append(receipt)
+        return rest
 
     def go_on(self) -> None:
         """Go on with the events whose delivery has its outcome, and settle those whose dialogs are over."""
@@ -129,39 +130,32 @@ class Runner:
 
     # -- dialogs --------------------------------------------------------------------------------------
 
-    def _advance(self, walk: Walk, answers: list[Answer] | None = None) -> None:
+    def _advance(self, walk: Walk) -> None:
         """Go on with a dialog as far as it goes. Whatever happens, its event is not lost."""
         try:
-            self._run(walk, answers)
+            awaited = next(walk.dialog, None)
+            if awaited is None:
+                self._walks.pop(walk.receipt, None)
+            else:
+                self._wait(walk, awaited)
         except Relieved:
             raise
         except BaseException as exc:
-            error = PluginError("unknown", f"the pipeline met {type(exc).__name__}")
-            error.__cause__ = exc.with_traceback(None)
-            self._over(walk, None if walk.handed_over else Outcome(error))
+            self._fail(walk, exc)
             if not reportable(exc):
                 raise
 
-    def _run(self, walk: Walk, answers: list[Answer] | None) -> None:
-        try:
-            awaited = walk.dialog.send(cast("Any", answers))
-        except StopIteration as stop:
-            self._over(walk, stop.value)
-        else:
-            self._wait(walk, awaited)
-
-    def _over(self, walk: Walk, end: Outcome | list[Hooked] | None) -> None:
-        """A dialog is over: its event has its outcome, or those who are to see it wait for that, or nobody does."""
-        receipt, outcome = walk.receipt, walk.outcome
-        self._walks.pop(receipt, None)
-        if not isinstance(end, list):
-            outcome = end or outcome
-            if outcome is not None:
-                self._ended.append((receipt, outcome))
-        elif outcome is None:
-            self._out[receipt] = end
-        else:
-            self._back.append((receipt, end, outcome))
+    def _fail(self, walk: Walk, exc: BaseException) -> None:
+        """A dialog has met what it knows nothing of: its event fails, unless its delivery decides."""
+        if self._walks.get(walk.receipt) is not walk:
+            return
+        if walk.outcome is not None:
+            self.settle(walk.receipt, walk.outcome)
+        elif not walk.handed_over:
+            error = PluginError("unknown", f"the pipeline met {type(exc).__name__}")
+            error.__cause__ = exc.with_traceback(None)
+            self.settle(walk.receipt, Outcome(error))
+        del self._walks[walk.receipt]
 
     def _wait(self, walk: Walk, awaited: list[Awaited]) -> None:
         """Somebody has to wait for these hooks' answers, and to go on with the dialog then."""
@@ -205,3 +199,15 @@ class Runner:
         """Tell `error` listeners of a plugin that failed where its failure stops nothing."""
         context.log("error", str(error))
         self._emitter.report(ErrorEvent("plugin", error, context))
+
+    def expect(self, receipt: Receipt, after: list[Hooked]) -> None:
+        """When its delivery has an outcome, these plugins see it."""
+        outcome = self._walks[receipt].outcome
+        if outcome is None:
+            self._out[receipt] = after
+        else:
+            self._back.append((receipt, after, outcome))
+
+    def settle(self, receipt: Receipt, outcome: Outcome) -> None:
+        """The event has its outcome."""
+        self._ended.append((receipt, outcome))

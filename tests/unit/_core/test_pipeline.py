@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Generator
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -53,25 +53,31 @@ class Talk:
         self.contexts: list[Context] = []
         self.errors: list[PluginError] = []
         self.data: bytes | None = None
-        self.end: Any = "not over"
-        self.dialog: Generator[list[Awaited], list[Answer], Any] = process(self.receipt, self.timeline, self)
+        self.after: list[Hooked] | None = None
+        self.outcome: Outcome | None = None
+        self.dialog: Iterator[list[Awaited]] = process(self.receipt, self.timeline, self)
+        self.waits_for: list[Awaited] = []
         self.awaited = self.go()
 
     @property
     def context(self) -> Context:
         return self.receipt.context()
 
-    def go(self, answers: Any = None) -> list[str]:
+    @property
+    def error(self) -> Any:
+        assert self.outcome is not None
+        return self.outcome.error
+
+    def go(self, *answers: Answer) -> list[str]:
         """Go on with the dialog. Returns whose answers it waits for."""
-        try:
-            return [awaited.plugin.name for awaited in self.dialog.send(answers)]
-        except StopIteration as stop:
-            self.end = stop.value
-            return []
+        for awaited, answer in zip(self.waits_for, answers, strict=True):
+            awaited.answer = answer
+        self.waits_for = next(self.dialog, [])
+        return [awaited.plugin.name for awaited in self.waits_for]
 
     def deliver(self, outcome: Outcome) -> None:
         """The delivery has its outcome."""
-        self.dialog = conclude(self.receipt, self.end, outcome, self.timeline, self)
+        self.dialog = conclude(self.receipt, self.after or [], outcome, self.timeline, self)
         self.awaited = self.go()
 
     # -- the hands --------------------------------------------------------------------------------
@@ -96,13 +102,22 @@ class Talk:
         self.asked.append(f"report {error.plugin}")
         self.errors.append(error)
 
+    def expect(self, receipt: Receipt, after: list[Hooked]) -> None:
+        assert receipt is self.receipt
+        self.after = after
+
+    def settle(self, receipt: Receipt, outcome: Outcome) -> None:
+        assert receipt is self.receipt
+        assert self.outcome is None
+        self.outcome = outcome
+
 
 def test_without_plugins_it_only_delivers() -> None:
     """An event that nobody wants to see is handed over as it is, and delivery alone decides."""
     talk = Talk()
     assert talk.asked == ["delivery"]
     assert talk.data is talk.receipt.data
-    assert talk.end is None
+    assert (talk.after, talk.outcome) == (None, None)
 
 
 def test_one_after_another() -> None:
@@ -116,7 +131,7 @@ def test_one_after_another() -> None:
     assert talk.asked[5:] == ["after"]
     assert talk.contexts[-1] is talk.context
     assert talk.context.attempts == 2
-    assert talk.end is outcome
+    assert talk.outcome is outcome
     assert {name: o.kind for name, o in talk.context.deliveries.items()} == {
         "d1": "delivered",
         "d2": "delivered",
@@ -129,9 +144,9 @@ def test_answers_that_have_to_be_awaited() -> None:
     late = [P("enrichment", "e", Later()), P("destination", "d1", Later()), P("destination", "d3", Later())]
     talk = Talk(*late, P("destination", "d2"), P("after", "a1", Later()), P("after", "a2"))
     assert (talk.asked, talk.awaited) == (["e"], ["e"])
-    assert talk.go([(None, None)]) == ["d1", "d3"]
+    assert talk.go((None, None)) == ["d1", "d3"]
     assert talk.asked == ["e", "delivery", "d1", "d3", "d2"]
-    assert talk.go([(None, OSError("down")), (None, DropEvent("not mine"))]) == []
+    assert talk.go((None, OSError("down")), (None, DropEvent("not mine"))) == []
     assert {name: o.kind for name, o in talk.context.deliveries.items()} == {
         "d1": "failed",
         "d3": "dropped",
@@ -139,9 +154,9 @@ def test_answers_that_have_to_be_awaited() -> None:
     }
     talk.deliver(outcome := Outcome(attempts=1))
     assert (talk.asked[-1], talk.awaited) == ("a1", ["a1"])
-    talk.go([("whatever", None)])
+    talk.go(("whatever", None))
     assert talk.asked[-1] == "a2"
-    assert talk.end is outcome
+    assert talk.outcome is outcome
 
 
 def test_a_context_that_comes_late_takes_the_place_of_the_first() -> None:
@@ -149,7 +164,7 @@ def test_a_context_that_comes_late_takes_the_place_of_the_first() -> None:
     talk = Talk(P("before", "one", Later()), P("enrichment", "two"))
     other = Context(talk.context.data, "m1")
     other.event["event"] = "Other"
-    talk.go([(other, None)])
+    talk.go((other, None))
     assert b"Other" in (talk.data or b"")
     assert [entry.extras for entry in talk.context.logs()] == [{"plugin": "two"}]
 
@@ -159,7 +174,7 @@ def test_a_drop_ends_it(stage: str) -> None:
     """DropEvent in `before` or `enrichment` ends the dialog; nothing is handed over."""
     talk = Talk(P(stage, does=DropEvent("why")), P("destination"), P("after"))
     assert talk.asked == [stage]
-    assert isinstance(talk.end.error, Dropped)
+    assert isinstance(talk.error, Dropped)
 
 
 def test_a_failure_of_before_ends_it() -> None:
@@ -167,8 +182,8 @@ def test_a_failure_of_before_ends_it() -> None:
     exc = KeyError("x")
     talk = Talk(P("before", "Check", exc), P("enrichment"))
     assert talk.asked == ["Check"]
-    assert isinstance(talk.end.error, PluginError)
-    assert (talk.end.error.plugin, talk.end.error.__cause__) == ("Check", exc)
+    assert isinstance(talk.error, PluginError)
+    assert (talk.error.plugin, talk.error.__cause__) == ("Check", exc)
 
 
 def test_a_failure_of_enrichment_is_reported() -> None:
@@ -191,7 +206,8 @@ def test_failures_of_destinations_are_reported_one_by_one() -> None:
         "d2": "dropped",
         "d3": "delivered",
     }
-    assert talk.end.kind == "failed"
+    assert talk.outcome is not None
+    assert talk.outcome.kind == "failed"
 
 
 @pytest.mark.parametrize("exc", [KeyError("x"), DropEvent("too late"), SystemExit("bye")], ids=repr)
@@ -200,14 +216,14 @@ def test_failures_after_the_outcome_change_nothing(exc: BaseException) -> None:
     talk = Talk(P("after", "a1", exc), P("after", "a2"))
     talk.deliver(outcome := Outcome(attempts=1))
     assert talk.asked == ["delivery", "a1", "report a1", "a2"]
-    assert talk.end is outcome
+    assert talk.outcome is outcome
 
 
 def test_a_plugin_without_the_hook_is_passed_over() -> None:
     """A plugin that has no hook for this kind of event costs it nothing, not even a place in its log."""
     talk = Talk(P("before", hook=False), P("after", hook=False))
     assert talk.asked == ["delivery"]
-    assert talk.end is None
+    assert (talk.after, talk.outcome) == (None, None)
     assert talk.context.logs() == []
 
 
