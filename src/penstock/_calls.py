@@ -256,7 +256,9 @@ class EventCalls:
         elsewhere = self._elsewhere if integrations is None else _elsewhere(event.integrations)
         driver = self._driver
         receipt = self._receipt(data, event.kind, event.message_id, driver, elsewhere)
-        if callback is None and self._drops and not self._closed and len(data) <= MAX_EVENT_BYTES:
+        if self._drops and not self._closed and len(data) <= MAX_EVENT_BYTES:
+            if callback is not None:
+                driver.watch_callback(receipt, callback)
             driver.accept(receipt)
         else:
             self._submit(receipt, callback)

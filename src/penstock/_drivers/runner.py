@@ -67,7 +67,7 @@ class Runner:
         self._advance(walk)
 
     def delivered(self, receipts: list[Receipt], outcome: Outcome) -> list[Receipt]:
-        """The delivery of these has its outcome. Returns those that no plugin waits for; the others `go_on`."""
+        """The delivery of these has its outcome. Returns those that no plugin waits for: `go_on` is for the others."""
         rest: list[Receipt] = []
         for receipt in receipts:
             after = self._out.pop(receipt, None)
