@@ -109,8 +109,8 @@ def page(results: Results) -> str:
         " [what a call costs](../decisions/0022-what-a-call-costs.md),"
         " [one look is compiled](../decisions/0023-one-look-is-compiled.md),"
         " [an exchange of our own](../decisions/0025-an-exchange-of-our-own.md)."
-        " With plugins, there are four hooks and two contexts for each event; and what waits for its outcome with them"
-        " is known to the garbage collector, which takes a quarter of the time in such a burst.",
+        " With plugins, there are four hooks and two contexts for each event:"
+        " [what waits for its outcome is no dialog](../decisions/0027-what-waits-is-no-dialog.md).",
     ]
     return "\n\n".join(parts) + "\n"
 

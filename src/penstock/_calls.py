@@ -256,7 +256,9 @@ class EventCalls:
         elsewhere = self._elsewhere if integrations is None else _elsewhere(event.integrations)
         driver = self._driver
         receipt = self._receipt(data, event.kind, event.message_id, driver, elsewhere)
-        if callback is None and self._drops and not self._closed and len(data) <= MAX_EVENT_BYTES:
+        if self._drops and not self._closed and len(data) <= MAX_EVENT_BYTES:
+            if callback is not None:
+                driver.watch_callback(receipt, callback)
             driver.accept(receipt)
         else:
             self._submit(receipt, callback)
@@ -315,6 +317,6 @@ class EventCalls:
         return receipt
 
 
-def _elsewhere(integrations: Mapping[str, Any]) -> bool:
-    """Whether they keep the event from the Tracking API."""
-    return integrations.get(SEGMENT) is False
+def _elsewhere(integrations: Mapping[str, Any]) -> bool | None:
+    """Whether they keep the event from the Tracking API; None if they say nothing at all."""
+    return integrations.get(SEGMENT) is False if integrations else None

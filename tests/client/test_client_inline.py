@@ -91,6 +91,28 @@ def test_failures_callbacks_and_listeners(api: Api) -> None:
     assert out.split() == ["True", "Rejected", "delivery_failure", "400"]
 
 
+@pytest.mark.parametrize("stage", ["destination", "after"])
+def test_an_interrupt_in_a_hook_passes_through_and_the_event_counts_once(api: Api, stage: str) -> None:
+    """Ctrl-C ends the call that it comes into, not the delivery of an event that had been handed over already."""
+    out = _run(
+        f"""
+    from penstock import {stage}
+    analytics = Analytics("key", host=host)
+    analytics.register({stage}(name="interrupted")(lambda ctx: (_ for _ in ()).throw(KeyboardInterrupt)))
+    for call in (lambda: analytics.track("A", user_id="u"), lambda: analytics.flush(timeout=10), analytics.flush):
+        try:
+            call()
+        except KeyboardInterrupt:
+            print("interrupted")
+    stats = analytics.stats()
+    print(stats.accepted, stats.delivered, stats.failed, stats.pending)
+    """,
+        api,
+    )
+    assert out.split() == ["interrupted", "1", "1", "0", "0"]
+    assert len(api.accepted) == 1
+
+
 def test_awaitables_of_callbacks(api: Api) -> None:
     """What a callback returns to be awaited is awaited, here and now."""
     out = _run(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -102,6 +104,32 @@ def test_a_done_callback_that_raises_hurts_nobody(client: Make) -> None:
     receipt.wait(timeout=10)
     other.wait_for(1)
     assert isinstance(errors.wait_for(1)[0][0].reason, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("how", ["callback", "add_done_callback"])
+def test_a_callback_that_raises_the_events_own_error_keeps_nothing_alive(api: Api, client: Make, how: str) -> None:
+    """`raise err` in a callback is reported, and the event is forgotten as any other."""
+    api.always = status(400)
+    heard = Heard()
+    errors: list[weakref.ref[BaseException]] = []
+
+    def callback(err: BaseException | None, _: object) -> None:
+        assert err is not None
+        errors.append(weakref.ref(err))
+        raise err
+
+    analytics = client(max_in_flight=1)
+    analytics.on("error", lambda event: heard(event.code))
+    for _ in range(3):  # the first request and the last are in their sender's hands, as long as that has nothing to do
+        if how == "callback":
+            analytics.track("A", user_id="u", callback=callback)
+        else:
+            analytics.track("A", user_id="u").add_done_callback(lambda r: callback(r.outcome and r.outcome.error, r))
+        analytics.flush(timeout=10)
+    analytics.close_and_flush(timeout=10)
+    gc.collect()
+    assert heard.calls.count(("callback",)) == 3
+    assert errors[1]() is None
 
 
 def test_await_on_an_event_loop(api: Api, client: Make) -> None:

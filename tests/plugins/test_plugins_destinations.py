@@ -57,6 +57,18 @@ def test_integrations_decide(
         assert api.events[0]["integrations"] == integrations
 
 
+def test_what_the_settings_say_of_integrations_counts_for_every_event(api: Api, client: Make, probe: Any) -> None:
+    """The client's own `integrations` decide where an event goes that says nothing of them."""
+    one, two = probe("destination", "one"), probe("destination", "two")
+    analytics = client(integrations={"one": False, "Segment.io": False})
+    analytics.register(one, two)
+    analytics.track("A", user_id="u").wait(timeout=10)
+    analytics.track("B", user_id="u", integrations={"one": True, "Segment.io": True}).wait(timeout=10)
+    assert [event["event"] for event in one.seen] == ["B"]
+    assert [event["event"] for event in two.seen] == ["A", "B"]
+    assert [event["event"] for event in api.events] == ["B"]
+
+
 def test_only_destinations_are_selected(client: Make, probe: Any) -> None:
     """The other types of plugin run for every event, whatever its integrations say of their names."""
     plugins = [probe(stage) for stage in ("before", "enrichment", "after")]

@@ -291,8 +291,11 @@ class Ledger:
                 self._count(receipts, outcome)
 
     def _tell_watchers(self, receipts: Sequence[Receipt]) -> None:
-        for receipt in [r for r in receipts if r._watcher is not None]:
-            _run_first(receipt)
+        for receipt in receipts:
+            watcher = receipt._watcher
+            if watcher is not None:
+                receipt._watcher = None
+                watcher(receipt)
         if self._watchers:
             for receipt in receipts:
                 _run_all(self._watchers.pop(receipt, None), receipt)
@@ -330,12 +333,6 @@ class Ledger:
 def exposed(receipts: Sequence[Receipt]) -> int:
     """How many of them are in no spool."""
     return len([r for r in receipts if r._place is None])
-
-
-def _run_first(receipt: Receipt) -> None:
-    watcher, receipt._watcher = receipt._watcher, None
-    if watcher is not None:
-        watcher(receipt)
 
 
 def _run_all(watchers: list[Watcher] | None, receipt: Receipt) -> None:

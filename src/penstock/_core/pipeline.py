@@ -1,10 +1,12 @@
-"""The pipeline: what plugins do to an event on its way, as a dialog that every driver can run.
+"""The pipeline: what plugins do to an event on its way, as dialogs that every driver can run.
 
     before ──▶ enrichment ──▶ the Tracking API and the destinations, side by side ──▶ outcome ──▶ after
+    └──────────────────────────────── process ────────────────────────────────┘       └── conclude ──┘
 
-The dialog is a generator. It yields what it needs (call this hook, call these side by side, deliver this event) and is
-sent what came of it, or thrown what the hook raised. It decides, and the driver does: the thread driver calls hooks one
-after another, the asyncio driver awaits them, and the rules below are written once.
+It decides, and a driver's hands do: they call hooks, hand over, report. Where a hook's answer has to be awaited, the
+dialog (a generator) yields that, and is sent what came of it: so the rules below are written once, for drivers that
+await and for those that cannot. Between the two dialogs nothing waits but the event: a generator that waits for an
+outcome keeps fifteen objects alive, and the garbage collector took half of the time for those of a burst.
 
     stage        a hook raises                a hook cancels (`ctx.cancel`, DropEvent)   it returns nothing
     ──────────── ──────────────────────────── ────────────────────────────────────────── ──────────────────
@@ -16,21 +18,24 @@ after another, the asyncio driver awaits them, and the rules below are written o
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
 from msgspec import Struct
 
 from ..errors import DeliveryError, DropEvent, Dropped, EventTooLarge, InvalidEvent, PluginError
-from .context import Context
+from .context import Context, Shared
 from .encoding import encode, head, largest_field
 from .events import MAX_EVENT_BYTES, NO_DEFAULTS, whole
-from .receipt import Outcome
+from .receipt import Outcome, Receipt
 
-__all__ = ["SEGMENT", "Call", "Deliver", "Delivered", "Dialog", "Report", "Step", "Timeline", "Together", "process"]
+__all__ = ["SEGMENT", "Answer", "Awaited", "Dialog", "Hands", "Hooked", "Timeline", "conclude", "process"]
 
 SEGMENT = "Segment.io"
 """The Tracking API's own name among the destinations, as in the Node library."""
+
+Answer = tuple[Any, BaseException | None]
+"""What came of a hook: what it returned, or what it raised."""
 
 
 class Hooked(Protocol):
@@ -40,149 +45,216 @@ class Hooked(Protocol):
     type: str
 
 
-class Call(Struct, eq=False):
-    """Call this plugin's hook with this context; send back what it returns, throw what it raises."""
+class Awaited(Struct, eq=False):
+    """A hook that has been called, and whose answer has to be awaited: whoever does that notes it here."""
 
     plugin: Hooked
     hook: str
     context: Context
+    awaitable: Awaitable[Any]
+    answer: Answer = (None, None)
 
 
-class Together(Struct, eq=False):
-    """Do these calls side by side; send back, for each, the exception it raised or None."""
+class Hands(Protocol):
+    """What a driver does for the pipeline."""
 
-    calls: Sequence[Call]
+    def call(self, plugin: Hooked, hook: str, context: Context) -> Answer | Awaited | None:
+        """Call this plugin's hook. None: it has returned nothing, or the context, which is the same."""
 
+    def hand_over(self, receipt: Receipt, data: bytes | None) -> object:
+        """The event is through `before` and `enrichment`: deliver these bytes, if any; go on at once."""
 
-class Deliver(Struct, eq=False):
-    """Hand these bytes to the Tracking API, and go on."""
+    def report(self, error: PluginError, context: Context) -> object:
+        """Tell `error` listeners of a plugin that failed where its failure stops nothing."""
 
-    data: bytes
+    def expect(self, receipt: Receipt, after: list[Hooked]) -> object:
+        """When its delivery has an outcome, `conclude` with these plugins; without this, delivery alone decides."""
 
-
-class Delivered(Struct, eq=False):
-    """Send back the Outcome of the delivery, when there is one."""
-
-
-class Report(Struct, eq=False):
-    """Tell `error` listeners of a plugin that failed where its failure stops nothing."""
-
-    error: PluginError
-    context: Context
+    def settle(self, receipt: Receipt, outcome: Outcome) -> object:
+        """The event has its outcome."""
 
 
-# Structs, because several are made for every event: 0.1 µs for each, and 0.9 for a frozen dataclass.
-Step: TypeAlias = Call | Together | Deliver | Delivered | Report
-Dialog: TypeAlias = Generator[Step, Any, Outcome | None]
+Dialog: TypeAlias = Iterator[list[Awaited]]
+"""What it yields is to be awaited before it is asked again. It returns nothing: a value would take 0.3 µs more."""
+
+
+AT_PLUGIN = Outcome()
+"""What became of an event at a destination plugin that took it."""
+
+
+class Route(Struct, eq=False):
+    """The plugins that have a hook for one kind of event, by when they run. Not to be changed."""
+
+    first: list[tuple[Hooked, Shared[tuple[str, ...]]]]  # `before` and `enrichment`, with the names up to each
+    destinations: list[Hooked]
+    delivered: Shared[Mapping[str, Outcome]]  # what became of an event at these, if all went well
+    after: list[Hooked]
+
+    @classmethod
+    def of(cls, plugins: list[Hooked]) -> Route:
+        stages = ("before", "enrichment", "destination", "after")
+        before, enrichment, destinations, after = ([p for p in plugins if p.type == stage] for stage in stages)
+        first = before + enrichment
+        passed = [Shared(tuple(p.name for p in first[: n + 1])) for n in range(len(first))]
+        delivered: Mapping[str, Outcome] = {p.name: AT_PLUGIN for p in destinations}
+        return cls([*zip(first, passed, strict=True)], destinations, Shared(delivered), after)
 
 
 class Timeline:
     """The registered plugins, in order of registration within each type."""
 
     def __init__(self) -> None:
-        self._plugins: list[Hooked] = []
-        self._hooked: dict[tuple[str, str], list[Hooked]] = {}  # what has been asked since the last change
+        self._plugins: dict[int, Hooked] = {}  # by `id`: not every object can be hashed, and some are equal
+        self._routes: dict[str, Route] = {}  # what has been asked since the last change
 
     def __bool__(self) -> bool:
         return bool(self._plugins)
 
+    def __contains__(self, plugin: Hooked) -> bool:
+        return id(plugin) in self._plugins
+
     def add(self, plugin: Hooked) -> None:
         """Run this plugin for the events that come from now on. A plugin of the same name is replaced."""
-        self._plugins = [*(other for other in self._plugins if other.name != plugin.name), plugin]
-        self._hooked = {}
+        others = [other for other in self._plugins.values() if other.name != plugin.name]
+        self._plugins = {id(one): one for one in [*others, plugin]}
+        self._routes = {}
 
     def remove(self, name: str) -> None:
         """Stop running the plugin of this name, if there is one."""
-        self._plugins = [plugin for plugin in self._plugins if plugin.name != name]
-        self._hooked = {}
+        self._plugins = {id(one): one for one in self._plugins.values() if one.name != name}
+        self._routes = {}
 
-    def hooked(self, stage: str, kind: str) -> list[Hooked]:
-        """The plugins of a stage that have a hook for this kind of event. Not to be changed."""
-        known = self._hooked  # the same to the end: one that changes meanwhile is not to keep what was true before
-        found = known.get((stage, kind))
+    def route(self, kind: str) -> Route:
+        """The plugins for this kind of event."""
+        known = self._routes  # the same to the end: one that changes meanwhile is not to keep what was true before
+        found = known.get(kind)
         if found is None:
-            plugins = [p for p in self._plugins if p.type == stage and callable(getattr(p, kind, None))]
-            found = known[stage, kind] = plugins
+            found = Route.of([p for p in self._plugins.values() if callable(getattr(p, kind, None))])
+            known[kind] = found
         return found
 
-    def still(self, plugins: Iterable[Hooked]) -> list[Hooked]:
-        """Those of these plugins that have not been removed since."""
-        return [p for p in plugins if any(p is one for one in self._plugins)]
 
-
-def process(context: Context, kind: str, timeline: Timeline) -> Dialog:
-    """One event's way through the plugins. Returns its Outcome, or None when delivery alone decides it."""
-    plugins = [*timeline.hooked("before", kind), *timeline.hooked("enrichment", kind)]
-    for plugin in plugins:
-        try:
-            context.log("debug", "plugin", {"plugin": plugin.name})
-            returned: object = yield Call(plugin, kind, context)
-            if returned is not None and returned is not context:
-                _adopt(context, returned, kind)
-        except DropEvent as exc:
-            return _dropped(plugin, exc, context)
-        except Exception as exc:  # noqa: BLE001 - a plugin may raise anything
-            error = _plugin_error(plugin, exc)
-            if plugin.type == "before":
-                return Outcome(error)
-            yield Report(error, context)
+def process(receipt: Receipt, timeline: Timeline, hands: Hands) -> Dialog:
+    """One event's way through the plugins, up to its delivery."""
+    kind, context = receipt.kind, Context(receipt.data, receipt.message_id)
+    receipt.attach(context)
+    first = timeline.route(kind).first
+    for plugin, passed in first:
+        context.passes(passed)
+        answer = hands.call(plugin, kind, context)
+        if isinstance(answer, Awaited):
+            yield [answer]
+            answer = answer.answer
+        if answer is not None:
+            outcome = _after_hook(plugin, kind, answer, context, hands)
+            if outcome is not None:
+                hands.settle(receipt, outcome)
+                return
     try:
-        data = _sealed(context, plugins)
+        data = context.data if not context.looked_at else _sealed(context, [plugin.name for plugin, _ in first])
     except DeliveryError as exc:
-        return Outcome(exc)
-    return (yield from _deliver(context, kind, data, timeline))
+        hands.settle(receipt, Outcome(exc))
+    else:
+        yield from _deliver(receipt, context, data, timeline, hands)
 
 
-def _adopt(context: Context, returned: object, kind: str) -> None:
+def _after_hook(plugin: Hooked, kind: str, answer: Answer, context: Context, hands: Hands) -> Outcome | None:
+    """What follows from the answer of a `before` or `enrichment` hook: the event's Outcome, if it ends here."""
+    try:
+        _take(answer, kind, context)
+    except DropEvent as exc:
+        return _dropped(plugin, exc, context)
+    except Exception as exc:  # noqa: BLE001 - a plugin may raise anything
+        error = _plugin_error(plugin, exc)
+        if plugin.type == "before":
+            return Outcome(error)
+        hands.report(error, context)
+    return None
+
+
+def _take(answer: Answer, kind: str, context: Context) -> None:
+    """Take over what a hook returned, or raise what it raised."""
+    returned, raised = answer
+    if raised is not None:
+        raise raised
+    if returned is None or returned is context:
+        return
     if not isinstance(returned, Context):
         raise TypeError(f"{kind} returned {type(returned).__name__}; it must return the context, or nothing")
     context.adopt(returned)
 
 
-def _deliver(context: Context, kind: str, data: bytes, timeline: Timeline) -> Dialog:
+def _deliver(receipt: Receipt, context: Context, data: bytes, timeline: Timeline, hands: Hands) -> Dialog:
     """The event goes out: to the destinations that its integrations allow, and to the Tracking API."""
-    plugins, after = timeline.hooked("destination", kind), timeline.hooked("after", kind)
-    integrations = head(data).integrations
-    plugins = [p for p in plugins if _chosen(p, integrations) is not False]
+    kind = receipt.kind
+    route, integrations = timeline.route(kind), _integrations(receipt, data)
+    plugins = _allowed(route.destinations, integrations)
     to_segment = integrations.get(SEGMENT, True) is not False
-    if to_segment:
-        yield Deliver(data)
-        if not plugins and not after:
-            return None
-    elif not plugins:
-        context.log("info", "no destination")
+    hands.hand_over(receipt, data if to_segment else None)
     if plugins:
-        # Each gets a context of its own, so that none can change what another sees.
-        calls = [Call(p, kind, Context(data, context.id, options=_options(p, data, integrations))) for p in plugins]
-        raised: list[BaseException | None] = yield Together(calls)
-        for plugin, exc in zip(plugins, raised, strict=True):
-            context.deliveries[plugin.name] = noted = _noted(context, plugin, exc)
-            if isinstance(noted.error, PluginError):
-                yield Report(noted.error, context)
-    if to_segment:
-        outcome: Outcome = yield Delivered()
-        context.deliveries[SEGMENT] = outcome
-    else:
+        answers: list[Answer | Awaited | None] = []
+        for plugin in plugins:
+            # Each gets a context of its own, so that none can change what another sees.
+            own = Context(data, context.id, 0, None, _options(plugin, data, integrations))
+            answers.append(hands.call(plugin, kind, own))
+        if plugins is route.destinations and not any(answers):
+            context.is_at(route.delivered)  # as nearly always: no dict for each event, that waits with it
+        else:
+            late = yield from _late(answers)
+            for plugin, answer in zip(plugins, late, strict=True):
+                context.deliveries[plugin.name] = _noted(plugin, answer, context, hands)
+    if not to_segment:
+        if not plugins:
+            context.log("info", "no destination")
+        yield from conclude(receipt, route.after, None, timeline, hands)
+    elif plugins or route.after:
+        hands.expect(receipt, route.after)
+
+
+def _late(answers: list[Answer | Awaited | None]) -> Generator[list[Awaited], None, list[Answer | None]]:
+    """The answers, those that have to be awaited included."""
+    awaited = [answer for answer in answers if isinstance(answer, Awaited)]
+    if awaited:
+        yield awaited
+    return [answer.answer if isinstance(answer, Awaited) else answer for answer in answers]
+
+
+def conclude(
+    receipt: Receipt, after: list[Hooked], delivered: Outcome | None, timeline: Timeline, hands: Hands
+) -> Dialog:
+    """The end of an event's way: its outcome is noted, and shown to the plugins that are to see it.
+
+    Args:
+        after: those of type `after` when it was handed over. Who has been removed since is not called any more.
+        delivered: the outcome of its delivery; None: it does not go to the Tracking API.
+    """
+    context = receipt.context()
+    if delivered is None:
         outcome = _in_sum(context.deliveries)
+    else:
+        outcome = context.deliveries[SEGMENT] = delivered
     context.settle(outcome.attempts, outcome.error)
-    for plugin in timeline.still(after):  # it may be long since it was decided: nobody's hook runs after `unload`
-        try:
-            yield Call(plugin, kind, context)
-        except (DropEvent, Exception) as exc:  # noqa: BLE001
-            yield Report(_plugin_error(plugin, exc), context)
-    return outcome
+    for plugin in after:
+        if plugin in timeline:
+            answer = hands.call(plugin, receipt.kind, context)
+            if isinstance(answer, Awaited):
+                yield [answer]
+                answer = answer.answer
+            if answer is not None and answer[1] is not None:
+                hands.report(_plugin_error(plugin, answer[1]), context)
+    hands.settle(receipt, outcome)
 
 
-_AT_PLUGIN = Outcome()
-
-
-def _noted(context: Context, plugin: Hooked, exc: BaseException | None) -> Outcome:
-    """What became of an event at a destination, by what its hook raised."""
-    if exc is None:
-        return _AT_PLUGIN
-    if isinstance(exc, DropEvent):
-        return _dropped(plugin, exc, context)
-    return Outcome(_plugin_error(plugin, exc))
+def _noted(plugin: Hooked, answer: Answer | None, context: Context, hands: Hands) -> Outcome:
+    """What became of an event at a destination, by what came of its hook."""
+    raised = None if answer is None else answer[1]
+    if raised is None:
+        return AT_PLUGIN
+    if isinstance(raised, DropEvent):
+        return _dropped(plugin, raised, context)
+    error = _plugin_error(plugin, raised)
+    hands.report(error, context)
+    return Outcome(error)
 
 
 def _in_sum(deliveries: Mapping[str, Outcome]) -> Outcome:
@@ -193,38 +265,43 @@ def _in_sum(deliveries: Mapping[str, Outcome]) -> Outcome:
     return by_kind.get("failed") or by_kind.get("delivered") or by_kind["dropped"]
 
 
+def _integrations(receipt: Receipt, data: bytes) -> Mapping[str, Any]:
+    """What the event says of who is to get it. That this is nothing is known since the call: 0.8 µs less."""
+    nothing = receipt._elsewhere is None and data is receipt.data  # noqa: SLF001 - a public name would be everybody's
+    return {} if nothing else head(data).integrations
+
+
+def _allowed(plugins: list[Hooked], integrations: Mapping[str, Any]) -> list[Hooked]:
+    return [p for p in plugins if _chosen(p, integrations) is not False] if integrations else plugins
+
+
 def _chosen(plugin: Hooked, integrations: Mapping[str, Any]) -> Any:
     """What an event's integrations say of this plugin: under its name, its other names (the last counts), or `All`."""
-    if not integrations:
-        return True
     for name in (plugin.name, *reversed(getattr(plugin, "alternative_names", ())), "All"):
         if name in integrations:
             return integrations[name]
     return True
 
 
-def _options(plugin: Hooked, data: bytes, integrations: Mapping[str, Any]) -> Mapping[str, Any]:
+def _options(plugin: Hooked, data: bytes, integrations: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The object that stands for this plugin in the integrations, if it is one: a copy that is the plugin's alone."""
-    chosen = _chosen(plugin, integrations)
-    if chosen is True or not isinstance(chosen, Mapping):
-        return {}
+    if not integrations or not isinstance(_chosen(plugin, integrations), Mapping):
+        return None
     return cast("Mapping[str, Any]", _chosen(plugin, head(data).integrations))
 
 
-def _sealed(context: Context, plugins: Iterable[Hooked]) -> bytes:
-    """The event's bytes after the plugins: checked, encoded and measured again, if any of them looked at it.
+def _sealed(context: Context, plugins: Sequence[str]) -> bytes:
+    """The bytes of an event that plugins have looked at: checked, encoded and measured again.
 
     Raises:
         DeliveryError: a plugin has made it something that cannot be sent.
     """
-    if not context.looked_at:
-        return context.data
     # An id or a time that a plugin took away comes back: the API would put another in its place for every attempt.
     stamp = head(context.data).timestamp, context.id
     try:
         data = encode(whole(context.event, stamp, NO_DEFAULTS))
     except InvalidEvent as exc:
-        raise PluginError(", ".join(p.name for p in plugins), f"the event cannot be sent any more: {exc}") from None
+        raise PluginError(", ".join(plugins), f"the event cannot be sent any more: {exc}") from None
     if len(data) > MAX_EVENT_BYTES:
         raise EventTooLarge(len(data), MAX_EVENT_BYTES, largest_field(data))
     context.seal(data)

@@ -58,7 +58,8 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
     kind: str
     message_id: str
     _home: Home
-    _elsewhere: bool = False  # its integrations keep it from the Tracking API: the pipeline decides where it goes
+    # Whether its integrations keep it from the Tracking API: the pipeline decides where it goes. None: they are empty.
+    _elsewhere: bool | None = False
     _outcome: Outcome | None = None
     _epoch: int = 0
     _context: Context | None = None  # the one that plugins had in hand, if any

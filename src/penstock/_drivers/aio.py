@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from .._core.actions import Send
 from .._core.ledger import Ticket
 from .._core.oauth import Ask
+from .._core.pipeline import Answer
 from .._core.receipt import Receipt
 from ..errors import AuthError, PenstockError
 from ..http import as_response, is_async
@@ -31,7 +32,6 @@ from .courier import Command
 from .disabled import DisabledDriver
 from .inline import CLOSE_GRACE, TAKE_OVER_GRACE, InlineDriver
 from .own_loop import Here, OwnLoop, Synchronous
-from .runner import Answer
 from .standby import Job, Standby
 from .tether import Done, Tether
 from .tokens import Tokens, bare, converse

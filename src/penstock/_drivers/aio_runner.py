@@ -12,18 +12,18 @@ from __future__ import annotations
 import inspect
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 from .._core.context import Context
-from .._core.pipeline import Call, Delivered, Step, Together, process
+from .._core.pipeline import Answer, Awaited, Hooked, process
 from .._core.receipt import Outcome, Receipt
 from ..emitter import Emitter
 from ..errors import DropEvent
 from .baton import Baton
-from .runner import Answer, Runner, Walk, awaits, label
+from .runner import Runner, Walk
 
 __all__ = ["AsyncRunner", "Line"]
 
@@ -77,25 +77,6 @@ class AsyncWalk(Walk, eq=False, kw_only=True):
     place: Place
 
 
-class _Answers:
-    """The answers of calls that run side by side; complete when each has one."""
-
-    def __init__(self, number: int) -> None:
-        self.answers: list[Answer] = [(None, None)] * number
-        self.then: Callable[[], object] | None = None
-        self._left = number
-
-    def put(self, index: int, answer: Answer) -> None:
-        self.answers[index] = answer
-        self._left -= 1
-        if not self._left and self.then is not None:
-            self.then()
-
-    @property
-    def complete(self) -> bool:
-        return not self._left
-
-
 class WaitFor(Protocol):
     """The driver's way to wait: calls `done` with what came of it, or `again` if its event loop ended meanwhile."""
 
@@ -108,8 +89,7 @@ class WaitFor(Protocol):
 class _Hook:
     """A hook that has returned an awaitable: waiting for its turn, or being awaited."""
 
-    call: Call
-    awaitable: Awaitable[Any]
+    call: Awaited
     done: Callable[[Answer], object]
     again: bool
     since: float = 0.0
@@ -141,14 +121,12 @@ class AsyncRunner(Runner):
     @property
     def busy(self) -> bool:
         """Whether any event has a dialog that is not over, or waits for those before it."""
-        return bool(self._walks or self.line)
+        return bool(super().busy or self.line)
 
     def start(self, receipt: Receipt) -> None:
         """Begin an event's way."""
-        context = Context(receipt.data, receipt.message_id)
-        receipt.attach(context)
-        dialog = process(context, receipt.kind, self.timeline)
-        walk = self._walks[receipt] = AsyncWalk(receipt, dialog, place=self.line.join(receipt))
+        walk = AsyncWalk(receipt, process(receipt, self.timeline, self), place=self.line.join(receipt))
+        self._walks[receipt] = walk
         self._advance(walk)
 
     def running(self) -> tuple[str, float] | None:
@@ -156,7 +134,7 @@ class AsyncRunner(Runner):
         hook = next(iter(list(self._hooks)), None)
         if hook is None:
             return super().running()
-        return label(hook.call), time.monotonic() - hook.since
+        return f"{hook.call.plugin.name}.{hook.call.hook}", time.monotonic() - hook.since
 
     def relieve(self) -> list[Receipt]:
         """The client closes, or another thread has taken over: forget every dialog, and every hook.
@@ -165,8 +143,8 @@ class AsyncRunner(Runner):
         """
         left = dict.fromkeys([*self.line.clear(), *super().relieve()])
         for hook in self._queued:
-            if inspect.iscoroutine(hook.awaitable):
-                hook.awaitable.close()
+            if inspect.iscoroutine(hook.call.awaitable):
+                hook.call.awaitable.close()
         self._queued.clear()
         return list(left)
 
@@ -177,58 +155,51 @@ class AsyncRunner(Runner):
         else:
             then()
 
-    # -- steps ----------------------------------------------------------------------------------------
+    # -- dialogs --------------------------------------------------------------------------------------
 
-    def _advance(self, walk: Walk, value: Any = None, raised: BaseException | None = None) -> None:
-        if walk.receipt in self._walks:  # else given up
-            super()._advance(walk, value, raised)
+    def _advance(self, walk: Walk) -> None:
+        if self._walks.get(walk.receipt) is walk:  # else given up
+            super()._advance(walk)
 
-    def _do(self, walk: Walk, step: Step) -> Answer | None:
-        match step:
-            case Call():
-                return self._ask(walk, [step], lambda answers: answers[0])
-            case Together(calls):
-                self._step_out(walk)
-                return self._ask(walk, calls, lambda answers: ([raised for _, raised in answers], None))
-            case Delivered():
-                self._step_out(walk)
-            case _:
-                pass
-        return super()._do(walk, step)
+    def _wait(self, walk: Walk, awaited: list[Awaited]) -> None:
+        missing = [*awaited]
 
-    def _ask(self, walk: Walk, calls: Sequence[Call], shape: Callable[[list[Answer]], Answer]) -> Answer | None:
-        """Call hooks side by side. Returns their answers, if they all have one already."""
-        answers = _Answers(len(calls))
-        for index, call in enumerate(calls):
-            self._start_hook(call, partial(answers.put, index))
-        if answers.complete:
-            return shape(answers.answers)
-        answers.then = lambda: self._advance(walk, *shape(answers.answers))
-        return None
+        def done(call: Awaited, answer: Answer) -> None:
+            call.answer = answer
+            missing.remove(call)
+            if not missing:
+                self._advance(walk)
 
-    def _hand_over(self, walk: Walk, data: bytes) -> None:
+        for call in awaited:
+            self._queue(call, partial(done, call))
+
+    # -- what the pipeline asks for -------------------------------------------------------------------
+
+    def hand_over(self, receipt: Receipt, data: bytes | None) -> None:
+        """Deliver these bytes when it is the event's turn; those behind it need not wait for more than that."""
+        walk = self._walks[receipt]
         if isinstance(walk, AsyncWalk):
-            self.line.ready(walk.place, partial(super()._hand_over, walk, data))
+            if data is None:
+                self.line.ready(walk.place)
+            else:
+                walk.handed_over = True
+                self.line.ready(walk.place, partial(self._deliver, receipt, data))
 
-    def _step_out(self, walk: Walk) -> None:
-        """It has been handed over, or will not be: nobody need wait for it."""
+    def settle(self, receipt: Receipt, outcome: Outcome) -> None:
+        """The event has its outcome: nobody need wait for it."""
+        walk = self._walks[receipt]
         if isinstance(walk, AsyncWalk):
-            self.line.ready(walk.place)
-
-    def _over(self, walk: Walk, outcome: Outcome | None) -> None:
-        if isinstance(walk, AsyncWalk) and (outcome is not None or walk.outcome is not None):
             walk.place.receipt = None
             self.line.ready(walk.place)
-        super()._over(walk, outcome)
+        super().settle(receipt, outcome)
 
     # -- hooks ----------------------------------------------------------------------------------------
 
-    def _start_hook(self, call: Call, done: Callable[[Answer], object], *, again: bool = False) -> None:
-        value, raised = self._invoke(call)
-        if raised is not None or not awaits(value):
-            done((value, raised))
-            return
-        self._queued.append(_Hook(call, value, done, again))
+    def _awaited(self, plugin: Hooked, hook: str, context: Context, awaitable: Any) -> Answer | Awaited:
+        return Awaited(plugin, hook, context, awaitable)
+
+    def _queue(self, call: Awaited, done: Callable[[Answer], object], *, again: bool = False) -> None:
+        self._queued.append(_Hook(call, done, again))
         self._next_hooks()
 
     def _next_hooks(self) -> None:
@@ -236,7 +207,7 @@ class AsyncRunner(Runner):
             hook = self._queued.popleft()
             hook.since = time.monotonic()
             self._hooks[hook] = None
-            self._wait_for(hook.awaitable, partial(self._hook_done, hook), partial(self._hook_again, hook))
+            self._wait_for(hook.call.awaitable, partial(self._hook_done, hook), partial(self._hook_again, hook))
 
     def _hook_done(self, hook: _Hook, answer: Answer) -> None:
         self._hooks.pop(hook, None)
@@ -252,7 +223,11 @@ class AsyncRunner(Runner):
         if hook.again:
             hook.done((None, RuntimeError("the hook was cancelled")))
         else:
-            self._start_hook(hook.call, hook.done, again=True)
+            answer = self.call(hook.call.plugin, hook.call.hook, hook.call.context)
+            if isinstance(answer, Awaited):
+                self._queue(answer, hook.done, again=True)
+            else:
+                hook.done(answer or (None, None))
         self._after_hook()
 
     def _after_hook(self) -> None:

@@ -7,7 +7,7 @@ import inspect
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, cast
+from typing import Any
 
 from msgspec import Struct
 
@@ -204,14 +204,12 @@ class InlineDriver(Worker):
     def call_back(self, callback: Callback, receipt: Receipt) -> None:
         """Call it now."""
         try:
-            outcome = cast("Outcome", receipt.outcome)
-            returned: object = callback(outcome.error, receipt.context())
+            context = receipt.context()
+            returned: object = callback(context.failed_delivery(), context)
             if returned is not None and inspect.isawaitable(returned):
                 self._see_to(returned)
-        except BaseException as exc:
-            if not reportable(exc):
-                raise
-            self._emitter.fault("callback", exc)
+        except BaseException as exc:  # noqa: BLE001 - passed on, or reported
+            self._callback_raised(receipt, exc)
 
     def orphan(self) -> None:
         """This process is a forked child: what is in here belongs to the parent, who delivers it."""
@@ -329,12 +327,18 @@ class InlineDriver(Worker):
         def guarded(receipt: Receipt) -> None:
             try:
                 fn(receipt)
-            except BaseException as exc:
-                if not reportable(exc):
-                    raise
-                self._emitter.fault("callback", exc)
+            except BaseException as exc:  # noqa: BLE001 - passed on, or reported
+                self._callback_raised(receipt, exc)
 
         return guarded
+
+    def _callback_raised(self, receipt: Receipt, exc: BaseException) -> None:
+        """Report what a callback raised, or raise it on."""
+        if not reportable(exc):
+            raise exc
+        self._emitter.fault("callback", exc)
+        if receipt.outcome is not None and exc is receipt.outcome.error:
+            exc.with_traceback(None)  # its frames hold the receipt: a cycle that no garbage collector sees
 
     def _see_to(self, awaitable: Awaitable[object]) -> None:
         """Run what a callback returned, where it holds up nothing; `close` waits for it. Without threads: here."""

@@ -11,34 +11,30 @@ from typing import Any
 from msgspec import Struct
 
 from .._core.context import Context
-from .._core.pipeline import Call, Deliver, Delivered, Dialog, Report, Step, Timeline, Together, process
+from .._core.pipeline import Answer, Awaited, Dialog, Hooked, Timeline, conclude, process
 from .._core.receipt import Outcome, Receipt
 from ..emitter import Emitter, reportable
 from ..errors import PluginError
 from ..types import ErrorEvent
 from .baton import Baton, Relieved
 
-__all__ = ["Answer", "Runner", "Walk", "awaits", "label"]
+__all__ = ["Runner", "Walk"]
 
 TOGETHER = 64
 """Events that are settled together, at most: what a slow `after` hook holds up is the outcome of so many."""
 
-Answer = tuple[Any, BaseException | None]
-"""What came of a step: what it returned, or what it raised."""
-
 
 class Walk(Struct, eq=False):
-    """One event under way: its dialog, and the outcome of its delivery, whichever of the two is first."""
+    """One event with its plugins, and the outcome of its delivery, if that is known."""
 
     receipt: Receipt
     dialog: Dialog
     outcome: Outcome | None = None
-    waiting: bool = False
     handed_over: bool = False
 
 
 class Runner:
-    """Takes events through the plugins.
+    """Takes events through the plugins: the pipeline's hands.
 
     Args:
         emitter: who is told of plugins that fail where their failure stops nothing.
@@ -59,36 +55,42 @@ class Runner:
         self._deliver = deliver
         self._settle = settle
         self._baton = baton
-        self._walks: dict[Receipt, Walk] = {}  # whose dialog is not over
-        self._due: deque[Walk] = deque()  # whose delivery has its outcome, which the dialog waits for
+        self._walks: dict[Receipt, Walk] = {}  # with their plugins: whose dialog is not over
+        self._out: dict[Receipt, list[Hooked]] = {}  # handed over, and who is to see their outcome
+        self._back: deque[tuple[Receipt, list[Hooked], Outcome]] = deque()  # the same, and their outcome is there
         self._ended: deque[tuple[Receipt, Outcome]] = deque()  # to be settled in a moment, together
-        self._running: tuple[Call, float] | None = None
+        self._running: tuple[Hooked, str, float] | None = None
 
     def start(self, receipt: Receipt) -> None:
         """Begin an event's way."""
-        context = Context(receipt.data, receipt.message_id)
-        receipt.attach(context)
-        walk = self._walks[receipt] = Walk(receipt, process(context, receipt.kind, self.timeline))
+        walk = self._walks[receipt] = Walk(receipt, process(receipt, self.timeline, self))
         self._advance(walk)
 
-    def delivered(self, receipt: Receipt, outcome: Outcome) -> bool:
-        """The delivery has its outcome. Returns whether that is for a dialog to deal with: see `go_on`."""
-        walk = self._walks.get(receipt)
-        if walk is None:
-            return False
-        walk.outcome = outcome
-        if walk.waiting:
-            self._due.append(walk)
-        return True
+    def delivered(self, receipts: list[Receipt], outcome: Outcome) -> list[Receipt]:
+        """The delivery of these has its outcome. Returns those that no plugin waits for: `go_on` is for the others."""
+        rest: list[Receipt] = []
+        for receipt in receipts:
+            after = self._out.pop(receipt, None)
+            if after is not None:
+                self._back.append((receipt, after, outcome))
+            elif receipt in self._walks:
+                self._walks[receipt].outcome = outcome
+            else:
+                rest.append(receipt)
+        return rest
 
     def go_on(self) -> None:
         """Go on with the events whose delivery has its outcome, and settle those whose dialogs are over."""
-        while self._due:
-            for _ in range(min(TOGETHER, len(self._due))):
-                walk = self._due.popleft()
-                self._advance(walk, walk.outcome)
+        while self._back:
+            for _ in range(min(TOGETHER, len(self._back))):
+                self._conclude(*self._back.popleft())
             self._settle_ended()
         self._settle_ended()
+
+    def _conclude(self, receipt: Receipt, after: list[Hooked], outcome: Outcome) -> None:
+        dialog = conclude(receipt, after, outcome, self.timeline, self)
+        walk = self._walks[receipt] = Walk(receipt, dialog, outcome, handed_over=True)
+        self._advance(walk)
 
     def _settle_ended(self) -> None:
         while self._ended:
@@ -104,8 +106,10 @@ class Runner:
         Returns the events that nobody else knows of.
         """
         walks, self._walks = self._walks, {}
-        self._due.clear()
         self._ended += [(walk.receipt, walk.outcome) for walk in walks.values() if walk.outcome is not None]
+        self._ended += [(receipt, outcome) for receipt, _, outcome in self._back]
+        self._back.clear()
+        self._out.clear()
         self._settle_ended()
         return [walk.receipt for walk in walks.values() if walk.outcome is None and not walk.handed_over]
 
@@ -116,106 +120,94 @@ class Runner:
 
     @property
     def busy(self) -> bool:
-        """Whether any event has a dialog that is not over."""
-        return bool(self._walks)
+        """Whether any event is with its plugins, or will come back to them."""
+        return bool(self._walks or self._out or self._back)
 
     def running(self) -> tuple[str, float] | None:
         """The hook that runs now (`plugin.hook`), and for how many seconds."""
         now = self._running
-        return None if now is None else (label(now[0]), time.monotonic() - now[1])
+        return None if now is None else (f"{now[0].name}.{now[1]}", time.monotonic() - now[2])
 
-    def _advance(self, walk: Walk, value: Any = None, raised: BaseException | None = None) -> None:
+    # -- dialogs --------------------------------------------------------------------------------------
+
+    def _advance(self, walk: Walk) -> None:
         """Go on with a dialog as far as it goes. Whatever happens, its event is not lost."""
         try:
-            self._run(walk, value, raised)
+            awaited = next(walk.dialog, None)
+            if awaited is None:
+                self._walks.pop(walk.receipt, None)
+            else:
+                self._wait(walk, awaited)
         except Relieved:
             raise
         except BaseException as exc:
-            error = PluginError("unknown", f"the pipeline met {type(exc).__name__}")
-            error.__cause__ = exc.with_traceback(None)
-            self._over(walk, Outcome(error))
+            self._fail(walk, exc)
             if not reportable(exc):
                 raise
 
-    def _run(self, walk: Walk, value: Any, raised: BaseException | None) -> None:
-        """Run a dialog until it is over, or has to wait."""
-        while True:
-            try:
-                step = walk.dialog.send(value) if raised is None else walk.dialog.throw(raised)
-            except StopIteration as stop:
-                self._over(walk, stop.value)
-                return
-            answer = self._do(walk, step)
-            if answer is None:
-                return
-            value, raised = answer
+    def _fail(self, walk: Walk, exc: BaseException) -> None:
+        """A dialog has met what it knows nothing of: its event fails, unless its delivery decides."""
+        if self._walks.get(walk.receipt) is not walk:
+            return
+        if walk.outcome is not None:
+            self.settle(walk.receipt, walk.outcome)
+        elif not walk.handed_over:
+            error = PluginError("unknown", f"the pipeline met {type(exc).__name__}")
+            error.__cause__ = exc.with_traceback(None)
+            self.settle(walk.receipt, Outcome(error))
+        del self._walks[walk.receipt]
 
-    def _do(self, walk: Walk, step: Step) -> Answer | None:
-        """Do what a dialog asks for. None: it takes time, and whoever brings the answer goes on with the dialog."""
-        match step:
-            case Call():
-                return self._call(step)
-            case Together(calls):
-                return [self._call(call)[1] for call in calls], None
-            case Deliver(data):
-                self._hand_over(walk, data)
-            case Delivered():
-                walk.waiting = walk.outcome is None
-                return None if walk.waiting else (walk.outcome, None)
-            case Report(error, context):
-                self._report(error, context)
-        return None, None
+    def _wait(self, walk: Walk, awaited: list[Awaited]) -> None:
+        """Somebody has to wait for these hooks' answers, and to go on with the dialog then."""
+        raise NotImplementedError
 
-    def _hand_over(self, walk: Walk, data: bytes) -> None:
-        walk.handed_over = True
-        self._deliver(walk.receipt, data)
+    # -- what the pipeline asks for -------------------------------------------------------------------
 
-    def _call(self, call: Call) -> Answer:
-        returned, raised = self._invoke(call)
-        return (returned, raised) if not awaits(returned) else (None, _not_awaited(call, returned))
-
-    def _invoke(self, call: Call) -> Answer:
-        returned: Any = None
-        raised: BaseException | None = None
-        self._running = call, time.monotonic()
+    def call(self, plugin: Hooked, hook: str, context: Context) -> Answer | Awaited | None:
+        """Call a hook. None: it has returned nothing, or the context, which is the same."""
+        self._running = plugin, hook, time.monotonic()
         tenure = self._baton.lay_aside()
         try:
-            returned = getattr(call.plugin, call.hook)(call.context)
+            returned = getattr(plugin, hook)(context)
         except BaseException as exc:
             if not reportable(exc):
                 raise
-            raised = exc
+            return None, exc
         finally:
             try:
                 self._baton.take_back(tenure)
             finally:
                 self._running = None
-        return returned, raised
+        if returned is None or returned is context:
+            return None
+        return self._awaited(plugin, hook, context, returned) if inspect.isawaitable(returned) else (returned, None)
 
-    def _over(self, walk: Walk, outcome: Outcome | None) -> None:
-        self._walks.pop(walk.receipt, None)
-        outcome = outcome or walk.outcome
-        if outcome is not None:  # else delivery alone decides from here on
-            self._ended.append((walk.receipt, outcome))
+    def _awaited(self, plugin: Hooked, hook: str, context: Context, awaitable: Any) -> Answer | Awaited:  # noqa: ARG002
+        """What to do about a hook that is `async def` in disguise (a lambda, say): nobody has seen it when it came."""
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()
+        kind = type(awaitable).__name__
+        return None, TypeError(f"{hook} returned {kind}, which Analytics cannot await: use AsyncAnalytics")
 
-    def _report(self, error: PluginError, context: Context) -> None:
+    def hand_over(self, receipt: Receipt, data: bytes | None) -> None:
+        """Deliver these bytes, if any."""
+        if data is not None:
+            self._walks[receipt].handed_over = True
+            self._deliver(receipt, data)
+
+    def report(self, error: PluginError, context: Context) -> None:
+        """Tell `error` listeners of a plugin that failed where its failure stops nothing."""
         context.log("error", str(error))
         self._emitter.report(ErrorEvent("plugin", error, context))
 
+    def expect(self, receipt: Receipt, after: list[Hooked]) -> None:
+        """When its delivery has an outcome, these plugins see it."""
+        outcome = self._walks[receipt].outcome
+        if outcome is None:
+            self._out[receipt] = after
+        else:
+            self._back.append((receipt, after, outcome))
 
-def label(call: Call) -> str:
-    """A hook's name: `plugin.hook`."""
-    return f"{call.plugin.name}.{call.hook}"
-
-
-def awaits(returned: object) -> bool:
-    """Whether a hook's answer is one to be awaited. What nearly all of them return is known at a glance (2 µs less)."""
-    return returned is not None and type(returned) is not Context and inspect.isawaitable(returned)
-
-
-def _not_awaited(call: Call, awaitable: Any) -> TypeError:
-    """A hook that is `async def` in disguise (a lambda, say), which nobody could see when it was registered."""
-    if inspect.iscoroutine(awaitable):
-        awaitable.close()
-    kind = type(awaitable).__name__
-    return TypeError(f"{call.hook} returned {kind}, which Analytics cannot await: use AsyncAnalytics")
+    def settle(self, receipt: Receipt, outcome: Outcome) -> None:
+        """The event has its outcome."""
+        self._ended.append((receipt, outcome))

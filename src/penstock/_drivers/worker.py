@@ -322,7 +322,7 @@ class Worker(Courier):
         for items, outcome in self._engine.settled():
             receipts = cast("list[Receipt]", items)
             if self._runner.busy:
-                receipts = [r for r in receipts if not self._runner.delivered(r, outcome)]
+                receipts = self._runner.delivered(receipts, outcome)
             if receipts:
                 self._end(receipts, outcome if self._halted is None else self._because_halted(outcome))
         self._runner.go_on()
