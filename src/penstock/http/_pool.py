@@ -26,6 +26,8 @@ else:
 
 __all__ = ["Pool"]
 
+PIECE = 16_384
+"""Bytes of an answer that are read at a time."""
 _PORTS = {"http": 80, "https": 443}
 _PROXY_KEY = "Proxy-Authorization"
 _NO_LIMITS = aiohttp.ClientTimeout(total=None)  # of connecting alone: there is one for the whole exchange
@@ -82,8 +84,12 @@ class _Route:
         return self._heads.write(request.method, self._target, headers, len(request.body))
 
 
-class _Exchange(asyncio.Protocol):
-    """Has a connection for as long as one request and its answer take; then it is aiohttp's again."""
+class _Exchange(asyncio.BufferedProtocol):
+    """Has a connection for as long as one request and its answer take; then it is aiohttp's again.
+
+    With a buffer of its own: for any other protocol the loop makes one of 256 KB, for each piece of an answer, which
+    takes more than to read the answer (0.09 ms of 0.23).
+    """
 
     def __init__(self, transport: asyncio.Transport | None) -> None:
         if transport is None:
@@ -91,6 +97,7 @@ class _Exchange(asyncio.Protocol):
         self._transport = transport
         self._owner = transport.get_protocol()
         self._answer = Answer()
+        self._buffer = bytearray(PIECE)
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def of(self, head: bytes, body: bytes) -> Answer:
@@ -105,7 +112,22 @@ class _Exchange(asyncio.Protocol):
         self._transport.set_protocol(self._owner)
         return self._answer
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - the protocol has it
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._take(bytes(self._buffer[:nbytes]))
+
+    def eof_received(self) -> None:
+        self._take(b"")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and not self._over.done():
+            self._over.set_exception(exc)
+        self._take(b"")
+        self._owner.connection_lost(exc)
+
+    def _take(self, data: bytes) -> None:
         if self._over.done():  # it is no part of this answer; or nobody waits for it any more
             self._answer.reusable = False
             return
@@ -116,15 +138,6 @@ class _Exchange(asyncio.Protocol):
         else:
             if self._answer.done:
                 self._over.set_result(None)
-
-    def eof_received(self) -> None:
-        self.data_received(b"")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None and not self._over.done():
-            self._over.set_exception(exc)
-        self.eof_received()
-        self._owner.connection_lost(exc)
 
 
 def _as_it_is(url: str) -> URL:
