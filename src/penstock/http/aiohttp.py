@@ -50,7 +50,7 @@ class AiohttpClient:
         because following it would turn the POST into a GET and lose the events.
 
         Raises:
-            TransportError: there was no answer; aiohttp's own exception is the cause.
+            TransportError: there was no answer; what was raised below (by aiohttp, for one) is the cause.
         """
         url, deadline = request.url, time.monotonic() + request.timeout
         response = await self._exchange(request, url, deadline)
@@ -80,19 +80,22 @@ class AiohttpClient:
 
     def _pool(self) -> Pool:
         """The connections of the loop that runs."""
+        loop = asyncio.get_running_loop()
+        pool, _ = self._pools.get(loop) or self._open(loop)
+        return pool
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> tuple[Pool, AsyncGenerator[None, None]]:
         from ._pool import Pool  # noqa: PLC0415
 
-        loop = asyncio.get_running_loop()
-        if loop not in self._pools:
-            self._forget_closed_loops()
-            pool = Pool(self._options)
-            tail = self._until_it_ends(loop, pool)
-            self._pools[loop] = pool, tail
-            try:
-                tail.__anext__().send(None)
-            except StopIteration:  # it has yielded: the loop knows of it now
-                pass
-        return self._pools[loop][0]
+        self._forget_closed_loops()
+        pool = Pool(self._options)
+        tail = self._until_it_ends(loop, pool)
+        self._pools[loop] = pool, tail
+        try:
+            tail.__anext__().send(None)
+        except StopIteration:  # it has yielded: the loop knows of it now
+            pass
+        return pool, tail
 
     async def _until_it_ends(self, loop: asyncio.AbstractEventLoop, pool: Pool) -> AsyncGenerator[None, None]:
         """Every loop that ends in good order closes its asynchronous generators, and with this one the connections."""
