@@ -232,10 +232,19 @@ class AsyncDriver(InlineDriver):
             self._timer.cancel()
             self._timer = None
         if until is not None and self._tether.loop is loop:
-            self._timer = loop.call_later(max(0.0, until - self._clock()), self._on_turn, loop)
+            self._timer = loop.call_later(max(0.0, until - self._clock()), self._on_time, loop)
         self._timed, self._rouse_at = loop, self._enough()
         if not self._mailbox.empty():  # from another thread, which has seen the number from before
             self._nudge()
+
+    def _on_time(self, loop: asyncio.AbstractEventLoop) -> None:
+        """It is time for a turn, but first for what the same moment has woken.
+
+        A loop wakes at whole milliseconds, and then all that slept on it. A turn and its request take one: what came
+        after them was late by 1.3 ms in 1 of 100 cases, and is by 0.9 where it comes before. Once round the loop are
+        the callbacks of futures, twice the tasks that wait for them.
+        """
+        loop.call_soon(loop.call_soon, self._on_turn, loop)
 
     def _pump(self) -> float | None:
         self._loop_thread = threading.get_ident()

@@ -24,8 +24,10 @@ def redirected(url: str, status: int, location: str) -> str | None:
     A redirect that keeps method and body (307, 308) is followed on the same host; any other is not, because following
     it would turn the POST into a GET and lose the events.
     """
+    if status not in {307, 308}:
+        return None
     target = urljoin(url, location)
-    return target if status in {307, 308} and target != url and _same_host(url, target) else None
+    return target if target != url and _same_host(url, target) else None
 
 
 def _same_host(one: str, other: str) -> bool:

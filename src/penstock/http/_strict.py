@@ -15,6 +15,7 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from ._answer import Answer
+from ._head import Heads
 
 __all__ = ["POOL_CLASSES"]
 
@@ -22,7 +23,6 @@ PIECE = 65_536
 """Bytes that are read at a time."""
 SMALL = 32_768
 """A body of fewer bytes is sent together with its head: to copy it takes less than to send twice."""
-_LENGTH = "Content-Length"
 
 
 class _Whole(Answer):
@@ -38,21 +38,10 @@ class _Whole(Answer):
         return whole
 
 
-class _Writer(http.client.HTTPConnection):
-    """Writes the head of a request, by the rules of http.client, and sends nothing."""
-
-    def __init__(self, host: str, port: int, default_port: int) -> None:
-        super().__init__(host, port)
-        self.default_port = default_port  # which the Host header does without
-
-    def send(self, data: Any) -> None:
-        self.written: bytes = data
-
-
 class _Strict(HTTPConnection):
     """A connection with an exchange of its own. `sock`, `timeout` and `connect` are those of any other."""
 
-    _head: tuple[object, bytes] = (None, b"")  # of the last request: the next one's is mostly the same
+    _heads: Heads | None = None
 
     def request(self, method: str, url: str, body: Any = None, headers: Any = None, **_options: Any) -> None:
         """Send a request, within `timeout` seconds."""
@@ -60,7 +49,7 @@ class _Strict(HTTPConnection):
             self.connect()
         sock: Any = self.sock
         sock.settimeout(self.timeout)
-        head = self._head_of(method, url, headers) + b"%d\r\n\r\n" % len(body)
+        head = self._known_heads().write(method, url, headers, len(body))
         if len(body) < SMALL:
             sock.sendall(head + body)
         else:
@@ -83,18 +72,11 @@ class _Strict(HTTPConnection):
             self.close()
         return answer
 
-    def _head_of(self, method: str, url: str, headers: Any) -> bytes:
-        """All of the head before the length of the body: http.client checks and writes it, once."""
-        key = method, url, *headers.items()
-        known, head = self._head
-        if known != key:
-            lengthless = {name: value for name, value in headers.items() if name.lower() != _LENGTH.lower()}
+    def _known_heads(self) -> Heads:
+        if self._heads is None:
             host, port = self._tunnel_host or self.host, self._tunnel_port or self.port
-            writer = _Writer(host, port, self.default_port)
-            writer.request(method, url, headers={**lengthless, _LENGTH: "0"})
-            head = writer.written.removesuffix(b"0\r\n\r\n")
-            self._head = key, head
-        return head
+            self._heads = Heads(host, port, self.default_port)
+        return self._heads
 
 
 class _StrictHTTPS(_Strict, HTTPSConnection):

@@ -1,19 +1,19 @@
-"""The default HTTP client of AsyncAnalytics: aiohttp, with the rules of Urllib3Client."""
+"""The default HTTP client of AsyncAnalytics: aiohttp's connections, with the rules of Urllib3Client."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingExtra
 from ..types import Request, Response
-from ._common import MAX_BODY, MAX_HOPS, cached_proxies, no_answer, redirected
+from ._common import MAX_HOPS, cached_proxies, no_answer, redirected
 
 if TYPE_CHECKING:
-    import aiohttp
-    from yarl import URL
+    from ._pool import Pool
 
 __all__ = ["AiohttpClient"]
 
@@ -26,7 +26,7 @@ class AiohttpClient:
 
     Args:
         proxy: URL of a proxy for every request. Without it `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` count.
-        options: passed on to aiohttp's ClientSession (`headers`, `connector_owner` …).
+        options: passed on to aiohttp's TCPConnector (`ssl`, `limit`, `family` …).
 
     Raises:
         MissingExtra: aiohttp is not installed.
@@ -41,7 +41,7 @@ class AiohttpClient:
         self._proxy = proxy
         self._proxy_for = cached_proxies()
         self._options = options
-        self._sessions: dict[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, AsyncGenerator[None, None]]] = {}
+        self._pools: dict[asyncio.AbstractEventLoop, tuple[Pool, AsyncGenerator[None, None]]] = {}
 
     async def send(self, request: Request) -> Response:
         """Exchange one request for its answer.
@@ -50,7 +50,7 @@ class AiohttpClient:
         because following it would turn the POST into a GET and lose the events.
 
         Raises:
-            TransportError: there was no answer; aiohttp's own exception is the cause.
+            TransportError: there was no answer; what was raised below (by aiohttp, for one) is the cause.
         """
         url, deadline = request.url, time.monotonic() + request.timeout
         response = await self._exchange(request, url, deadline)
@@ -64,7 +64,7 @@ class AiohttpClient:
 
     async def close(self) -> None:
         """Close the kept connections."""
-        _, tail = self._sessions.get(asyncio.get_running_loop(), (None, None))
+        _, tail = self._pools.get(asyncio.get_running_loop(), (None, None))
         if tail is not None:
             await tail.aclose()
         self._forget_closed_loops()
@@ -72,69 +72,42 @@ class AiohttpClient:
     async def _exchange(self, request: Request, url: str, deadline: float) -> Response:
         import aiohttp  # noqa: PLC0415
 
+        seconds = max(deadline - time.monotonic(), 0.001)
         try:
-            async with self._session().request(
-                request.method,
-                _as_it_is(url),
-                data=request.body,
-                headers=request.headers,
-                timeout=aiohttp.ClientTimeout(total=max(deadline - time.monotonic(), 0.001)),
-                allow_redirects=False,
-                proxy=self._proxy or self._proxy_for(url),
-            ) as answer:
-                body = await _read(answer)
-                return Response(answer.status, answer.headers, body)
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as exc:
+            return await self._pool().exchange(request, url, self._proxy or self._proxy_for(url), seconds)
+        except (aiohttp.ClientError, HTTPException, asyncio.TimeoutError, OSError, ValueError) as exc:
             raise no_answer(url, exc) from exc
 
-    def _session(self) -> aiohttp.ClientSession:
-        """The session of the loop that runs."""
-        import aiohttp  # noqa: PLC0415
-
+    def _pool(self) -> Pool:
+        """The connections of the loop that runs."""
         loop = asyncio.get_running_loop()
-        if loop not in self._sessions:
-            self._forget_closed_loops()
-            options: dict[str, Any] = {"cookie_jar": aiohttp.DummyCookieJar(), **self._options}
-            session = aiohttp.ClientSession(**options)
-            tail = self._until_it_ends(loop, session)
-            self._sessions[loop] = session, tail
-            try:
-                tail.__anext__().send(None)
-            except StopIteration:  # it has yielded: the loop knows of it now
-                pass
-        return self._sessions[loop][0]
+        pool, _ = self._pools.get(loop) or self._open(loop)
+        return pool
 
-    async def _until_it_ends(
-        self, loop: asyncio.AbstractEventLoop, session: aiohttp.ClientSession
-    ) -> AsyncGenerator[None, None]:
-        """Every loop that ends in good order closes its asynchronous generators, and with this one the session."""
+    def _open(self, loop: asyncio.AbstractEventLoop) -> tuple[Pool, AsyncGenerator[None, None]]:
+        from ._pool import Pool  # noqa: PLC0415
+
+        self._forget_closed_loops()
+        pool = Pool(self._options)
+        tail = self._until_it_ends(loop, pool)
+        self._pools[loop] = pool, tail
+        try:
+            tail.__anext__().send(None)
+        except StopIteration:  # it has yielded: the loop knows of it now
+            pass
+        return pool, tail
+
+    async def _until_it_ends(self, loop: asyncio.AbstractEventLoop, pool: Pool) -> AsyncGenerator[None, None]:
+        """Every loop that ends in good order closes its asynchronous generators, and with this one the connections."""
         try:
             yield
         finally:
-            self._sessions.pop(loop, None)
-            await session.close()
+            self._pools.pop(loop, None)
+            await pool.close()
 
     def _forget_closed_loops(self) -> None:
         """Of loops that ended otherwise: there the connections cannot be closed any more, only let go."""
-        for loop in [loop for loop in self._sessions if loop.is_closed()]:
-            session, _ = self._sessions.pop(loop)
-            for _ in session.close().__await__():
+        for loop in [loop for loop in self._pools if loop.is_closed()]:
+            pool, _ = self._pools.pop(loop)
+            for _ in pool.close().__await__():
                 pass
-
-
-def _as_it_is(url: str) -> URL:
-    """The URL for aiohttp, which would quote it anew, and refuse a user in it beside an Authorization header."""
-    from yarl import URL  # noqa: PLC0415
-
-    return URL(url, encoded=url.isascii()).with_user(None)
-
-
-async def _read(answer: aiohttp.ClientResponse) -> bytes:
-    """The body, so far as it is worth reading."""
-    body = bytearray()
-    async for chunk in answer.content.iter_any():
-        body += chunk
-        if len(body) > MAX_BODY:
-            answer.close()  # it goes on and on: not worth keeping the connection
-            break
-    return bytes(body[:MAX_BODY])
