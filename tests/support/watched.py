@@ -32,7 +32,7 @@ def rejected(reason: str = "no_user_anon_id", **fields: Any) -> Rejected:
 
 
 def publish(feed: Feed, *events: Accepted, source: str = "dev-1", at: datetime = NOON) -> None:
-    feed.publish("stored", Kept(events), source, at)
+    feed.publish("stored", Kept.of(events), source, at)
 
 
 class Served:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import ipaddress
 import re
@@ -134,6 +135,7 @@ def serve(
     with collector.listen(host, port) as listener:
         app = collector.Collector(collector.Files(data, **storing), **settings)
         where = f"{collector.url_of(listener)}  (events in {data}/, Ctrl-C to stop)"
+        gc.freeze()  # what is there by now stays: it need not be searched for garbage again and again
         try:
             collector.serve(app, listener, ready=lambda: _say(where), stopping=app.stop)
         finally:

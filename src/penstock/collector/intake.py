@@ -81,7 +81,7 @@ class Intake:
         if not all(fresh):
             verdict.duplicates = list(compress(events, map(not_, fresh)))
             events = list(compress(events, fresh))
-        verdict.kept = Kept(events)
+        verdict.kept = Kept.of(events)
 
     def _not_stored(self, verdict: Verdict, error: BaseException) -> None:
         """When the events are sent again, they are no duplicates."""
