@@ -208,3 +208,16 @@ def test_importing_loads_and_starts_nothing():
         "assert threading.active_count() == 1\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+@pytest.mark.process
+def test_a_client_without_an_event_loop_loads_none():
+    """What AsyncAnalytics, OAuth and the spool need is loaded where they are used."""
+    code = (
+        "import sys\nfrom penstock import Analytics\n"
+        "with Analytics('key', host='http://127.0.0.1:9', max_retries=0) as analytics:\n"
+        "    analytics.track('Signed Up', user_id='u')\n"
+        "unused = {'asyncio', 'aiohttp', 'jwt', 'typer', 'penstock.log', 'penstock.aio'} & {*sys.modules}\n"
+        "assert not unused, unused\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import threading
 import time
@@ -174,6 +173,8 @@ class InlineDriver(Worker):
 
     def awaited(self, receipt: Receipt) -> Generator[Any, None, None]:
         """The same for `await receipt`, on the running event loop."""
+        import asyncio  # noqa: PLC0415 - who has no event loop does not load it: a tenth of what a client loads
+
         loop = asyncio.get_running_loop()
         settled: asyncio.Future[None] = loop.create_future()
 
@@ -342,6 +343,7 @@ class InlineDriver(Worker):
 
     def _see_to(self, awaitable: Awaitable[object]) -> None:
         """Run what a callback returned, where it holds up nothing; `close` waits for it. Without threads: here."""
+        import asyncio  # noqa: PLC0415
 
         async def run() -> None:
             await awaitable

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
+import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -150,12 +150,17 @@ async def converse(
             try:
                 answer = await sign(step.data) if isinstance(step, Sign) else as_response(await send(step))
             except BaseException as exc:
-                if not reportable(exc) or isinstance(exc, asyncio.CancelledError):
+                if not reportable(exc) or _cancelled(exc):
                     raise
                 raised = exc if isinstance(exc, Exception) else TransportError(type(exc).__name__)
     except StopIteration as stop:
         response: Response = stop.value
         return response
+
+
+def _cancelled(exc: BaseException) -> bool:
+    asyncio = sys.modules.get("asyncio")  # where it is not loaded, nothing has been cancelled
+    return asyncio is not None and isinstance(exc, asyncio.CancelledError)
 
 
 def bare(error: AuthError) -> AuthError:
