@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from .bell import Bell
+
 __all__ = ["Sigterm"]
 
 SIGTERM = signal.SIGTERM
@@ -44,6 +46,8 @@ class Sigterm:
         self._wanted: set[int] = set()
         self._pid = 0  # where it is installed
         self._came = False
+        self._bell: Bell | None = None
+        self._lock = _thread.RLock()  # a second signal may come to the handler while that has it
         self._masks: dict[int, set[int | signal.Signals]] = {}  # of threads that fork, as they were before
 
     def want(self, who: int) -> None:
@@ -57,6 +61,8 @@ class Sigterm:
             except ValueError:  # a subinterpreter, whose main thread is not the one
                 return
             self._pid = os.getpid()
+            if Bell.is_needed() and self._bell is None:
+                self._bell = Bell(SIGTERM, lambda: self._came or not self._is_ours(), self._lock)
 
     def release(self, who: int) -> None:
         """One client less. Without any, the default is restored."""
@@ -77,6 +83,7 @@ class Sigterm:
 
     def after_fork(self) -> None:
         """In a forked child: the default, until a client is used there."""
+        self._lock = _thread.RLock()
         self._remove()
         self._wanted.clear()
         self.ending = self._came = False
@@ -92,6 +99,9 @@ class Sigterm:
     def _remove(self) -> None:
         if self._is_ours() and _on_main_thread():
             signal.signal(SIGTERM, signal.SIG_DFL)
+            if self._bell is not None:
+                self._bell.remove()
+                self._bell = None
 
     def _is_ours(self) -> bool:
         return signal.getsignal(SIGTERM) == self._handle
@@ -99,8 +109,9 @@ class Sigterm:
     def _handle(self, _number: int, _frame: object) -> None:
         last = self._is_ours()
         if last:
-            signal.signal(SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
-            self._came = True
+            with self._lock:  # else the bell rings once more, and that is a second one
+                self._came = True
+                signal.signal(SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
             if self._pid != os.getpid():  # a child that has not come to restore the default
                 _die()
         if self.ending:
