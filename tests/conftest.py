@@ -11,6 +11,8 @@ from hypothesis import settings
 
 from penstock import Analytics
 from support.api import Api
+from support.faults import PEM
+from support.proxy import Proxy
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 DECIDED_OUTSIDE = ("PENSTOCK_WRITE_KEY", "PENSTOCK_HOST", "PENSTOCK_DISABLE", *PROXIES)
@@ -34,6 +36,22 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def api() -> Iterator[Api]:
     """A Tracking API on loopback that answers as scripted, and with 200 otherwise."""
     server = Api()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def tls_api() -> Iterator[Api]:
+    """The same over TLS, with the certificate of `faults.PEM`."""
+    server = Api(tls=PEM)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    """A proxy on loopback, which passes on and opens tunnels."""
+    server = Proxy()
     yield server
     server.close()
 

@@ -6,20 +6,17 @@ import asyncio
 import gzip
 import ssl
 from base64 import b64encode
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-import support
 from penstock import AiohttpClient, Request, Response, TransportError
 from support.api import Answer, Api, endless, half, reset, stall
+from support.faults import PEM, STRANGER
 from support.proxy import Proxy
 
 Run = Callable[[Any], Any]
-PEM = str(Path(support.__file__).with_name("localhost.pem"))
-STRANGER = str(Path(support.__file__).with_name("stranger.pem"))
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -36,20 +33,6 @@ async def in_turn(client: AiohttpClient, *requests: Request) -> list[Response]:
 
 def trusting(pem: str) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=pem)
-
-
-@pytest.fixture
-def tls_api() -> Iterator[Api]:
-    server = Api(tls=PEM)
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def proxy() -> Iterator[Proxy]:
-    server = Proxy()
-    yield server
-    server.close()
 
 
 def test_https(tls_api: Api, run: Run) -> None:

@@ -17,14 +17,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-import support
 from support.api import Answer, Api, drop, garbage, redirect, stall, status
 from support.auth_server import AuthServer
+from support.faults import PEM
 from support.program import Done
 from support.proxy import Proxy
 
 Program = Callable[..., Done]
-PEM = Path(support.__file__).with_name("localhost.pem")
 KEY = "0123456789abcdef0123456789abcdef"
 UTC = dt.timezone.utc
 
@@ -196,23 +195,9 @@ def test_disabled(penstock: Program, monkeypatch: pytest.MonkeyPatch) -> None:
 # -- TLS and proxies --------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def tls_api() -> Iterator[Api]:
-    server = Api(tls=str(PEM))
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def proxy() -> Iterator[Proxy]:
-    server = Proxy()
-    yield server
-    server.close()
-
-
 def test_a_good_certificate(penstock: Program, tls_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protocol and days left are said; $SSL_CERT_FILE counts here as it does for the library."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(PEM))
+    monkeypatch.setenv("SSL_CERT_FILE", PEM)
     done = penstock("doctor", "--json", "--host", tls_api.url)
     assert done.code == 0
     assert re.fullmatch(r"TLSv1\.\d, certificate good for [\d,]+ days", found(done, "TLS")["told"])
@@ -266,7 +251,7 @@ def test_the_way_leads_through_the_proxy(
     penstock: Program, tls_api: Api, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind a proxy its address is checked, the certificate through its tunnel, and no password is shown."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(PEM))
+    monkeypatch.setenv("SSL_CERT_FILE", PEM)
     monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//user:s%40cret@"))
     done = penstock("doctor", "--json", "--host", tls_api.url)
     assert done.code == 0

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-import support
 from penstock import Analytics, RetriesExhausted, Urllib3Client
 from support.api import Api
+from support.faults import PEM
 from support.processes import run_script
 from support.proxy import Proxy
 
 pytestmark = pytest.mark.process
 Make = Callable[..., Analytics]
 BASIC = "Basic " + b64encode(b"user:s@cret").decode()
-PEM = str(Path(support.__file__).with_name("localhost.pem"))
 
 SEND = """
     import sys
@@ -27,20 +25,6 @@ SEND = """
     with Analytics("key", host=host, **options) as analytics:
         analytics.track("A", user_id="u").wait(timeout=10)
 """
-
-
-@pytest.fixture
-def proxy() -> Iterator[Proxy]:
-    server = Proxy()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def tls_api() -> Iterator[Api]:
-    server = Api(tls=PEM)
-    yield server
-    server.close()
 
 
 def test_a_proxy_by_setting(api: Api, client: Make, proxy: Proxy) -> None:

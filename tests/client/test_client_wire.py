@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-import support
 from penstock import Analytics, EventTooLarge, Rejected, RetriesExhausted, TransportError, Urllib3Client
 from support.api import Answer, Api, Seen, drop, garbage, half, redirect, reset, status
+from support.faults import PEM
 
 Make = Callable[..., Analytics]
-PEM = str(Path(support.__file__).with_name("localhost.pem"))
-
-
-@pytest.fixture
-def tls_api() -> Iterator[Api]:
-    server = Api(tls=PEM)
-    yield server
-    server.close()
 
 
 @pytest.mark.parametrize("code", [301, 302, 303])

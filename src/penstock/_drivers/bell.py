@@ -5,7 +5,6 @@ from __future__ import annotations
 import _thread
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -49,12 +48,6 @@ class Bell:
             self._listens_in = os.getpid()
         except RuntimeError:  # at the end of the process there can be no thread
             signal.set_wakeup_fd(-1)
-
-    @staticmethod
-    def is_needed() -> bool:
-        """Whether somebody waits for this process without limit: it is a child of multiprocessing."""
-        process: Any = sys.modules.get("multiprocessing.process")
-        return process is not None and process.parent_process() is not None
 
     def remove(self) -> None:
         """Listen no more. On the main thread."""

@@ -15,7 +15,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-__all__ = ["on_fork", "watch"]
+__all__ = ["of_multiprocessing", "on_fork", "watch"]
 
 LAST = -100
 """Priority of our finalizer: after those of the application, and of multiprocessing's own queues."""
@@ -27,15 +27,20 @@ def watch(client: object, end: Callable[[], object]) -> None:
     Called when a client is made, and at its first use in a forked child.
     """
     util: Any = sys.modules.get("multiprocessing.util")
-    process: Any = sys.modules.get("multiprocessing.process")
-    if util is not None and process is not None:
+    if util is not None:
         # Children forget all finalizers when they begin, also those that were registered while they imported modules.
         util.register_after_fork(client, partial(_again, util, end))
-        if process.parent_process() is not None:
+        if of_multiprocessing():
             _finalize(util, end)
     celery: Any = sys.modules.get("celery.signals")
     if celery is not None:
         celery.worker_process_shutdown.connect(partial(_end, end), weak=False, dispatch_uid="penstock")
+
+
+def of_multiprocessing() -> bool:
+    """Whether this process is a child of multiprocessing."""
+    process: Any = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
 
 
 def _again(util: Any, end: Callable[[], object], _: object) -> None:

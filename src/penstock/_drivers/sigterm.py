@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .bell import Bell
+from .children import of_multiprocessing
 
 __all__ = ["Sigterm"]
 
@@ -61,7 +62,7 @@ class Sigterm:
             except ValueError:  # a subinterpreter, whose main thread is not the one
                 return
             self._pid = os.getpid()
-            if Bell.is_needed() and self._bell is None:
+            if of_multiprocessing() and self._bell is None:
                 self._bell = Bell(SIGTERM, lambda: self._came or not self._is_ours(), self._lock)
 
     def release(self, who: int) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from .asgi import Answer, headers_of
+from .asgi import Answer, headers_of, told
 from .core import ROUTES
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Api(Protocol):
 
 
 _STOPPING = Answer(503)
-_FAILED = Answer(500, b"", {"connection": "close"})
+_FAILED = told(500, "internal_error", "the collector failed: its log says why", {"connection": "close"})
 _PATHS = {f"/v1/{name}".encode(): f"/v1/{name}" for name in ROUTES}
 
 
