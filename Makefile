@@ -14,7 +14,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # Two stamps, so that the demo does not wait for tools it does not use.
-$(VENV)/.run: pyproject.toml setup.py src/penstock/_core/_look.c src/penstock/collector/_usual.c | $(BIN)/python
+$(VENV)/.run: pyproject.toml setup.py src/millstream/_core/_look.c src/millstream/collector/_usual.c | $(BIN)/python
 	$(PIP) --editable '.[async,collector,oauth]'
 	@touch $@
 

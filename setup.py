@@ -5,8 +5,8 @@ import sys
 from setuptools import Extension, setup
 
 parts = [
-    Extension("penstock._core._look", ["src/penstock/_core/_look.c"], optional=True, py_limited_api=True),
-    Extension("penstock.collector._usual", ["src/penstock/collector/_usual.c"], optional=True, py_limited_api=True),
+    Extension("millstream._core._look", ["src/millstream/_core/_look.c"], optional=True, py_limited_api=True),
+    Extension("millstream.collector._usual", ["src/millstream/collector/_usual.c"], optional=True, py_limited_api=True),
 ]
 compiled = sys.implementation.name == "cpython"
 

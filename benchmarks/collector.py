@@ -1,4 +1,4 @@
-"""What the collector takes in, durably: a real `penstock serve` on one core, and a load on the others.
+"""What the collector takes in, durably: a real `millstream serve` on one core, and a load on the others.
 
     python benchmarks/collector.py [--seconds N] [--case NAME] [--json FILE]
 
@@ -69,10 +69,10 @@ class Result:
 
 
 class Server:
-    """`penstock serve` with a directory of its own, on one core if there are several."""
+    """`millstream serve` with a directory of its own, on one core if there are several."""
 
     def __init__(self, data: Path) -> None:
-        command = [sys.executable, "-m", "penstock", "serve", "--port", "0", "--data", str(data), "--max-size", "2GB"]
+        command = [sys.executable, "-m", "millstream", "serve", "--port", "0", "--data", str(data), "--max-size", "2GB"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout
         found = re.search(r"http://([\d.]+):(\d+)", self._process.stdout.readline())

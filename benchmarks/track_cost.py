@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from penstock import Analytics
+from millstream import Analytics
 
 SINK = """
 import http.server

@@ -1,4 +1,4 @@
-"""Programs that use Penstock, to read and to run.
+"""Programs that use Millstream, to read and to run.
 
 quickstart.py   ten lines: record two events and learn what became of them
 shop            a small web shop, as a back-end developer would instrument one

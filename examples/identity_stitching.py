@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import urllib3
 
-from penstock import Analytics, Context, Plugin
+from millstream import Analytics, Context, Plugin
 
 
 class IdentityStitching(Plugin):

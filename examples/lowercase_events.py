@@ -1,6 +1,6 @@
-"""A plugin that makes the names of all events lower case. $PENSTOCK_WRITE_KEY and $PENSTOCK_HOST say where they go."""
+"""A plugin that makes the names of all events lower case, sent to $MILLSTREAM_HOST with $MILLSTREAM_WRITE_KEY."""
 
-from penstock import Analytics, Context, Plugin
+from millstream import Analytics, Context, Plugin
 
 
 class LowercaseEvents(Plugin):

@@ -1,6 +1,6 @@
-"""Record who somebody is and what they did. $PENSTOCK_WRITE_KEY and $PENSTOCK_HOST say where it goes."""
+"""Record who somebody is and what they did. $MILLSTREAM_WRITE_KEY and $MILLSTREAM_HOST say where it goes."""
 
-from penstock import Analytics
+from millstream import Analytics
 
 with Analytics() as analytics:
     analytics.identify("user-17", traits={"name": "User Seventeen", "plan": "pro"})

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from penstock import Analytics
+from millstream import Analytics
 from support.api import Api
 from support.faults import PEM
 from support.proxy import Proxy
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-DECIDED_OUTSIDE = ("PENSTOCK_WRITE_KEY", "PENSTOCK_HOST", "PENSTOCK_DISABLE", *PROXIES)
+DECIDED_OUTSIDE = ("MILLSTREAM_WRITE_KEY", "MILLSTREAM_HOST", "MILLSTREAM_DISABLE", *PROXIES)
 
 # The same examples in every run, so that a red one is about the change at hand.
-# PENSTOCK_HYPOTHESIS=deep looks for others.
+# MILLSTREAM_HYPOTHESIS=deep looks for others.
 settings.register_profile("same", derandomize=True)
 settings.register_profile("deep", derandomize=False)
-settings.load_profile(os.environ.get("PENSTOCK_HYPOTHESIS", "same"))
+settings.load_profile(os.environ.get("MILLSTREAM_HYPOTHESIS", "same"))
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import penstock
+import millstream
 
-SRC = Path(penstock.__file__).parent
+SRC = Path(millstream.__file__).parent
 
 # A module may import from its own folder and from lower floors. The longest matching name decides.
 FLOORS = {
@@ -78,7 +78,7 @@ def room(name: str) -> str:
 
 def runtime_imports(path: Path) -> Iterator[str]:
     """Absolute names of all that a module imports when it runs, also inside functions."""
-    package = ["penstock", *path.relative_to(SRC).with_suffix("").parts[:-1]]
+    package = ["millstream", *path.relative_to(SRC).with_suffix("").parts[:-1]]
     for node in walk_runtime(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -105,9 +105,9 @@ def test_imports_point_down():
         if not name:
             continue
         for target in runtime_imports(path):
-            if not target.startswith("penstock."):
+            if not target.startswith("millstream."):
                 continue
-            other = room(target.removeprefix("penstock."))
+            other = room(target.removeprefix("millstream."))
             if other == room(name) or (room(name), other) in DOORS:
                 continue
             if FLOORS[other] >= FLOORS[room(name)]:
@@ -173,36 +173,36 @@ def test_functions_stay_short():
 
 def test_the_door_is_sorted_and_complete():
     """`__all__` is sorted, and every name in it can be had."""
-    assert penstock.__all__ == sorted(penstock.__all__)
-    for name in penstock.__all__:
-        assert getattr(penstock, name) is not None
-    assert dir(penstock) == penstock.__all__
+    assert millstream.__all__ == sorted(millstream.__all__)
+    for name in millstream.__all__:
+        assert getattr(millstream, name) is not None
+    assert dir(millstream) == millstream.__all__
 
 
 def test_the_door_knows_every_error():
     """Every error of the tree can be imported from the front door."""
-    from penstock import errors
+    from millstream import errors
 
-    assert set(errors.__all__) <= set(penstock.__all__)
+    assert set(errors.__all__) <= set(millstream.__all__)
 
 
 def test_an_unknown_name_is_an_attribute_error():
     """The lazy door answers for a name that does not exist as any module does."""
     with pytest.raises(AttributeError, match="Analitics"):
-        _ = penstock.Analitics
+        _ = millstream.Analitics
 
 
 def test_nobody_below_uses_the_door():
     """The front door is for users; inside, every module is named by its own address."""
-    offenders = [name_of(p) for p in modules() for target in runtime_imports(p) if target == "penstock"]
+    offenders = [name_of(p) for p in modules() for target in runtime_imports(p) if target == "millstream"]
     assert offenders == []
 
 
 @pytest.mark.process
 def test_importing_loads_and_starts_nothing():
-    """`import penstock` loads no dependency, starts no thread and touches no logging."""
+    """`import millstream` loads no dependency, starts no thread and touches no logging."""
     code = (
-        "import sys, threading, penstock\n"
+        "import sys, threading, millstream\n"
         "heavy = {'msgspec', 'urllib3', 'ssl', 'socket', 'asyncio', 'logging', 'http'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
         "assert threading.active_count() == 1\n"
@@ -214,10 +214,10 @@ def test_importing_loads_and_starts_nothing():
 def test_a_client_without_an_event_loop_loads_none():
     """What AsyncAnalytics, OAuth and the spool need is loaded where they are used."""
     code = (
-        "import sys\nfrom penstock import Analytics\n"
+        "import sys\nfrom millstream import Analytics\n"
         "with Analytics('key', host='http://127.0.0.1:9', max_retries=0) as analytics:\n"
         "    analytics.track('Signed Up', user_id='u')\n"
-        "unused = {'asyncio', 'aiohttp', 'jwt', 'typer', 'penstock.log', 'penstock.aio'} & {*sys.modules}\n"
+        "unused = {'asyncio', 'aiohttp', 'jwt', 'typer', 'millstream.log', 'millstream.aio'} & {*sys.modules}\n"
         "assert not unused, unused\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

@@ -23,7 +23,7 @@ from .questions import QUESTIONS, SCALING, Question
 ROOT = Path(__file__).parent.parent.parent
 HERE = Path(__file__).parent
 PACKAGES = {
-    "penstock": ["--editable", f"{ROOT}[async]"],
+    "millstream": ["--editable", f"{ROOT}[async]"],
     "segment": ["segment-analytics-python==2.4.0"],
     "rudderstack": ["rudder-sdk-python==2.1.9"],
     "posthog": ["posthog==7.91.1"],
@@ -123,10 +123,10 @@ def imports(pythons: Mapping[str, Path], runs: int) -> dict[str, dict[str, float
     code = "import sys,time;b=len(sys.modules);t=time.perf_counter();import %s;from %s import *;"
     code += "print((time.perf_counter()-t)*1000,len(sys.modules)-b)"
     found = {}
-    for name in ("penstock", "segment", "rudderstack", "posthog"):
+    for name in ("millstream", "segment", "rudderstack", "posthog"):
         module = DRIVERS[name].module
         command = [str(pythons[name]), "-c", code.replace("from %s import *;", "") % module]
-        if name == "penstock":  # its names are loaded when they are first used: then
+        if name == "millstream":  # its names are loaded when they are first used: then
             command[-1] = code.replace("import *", "import Analytics") % (module, module)
         out = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() for _ in range(runs)]
         found[name] = {

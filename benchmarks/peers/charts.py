@@ -31,7 +31,7 @@ def bars(title: str, unit: str, values: Mapping[str, float]) -> str:
     for number, (name, value) in enumerate(values.items()):
         y = 36 + number * ROW
         width = max(1.0, (WIDTH - LEFT - RIGHT) * value / most)
-        kind = "ours" if name.startswith("penstock") else "others"
+        kind = "ours" if name.startswith("millstream") else "others"
         parts += [
             f'<text x="{LEFT - 8}" y="{y + 14}" text-anchor="end">{escape(name)}</text>',
             f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{width:.1f}" height="18" rx="3"/>',

@@ -31,16 +31,16 @@ class Driver(Protocol):
     def flush(self, client: Any) -> None: ...
 
 
-class Penstock:
+class Millstream:
     """This library."""
 
-    module = "penstock"
+    module = "millstream"
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
 
     def make(self, host: str, queue: int) -> Any:
-        return _of("penstock", "Analytics")(
+        return _of("millstream", "Analytics")(
             "key", host=host, max_queue_events=queue, max_queue_bytes=1 << 31, **self.settings
         )
 
@@ -51,30 +51,30 @@ class Penstock:
         client.close_and_flush(timeout=120)
 
 
-class OnALoop(Penstock):
+class OnALoop(Millstream):
     """This library's AsyncAnalytics: made, used and closed on the event loop."""
 
     def make(self, host: str, queue: int) -> Any:
         self.loop = asyncio.get_running_loop()
-        return _of("penstock", "AsyncAnalytics")("key", host=host, max_queue_events=queue, max_queue_bytes=1 << 31)
+        return _of("millstream", "AsyncAnalytics")("key", host=host, max_queue_events=queue, max_queue_bytes=1 << 31)
 
     def flush(self, client: Any) -> None:
         asyncio.run_coroutine_threadsafe(client.close_and_flush(timeout=120), self.loop).result()
 
 
-class WithSpool(Penstock):
+class WithSpool(Millstream):
     """This library, with every event on disk before its call returns."""
 
     def make(self, host: str, queue: int) -> Any:
-        self.settings = {"spool": tempfile.mkdtemp(prefix="penstock-bench-")}
+        self.settings = {"spool": tempfile.mkdtemp(prefix="millstream-bench-")}
         return super().make(host, queue)
 
 
-class WithPlugins(Penstock):
+class WithPlugins(Millstream):
     """This library, with a plugin of each kind, and a callback on every event."""
 
     def make(self, host: str, queue: int) -> Any:
-        plugin = _of("penstock", "Plugin")
+        plugin = _of("millstream", "Plugin")
 
         def same(_self: Any, ctx: Any) -> Any:
             return ctx
@@ -208,10 +208,10 @@ def _nothing(_err: object, _ctx: object) -> None:
 
 
 DRIVERS: dict[str, Driver] = {
-    "penstock": Penstock(),
-    "penstock, asyncio": OnALoop(),
-    "penstock, spool": WithSpool(),
-    "penstock, plugins": WithPlugins(),
+    "millstream": Millstream(),
+    "millstream, asyncio": OnALoop(),
+    "millstream, spool": WithSpool(),
+    "millstream, plugins": WithPlugins(),
     "segment": Segment(),
     "rudderstack": Rudder(),
     "posthog": PostHog(),

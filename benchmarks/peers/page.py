@@ -71,8 +71,8 @@ def page(results: Results) -> str:
         "`least` is no library: the least code that could work, without validation, limits, retries or receipts,"
         " over one raw socket. It shows what the machine allows.",
         "Clients have their default settings, but for a queue in which all events have room."
-        " `penstock, spool` has every event on disk before its call returns;"
-        " `penstock, plugins` has a plugin of each of the five types, and a callback on every event.",
+        " `millstream, spool` has every event on disk before its call returns;"
+        " `millstream, plugins` has a plugin of each of the five types, and a callback on every event.",
         "![Calls per second](performance/calls.svg)",
         "![CPU for each event](performance/cpu.svg)",
     ]
@@ -126,7 +126,7 @@ def machine() -> str:
 
 def version(name: str, python: Path) -> str:
     """Of the package, as pip knows it."""
-    package = {"penstock": "penstock", "segment": "segment-analytics-python", "rudderstack": "rudder-sdk-python",
+    package = {"millstream": "millstream", "segment": "segment-analytics-python", "rudderstack": "rudder-sdk-python",
                "posthog": "posthog", "least": "orjson"}[name]  # fmt: skip
     command = [str(python), "-m", "pip", "list", "--format", "json", "--disable-pip-version-check"]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["QUESTIONS", "SCALING", "Question", "Scale"]
 
-EVERYBODY = ("penstock", "segment", "rudderstack", "posthog", "least")
+EVERYBODY = ("millstream", "segment", "rudderstack", "posthog", "least")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ QUESTIONS = (
         "burst",
         BURST,
         {"events": 50_000},
-        ("penstock", "penstock, spool", "penstock, plugins", "segment", "rudderstack", "posthog", "least"),
+        ("millstream", "millstream, spool", "millstream, plugins", "segment", "rudderstack", "posthog", "least"),
     ),
     Question(
         "A server 50 ms away",
@@ -61,7 +61,7 @@ QUESTIONS = (
         "outage",
         ("longest ms", "lost"),
         {"seconds": 4.0},
-        ("penstock", "segment", "rudderstack", "posthog"),
+        ("millstream", "segment", "rudderstack", "posthog"),
         {"down": True},
         outage=3.0,
         checked=False,
@@ -73,7 +73,7 @@ QUESTIONS = (
         "outage",
         ("longest ms", "lost"),
         {"seconds": 4.0},
-        ("penstock", "segment", "rudderstack", "posthog"),
+        ("millstream", "segment", "rudderstack", "posthog"),
         {"stall": True},
         outage=3.0,
         checked=False,
@@ -85,7 +85,7 @@ QUESTIONS = (
         "loop",
         ("lag p50 ms", "lag p99 ms"),
         {"rate": 5000, "seconds": 3.0},
-        ("penstock", "penstock, asyncio", "segment", "rudderstack", "posthog"),
+        ("millstream", "millstream, asyncio", "segment", "rudderstack", "posthog"),
         checked=False,
     ),
     Question(
@@ -94,7 +94,7 @@ QUESTIONS = (
         "queued",
         ("bytes/event",),
         {"events": 50_000},
-        ("penstock", "segment", "rudderstack", "posthog", "least"),
+        ("millstream", "segment", "rudderstack", "posthog", "least"),
         {"stall": True},
         checked=False,
         once=True,
@@ -105,7 +105,7 @@ QUESTIONS = (
         "idle",
         ("wake-ups/s", "CPU ms/s", "threads"),
         {"seconds": 5.0},
-        ("penstock", "segment", "rudderstack", "posthog"),
+        ("millstream", "segment", "rudderstack", "posthog"),
         checked=False,
         once=True,
     ),
@@ -121,7 +121,7 @@ class Scale:
     option: str
     values: tuple[int, ...]
     options: dict[str, Any]
-    drivers: tuple[str, ...] = ("penstock", "penstock, spool", "segment", "least")
+    drivers: tuple[str, ...] = ("millstream", "millstream, spool", "segment", "least")
     most: dict[str, int] = field(default_factory=dict[str, int])
     """Beyond these values a client is not asked: it would take minutes."""
 
@@ -133,7 +133,7 @@ SCALING = (
         "events",
         (1_000, 10_000, 100_000, 1_000_000),
         {},
-        most={"segment": 100_000, "penstock, spool": 1_000_000},
+        most={"segment": 100_000, "millstream, spool": 1_000_000},
     ),
     Scale("CPU for each event, by threads", "threads", "threads", (1, 2, 4, 8, 16), {"events": 20_000}),
     Scale(

@@ -47,11 +47,11 @@ def main() -> int:
 def run(console: Console, data: Path, *, sessions: int, seed: int) -> Audit:
     """A collector, a shop that sends to it, visitors; then both are stopped, and what is left is counted."""
     store, report = data / "collector", data / "shop.json"
-    serve = Child("collector", "penstock", "serve", "--port", "0", "--data", str(store), log=data / "collector.log")
+    serve = Child("collector", "millstream", "serve", "--port", "0", "--data", str(store), log=data / "collector.log")
     with serve as collector:
-        host = collector.start(until=r"penstock collector: (http://\S+)")
+        host = collector.start(until=r"millstream collector: (http://\S+)")
         console.print(f"  collector  {host}")
-        with _shop(data, PENSTOCK_HOST=host, PENSTOCK_WRITE_KEY="shop", SHOP_REPORT=str(report)) as shop:
+        with _shop(data, MILLSTREAM_HOST=host, MILLSTREAM_WRITE_KEY="shop", SHOP_REPORT=str(report)) as shop:
             url = shop.start(until=r"Uvicorn running on (http://\S+)")
             console.print(f"  shop       {url}")
             traffic = _drive(console, url, sessions, seed)

@@ -131,5 +131,5 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def _neutral() -> dict[str, str]:
     """The environment, less what would change the programs under the demo's hands."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PENSTOCK_", "UVICORN_", "WEB_CONCURRENCY"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MILLSTREAM_", "UVICORN_", "WEB_CONCURRENCY"))}
     return {**kept, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}

@@ -1,7 +1,7 @@
 """A small web shop that records what its visitors do.
 
-    penstock serve &
-    PENSTOCK_HOST=http://127.0.0.1:7070 PENSTOCK_WRITE_KEY=shop uvicorn examples.shop.app:app
+    millstream serve &
+    MILLSTREAM_HOST=http://127.0.0.1:7070 MILLSTREAM_WRITE_KEY=shop uvicorn examples.shop.app:app
 
     tracking    the one Analytics of the process
     data        products, users, carts and orders, in memory

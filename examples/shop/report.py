@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from penstock import Analytics, Receipt
+from millstream import Analytics, Receipt
 
 from .data import db
 

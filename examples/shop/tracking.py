@@ -1,5 +1,5 @@
-"""The one Analytics of the process, made from $PENSTOCK_WRITE_KEY and $PENSTOCK_HOST."""
+"""The one Analytics of the process, made from $MILLSTREAM_WRITE_KEY and $MILLSTREAM_HOST."""
 
-from penstock import Analytics
+from millstream import Analytics
 
 analytics = Analytics()

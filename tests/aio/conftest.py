@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from penstock import AsyncAnalytics, Request, Response
+from millstream import AsyncAnalytics, Request, Response
 from support.api import Api
 
 PATIENCE = 10.0

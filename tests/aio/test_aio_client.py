@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Analytics, AsyncAnalytics, Request, Response, SettingsError
+from millstream import Analytics, AsyncAnalytics, Request, Response, SettingsError
 from support.api import Api
 
 Make = Callable[..., AsyncAnalytics]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from penstock import AsyncAnalytics, PenstockError, Receipt
+from millstream import AsyncAnalytics, MillstreamError, Receipt
 from support.api import Api
 from support.background import Background
 from support.processes import run_script
@@ -99,7 +99,7 @@ def test_a_loop_that_neither_runs_nor_is_closed_is_named(make: Make) -> None:
         await analytics.close()
 
     loop.run_until_complete(track())
-    with pytest.raises(PenstockError, match="another event loop"):
+    with pytest.raises(MillstreamError, match="another event loop"):
         asyncio.run(analytics.flush())
     loop.run_until_complete(close())
     loop.close()
@@ -152,7 +152,7 @@ def test_to_block_the_loop_is_refused(make: Make, run: Run) -> None:
     async def main() -> None:
         async with make() as analytics:
             receipt = analytics.track("A", user_id="u")
-            with pytest.raises(PenstockError, match="await it instead"):
+            with pytest.raises(MillstreamError, match="await it instead"):
                 receipt.wait(timeout=1)
             await receipt
 
@@ -269,7 +269,7 @@ def test_what_a_closed_loop_left_is_delivered_at_exit(api: Api) -> None:
     run_script(
         """
         import asyncio, sys
-        from penstock import AsyncAnalytics
+        from millstream import AsyncAnalytics
         analytics = AsyncAnalytics("key", host=sys.argv[1])
         async def main():
             for n in range(100):
@@ -287,7 +287,7 @@ def test_what_a_forgotten_client_had_is_delivered_at_exit(api: Api) -> None:
     run_script(
         """
         import asyncio, gc, sys
-        from penstock import AsyncAnalytics
+        from millstream import AsyncAnalytics
         def record(name):
             AsyncAnalytics("key", host=sys.argv[1]).track(name, user_id="u")
         async def main():
@@ -309,7 +309,7 @@ def test_a_cut_off_request_is_sent_again_at_exit(api: Api) -> None:
         run_script,
         """
         import asyncio, sys
-        from penstock import AsyncAnalytics
+        from millstream import AsyncAnalytics
         analytics = AsyncAnalytics("key", host=sys.argv[1], flush_at=1, max_retries=0)
         requests = []
         analytics.on("http_request", requests.append)
@@ -335,7 +335,7 @@ def test_async_clients_and_hooks_are_awaited_at_exit_too(api: Api) -> None:
     out = run_script(
         """
         import asyncio, sys
-        from penstock import AiohttpClient, AsyncAnalytics, Plugin
+        from millstream import AiohttpClient, AsyncAnalytics, Plugin
         class Mine(AiohttpClient):
             async def send(self, request):
                 print("send")
@@ -365,7 +365,7 @@ def test_what_cannot_be_delivered_at_exit_is_said_once() -> None:
     out = run_script(
         """
         import asyncio, logging, sys
-        from penstock import AsyncAnalytics
+        from millstream import AsyncAnalytics
         logging.basicConfig(stream=sys.stdout, format="%(message)s")
         analytics = AsyncAnalytics("key", host="http://127.0.0.1:1", exit_timeout=0.2)
         async def main():
@@ -384,7 +384,7 @@ def test_a_forked_child_has_a_loop_of_its_own(api: Api) -> None:
     run_script(
         """
         import asyncio, os, sys
-        from penstock import AsyncAnalytics
+        from millstream import AsyncAnalytics
         analytics = AsyncAnalytics("key", host=sys.argv[1])
         async def parent():
             await analytics.track("Parent 1", user_id="u")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from penstock import AsyncAnalytics, Dropped, PenstockError, Plugin, PluginError, enrichment
+from millstream import AsyncAnalytics, Dropped, MillstreamError, Plugin, PluginError, enrichment
 from support.api import Api
 from support.background import Heard
 
@@ -322,13 +322,13 @@ def test_to_wait_for_oneself_is_refused(make: Make, run: Run) -> None:
             tasks.append(asyncio.create_task(analytics.flush()))
             try:
                 await analytics.flush()
-            except PenstockError as exc:
+            except MillstreamError as exc:
                 refused.append(str(exc))
 
         async def told(*_: object) -> None:
             try:
                 await analytics.close()
-            except PenstockError as exc:
+            except MillstreamError as exc:
                 refused.append(str(exc))
 
         await analytics.register(flushes)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from penstock import AiohttpClient, AsyncAnalytics, MissingExtra, Request, Response, TransportError
+from millstream import AiohttpClient, AsyncAnalytics, MissingExtra, Request, Response, TransportError
 from support.api import Answer, Api, drop, half, redirect, stall, status
 
 Run = Callable[[Any], Any]
@@ -113,7 +113,7 @@ def test_a_loop_that_ended_badly_is_forgotten(api: Api, run: Run) -> None:
 def test_without_aiohttp_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without aiohttp the client is refused when it is made, with the command that installs it."""
     monkeypatch.setitem(sys.modules, "aiohttp", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'penstock\[async\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'millstream\[async\]'"):
         AsyncAnalytics("key")
     AsyncAnalytics("key", disable=True)
     AsyncAnalytics("key", http_client=lambda _: Response(200))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from penstock import AiohttpClient, Request, Response, TransportError
+from millstream import AiohttpClient, Request, Response, TransportError
 from support.api import Answer, Api, endless, half, reset, stall
 from support.faults import PEM, STRANGER
 from support.proxy import Proxy

@@ -25,7 +25,7 @@ WEATHER = ("well", "slow", "away", "ill")
 
 VICTIM = """
 import os, sys
-from penstock import Analytics
+from millstream import Analytics
 host, spool, first, forks = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "True"
 analytics = Analytics("key", host=host, spool=spool, flush_interval=0.05, http_request_timeout=2)
 number = first
@@ -41,7 +41,7 @@ for number in range(number + 1, number + 1_000_000):
 
 HEIR = """
 import sys
-from penstock import Analytics
+from millstream import Analytics
 result = Analytics("key", host=sys.argv[1], spool=sys.argv[2]).close_and_flush(timeout=60)
 print(result.delivered, result.failed, result.dropped, result.pending)
 """

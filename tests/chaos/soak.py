@@ -1,6 +1,6 @@
 """The soak: every fault at random, over clients of all kinds in threads, on loops and across forks.
 
-    visitors ──▶ gateways, in all weathers ──▶ a collector (`penstock serve`)
+    visitors ──▶ gateways, in all weathers ──▶ a collector (`millstream serve`)
        │                 │                           │
        └─ what became    └─ whose answers            └─ what is stored
           of each event     got lost
@@ -39,7 +39,7 @@ PATIENCE = 75.0
 
 HEIR = """
 import sys
-from penstock import Analytics
+from millstream import Analytics
 result = Analytics("key", host=sys.argv[1], spool=sys.argv[2]).close_and_flush(timeout=50)
 assert not (result.failed or result.dropped or result.pending), result
 """
@@ -157,7 +157,7 @@ def where_they_hang(process: subprocess.Popen[str]) -> str:
 @contextmanager
 def collecting(data: Path) -> Generator[str]:
     """A collector on loopback, by its URL."""
-    command = [sys.executable, "-m", "penstock", "serve", "--port", "0", "--data", str(data)]
+    command = [sys.executable, "-m", "millstream", "serve", "--port", "0", "--data", str(data)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
     try:

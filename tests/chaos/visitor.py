@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penstock import FlushResult, Receipt, Stats
+    from millstream import FlushResult, Receipt, Stats
 
 EVENT_PAUSE = 0.02
 """Seconds between two calls of one thread, at most."""
@@ -79,7 +79,7 @@ class Page:
 
     def record(self, rng: random.Random) -> None:
         """Record an event, and look at the numbers now and then."""
-        from penstock import QueueFull
+        from millstream import QueueFull
 
         begun = time.perf_counter()
         try:
@@ -146,7 +146,7 @@ class Page:
 
 def fate(receipt: Receipt) -> str:
     """What became of an event: delivered, failed, dropped; or kept, by the spool or by whoever closed the client."""
-    from penstock import Abandoned
+    from millstream import Abandoned
 
     outcome = receipt.outcome
     return "kept" if outcome is None or isinstance(outcome.error, Abandoned) else outcome.kind
@@ -171,7 +171,7 @@ def settings(plan: Plan, rng: random.Random) -> dict[str, Any]:
 
 
 class Havoc:
-    """What happens to the process itself: its wall clock is set, and names are not found. Before penstock is loaded."""
+    """What happens to the process itself, before millstream is loaded: its wall clock is set, names are not found."""
 
     def __init__(self, rng: random.Random) -> None:
         from support.faults import Names
@@ -197,8 +197,8 @@ class Havoc:
 
 def visit_in_threads(plan: Plan, rng: random.Random, havoc: Havoc) -> None:
     """Several clients, several threads, and children of the whole."""
-    from penstock import Analytics
-    from penstock.http.urllib3 import Urllib3Client
+    from millstream import Analytics
+    from millstream.http.urllib3 import Urllib3Client
 
     chosen = [settings(plan, rng) for _ in range(rng.randint(1, 3))]
     pages = [Page(Analytics("key", http_client=Urllib3Client(ca_certs=plan.certificate), **s), s) for s in chosen]
@@ -263,7 +263,7 @@ def visit_on_a_loop(plan: Plan, rng: random.Random, havoc: Havoc) -> None:
     """Several clients, and several tasks, on one event loop."""
     import asyncio
 
-    from penstock import AsyncAnalytics
+    from millstream import AsyncAnalytics
 
     async def keep_recording(pages: list[Page], rng: random.Random, ends: float) -> None:
         while time.monotonic() < ends:
@@ -313,7 +313,7 @@ def main() -> None:
     plan = Plan(**json.loads(sys.argv[1]))
     faulthandler.register(signal.SIGUSR1, all_threads=True)  # whoever thinks that we hang wants to know where
     rng = random.Random(plan.seed)
-    atexit.register(BOOK.report, plan.reports)  # before penstock is loaded, and so after it has delivered at exit
+    atexit.register(BOOK.report, plan.reports)  # before millstream is loaded, and so after it has delivered at exit
     havoc = Havoc(random.Random(plan.seed + 1))
     visit: Callable[[Plan, random.Random, Havoc], None] = visit_on_a_loop if rng.random() < 0.3 else visit_in_threads
     visit(plan, rng, havoc)

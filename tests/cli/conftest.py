@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from penstock.cli import main
+from millstream.cli import main
 from support.program import Done
 
 
 @pytest.fixture
-def penstock(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+def millstream(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
     """Runs a command in this process."""
     monkeypatch.setenv("COLUMNS", "200")
 

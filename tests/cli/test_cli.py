@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 import typer
 
-from penstock._version import __version__
-from penstock.cli.app import app
+from millstream._version import __version__
+from millstream.cli.app import app
 from support.api import Api, stall
 from support.program import Done, end, start
 
 pytestmark = pytest.mark.process
 
 Program = Callable[..., Done]
-MODULE = [sys.executable, "-m", "penstock"]
-SCRIPT = [str(Path(sys.executable).with_name("penstock"))]
+MODULE = [sys.executable, "-m", "millstream"]
+SCRIPT = [str(Path(sys.executable).with_name("millstream"))]
 
 
 def run(*command: str) -> tuple[int, str, str]:
@@ -33,16 +33,16 @@ def run(*command: str) -> tuple[int, str, str]:
 def without(*modules: str) -> list[str]:
     """The program on a machine where these modules are not installed."""
     hide = f"import sys; sys.modules.update(dict.fromkeys({modules!r}))"
-    return [sys.executable, "-c", f"{hide}; from penstock.cli import main; main()"]
+    return [sys.executable, "-c", f"{hide}; from millstream.cli import main; main()"]
 
 
 @pytest.mark.parametrize("program", [MODULE, SCRIPT], ids=["module", "script"])
 def test_both_names_are_one_program(program: list[str]) -> None:
-    """`penstock` and `python -m penstock` say the same, and call themselves the same."""
-    assert run(*program, "--version") == (0, f"penstock {__version__}\n", "")
+    """`millstream` and `python -m millstream` say the same, and call themselves the same."""
+    assert run(*program, "--version") == (0, f"millstream {__version__}\n", "")
     code, out, _ = run(*program, "serve", "--help")
     assert code == 0
-    assert "penstock serve" in out
+    assert "millstream serve" in out
     for option in ("--host", "--port", "--data", "--key"):
         assert option in out
 
@@ -59,22 +59,22 @@ def test_without_the_extra_the_program_says_how_to_get_it(missing: str) -> None:
     """The script is installed with the library alone; it then names the missing part instead of failing."""
     code, out, err = run(*without(missing), "--version")
     assert (code, out) == (1, "")
-    assert err == "penstock: the command line needs packages that are not installed: pip install 'penstock[cli]'\n"
+    assert err == "millstream: the command line needs packages that are not installed: pip install 'millstream[cli]'\n"
 
 
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
 def test_without_a_server_the_collector_says_how_to_get_it(missing: str) -> None:
-    """`penstock[cli]` alone has no server: `serve` says what brings it."""
+    """`millstream[cli]` alone has no server: `serve` says what brings it."""
     code, out, err = run(*without(missing), "serve")
     assert (code, out) == (1, "")
-    assert "the collector needs packages that are not installed: pip install 'penstock[collector]'" in err
+    assert "the collector needs packages that are not installed: pip install 'millstream[collector]'" in err
     assert err.count("\n") == 1
 
 
 def test_importing_the_command_line_loads_no_part_of_it() -> None:
     """The console script's module costs nothing until it is run."""
     parts = {"typer", "rich", "starlette", "uvicorn"}
-    probe = f"import sys, penstock.cli; print({parts!r} & set(sys.modules))"
+    probe = f"import sys, millstream.cli; print({parts!r} & set(sys.modules))"
     assert run(sys.executable, "-c", probe) == (0, "set()\n", "")
 
 
@@ -91,43 +91,43 @@ COMMANDS = list(names(typer.main.get_command(app)))
 
 
 @pytest.mark.parametrize("command", [[], *COMMANDS], ids=" ".join)
-def test_help_fits_the_terminal(penstock: Program, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+def test_help_fits_the_terminal(millstream: Program, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
     """Each command explains itself, in 80 columns, and shows no markup."""
     monkeypatch.setenv("COLUMNS", "80")
     for option in ("--help", "-h"):
-        done = penstock(*command, option)
+        done = millstream(*command, option)
         assert (done.code, done.err) == (0, "")
-        assert f"Usage: penstock {' '.join(command)}".rstrip() in done.out
+        assert f"Usage: millstream {' '.join(command)}".rstrip() in done.out
         assert max(map(len, done.out.splitlines())) <= 80
         assert "[bold]" not in done.out
 
 
-def test_the_first_help_is_in_groups(penstock: Program) -> None:
+def test_the_first_help_is_in_groups(millstream: Program) -> None:
     """Whoever asks for nothing sees what there is, sorted by what it is for."""
-    out = penstock("--help").out
+    out = millstream("--help").out
     groups = [out.index(group) for group in ("Send events", "Receive events", "Look after it")]
     assert groups == sorted(groups)
     assert [name for (name, *_) in COMMANDS if f" {name} " not in out] == []
-    nothing = penstock()
+    nothing = millstream()
     assert "Receive events" in nothing.out + nothing.err
 
 
-def test_a_command_that_there_is_not(penstock: Program) -> None:
+def test_a_command_that_there_is_not(millstream: Program) -> None:
     """A slip of the keyboard is exit code 2, and a hint."""
-    done = penstock("sned")
+    done = millstream("sned")
     assert (done.code, done.out) == (2, "")
     assert "Did you mean 'send'?" in done.said
 
 
-def test_colour_is_for_terminals_that_want_it(penstock: Program, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colour_is_for_terminals_that_want_it(millstream: Program, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipe gets plain text, and `NO_COLOR` is respected on a terminal too."""
     doctor = ("doctor", "--host", api.url, "--write-key", "key")
     green = re.compile(r"\x1b\[(\d+;)*3\dm")
-    assert "\x1b" not in penstock(*doctor).out
+    assert "\x1b" not in millstream(*doctor).out
     monkeypatch.setenv("FORCE_COLOR", "1")  # as a terminal
-    assert green.search(penstock(*doctor).out)
+    assert green.search(millstream(*doctor).out)
     monkeypatch.setenv("NO_COLOR", "1")
-    assert not green.search(penstock(*doctor).out)
+    assert not green.search(millstream(*doctor).out)
 
 
 def test_a_terminal_that_knows_ascii_alone(api: Api) -> None:

@@ -1,4 +1,4 @@
-"""`penstock query` and `penstock export`: what people and programs read, and the exit codes."""
+"""`millstream query` and `millstream export`: what people and programs read, and the exit codes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import urllib3
 
 pytestmark = pytest.mark.process
 
-PENSTOCK = [sys.executable, "-m", "penstock"]
+MILLSTREAM = [sys.executable, "-m", "millstream"]
 NOON = "2026-01-02T12:00:00.000Z"
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
-    done = subprocess.run([*PENSTOCK, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([*MILLSTREAM, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -95,7 +95,7 @@ def on_a_terminal(*arguments: object, columns: int) -> str:
     leader, follower = pty.openpty()
     environment = {**os.environ, "COLUMNS": str(columns), "LINES": "50", "TERM": "xterm"}
     with subprocess.Popen(
-        [*PENSTOCK, *map(str, arguments)], stdout=follower, stderr=follower, env=environment
+        [*MILLSTREAM, *map(str, arguments)], stdout=follower, stderr=follower, env=environment
     ) as process:
         os.close(follower)
         try:
@@ -129,10 +129,14 @@ def test_a_table_has_an_end(data: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["query", "selec"], 1, "penstock: Parser Error: syntax error"),
+        (["query", "selec"], 1, "millstream: Parser Error: syntax error"),
         (["query", "select * from payd"], 1, 'Did you mean "paid"'),
         (["query", "copy paid to 'x.csv'"], 1, "COPY is no question"),
-        (["query", "select 1 from tracks", "--data", "nowhere"], 2, "penstock: cannot read events in nowhere: No such"),
+        (
+            ["query", "select 1 from tracks", "--data", "nowhere"],
+            2,
+            "millstream: cannot read events in nowhere: No such",
+        ),
         (["export", "--to", "x.csv", "--view", "payd"], 1, "did you mean paid"),
         (["export", "--to", "x.xlsx"], 2, "which format"),
         (["export", "--to", "x.csv", "--since", "whenever"], 2, "--since 'whenever' must be a time"),
@@ -174,7 +178,7 @@ def test_an_export(data: Path, tmp_path: Path) -> None:
 
 def test_a_query_while_the_collector_writes(tmp_path: Path) -> None:
     """Every answer has all that was acknowledged before the question, and no half an event."""
-    command = [*PENSTOCK, "serve", "--port", "0", "--data", str(tmp_path)]
+    command = [*MILLSTREAM, "serve", "--port", "0", "--data", str(tmp_path)]
     pool = urllib3.PoolManager(retries=False, timeout=20)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as collector:
         try:
@@ -219,7 +223,7 @@ def test_ctrl_c_stops_a_long_query(data: Path) -> None:
     """At once, without a traceback, with the code that shells know."""
     sql = "select count(*) from range(1000000) a, range(1000000) b where a.range + b.range = 7"
     with subprocess.Popen(
-        [*PENSTOCK, "query", sql, "--data", str(data)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*MILLSTREAM, "query", sql, "--data", str(data)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(2)  # it is at work
@@ -231,10 +235,10 @@ def test_ctrl_c_stops_a_long_query(data: Path) -> None:
 
 def test_without_duckdb_it_says_how_to_get_it() -> None:
     """The rest of the command line works without."""
-    code = "import sys; sys.modules['duckdb'] = None; from penstock.cli import main; main()"
+    code = "import sys; sys.modules['duckdb'] = None; from millstream.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "query", "select 1"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert "pip install 'penstock[duckdb]'" in done.stderr
+    assert "pip install 'millstream[duckdb]'" in done.stderr
     assert done.stderr.count("\n") == 1

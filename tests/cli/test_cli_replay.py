@@ -1,4 +1,4 @@
-"""`penstock replay`: what is in a collector's directory goes to another receiver, as it was."""
+"""`millstream replay`: what is in a collector's directory goes to another receiver, as it was."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def store(directory: Path, *lines: Any, name: str = "00000000000000000000.jsonl"
 
 
 @pytest.fixture
-def replay(penstock: Program, api: Api, data: Path) -> Program:
-    return lambda *more, where=data: penstock(
+def replay(millstream: Program, api: Api, data: Path) -> Program:
+    return lambda *more, where=data: millstream(
         "replay", "--data", str(where), "--to", api.url, "--write-key", "key", *more
     )
 
@@ -143,7 +143,7 @@ def test_damaged_lines_are_named_and_passed_over(replay: Program, api: Api, data
     assert done.code == 1
     assert done.out.startswith("Delivered 11 events")
     first, problem = done.err.splitlines()
-    assert first == "penstock: 1 event cannot be delivered:"
+    assert first == "millstream: 1 event cannot be delivered:"
     assert problem.startswith(f"  00000000000000000000.jsonl, byte {len(good):,}: it cannot be read: ")
     assert len(ids(api)) == 11
 
@@ -185,10 +185,10 @@ def test_wrong_usage(replay: Program, api: Api, options: list[str], said: str) -
     assert api.requests == []
 
 
-def test_the_host_of_the_environment_is_not_taken(penstock: Program, data: Path, monkeypatch: Any) -> None:
+def test_the_host_of_the_environment_is_not_taken(millstream: Program, data: Path, monkeypatch: Any) -> None:
     """A replay goes where it is told, and nowhere by default: it may be a whole month of events."""
-    monkeypatch.setenv("PENSTOCK_HOST", "http://127.0.0.1:1")
-    done = penstock("replay", "--data", str(data), "--write-key", "key")
+    monkeypatch.setenv("MILLSTREAM_HOST", "http://127.0.0.1:1")
+    done = millstream("replay", "--data", str(data), "--write-key", "key")
     assert done.code == 2
     assert "--to" in done.said
 
@@ -208,14 +208,14 @@ def test_ctrl_c_says_where_to_go_on(api: Api, data: Path) -> None:
 
 
 @pytest.mark.process
-def test_from_one_collector_to_another(penstock: Program, tmp_path: Path) -> None:
+def test_from_one_collector_to_another(millstream: Program, tmp_path: Path) -> None:
     """The second collector has what the first one has, though the client's clock was an hour off; while both run."""
     ahead = datetime.now(timezone.utc) + timedelta(hours=1)
     event = {"type": "track", "event": "Paid", "userId": "u", "messageId": "m-1", "timestamp": f"{ahead:%FT%TZ}"}
     one, two = Collector(tmp_path / "one"), Collector(tmp_path / "two")
     one.post(event, sentAt=f"{ahead:%FT%TZ}")
     arguments = ["replay", "--data", str(tmp_path / "one"), "--to", two.url, "--write-key", "key"]
-    assert [penstock(*arguments).code for _ in range(2)] == [0, 0]
+    assert [millstream(*arguments).code for _ in range(2)] == [0, 0]
     one.stop()
     two.stop()
     (first,), (second,) = stored_in(tmp_path / "one"), stored_in(tmp_path / "two")

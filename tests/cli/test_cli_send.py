@@ -1,4 +1,4 @@
-"""`penstock send`: what it sends, what it says, and what it exits with."""
+"""`millstream send`: what it sends, what it says, and what it exits with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from penstock.cli.delivery import LAST_CHANCE
+from millstream.cli.delivery import LAST_CHANCE
 from support.api import Api, stall, status
 from support.program import PROGRAM, Done, end, start
 
@@ -28,8 +28,8 @@ def lines(*events: Any) -> str:
 
 @pytest.fixture(autouse=True)
 def _where(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PENSTOCK_HOST", api.url)
-    monkeypatch.setenv("PENSTOCK_WRITE_KEY", "key")
+    monkeypatch.setenv("MILLSTREAM_HOST", api.url)
+    monkeypatch.setenv("MILLSTREAM_WRITE_KEY", "key")
 
 
 # -- one event --------------------------------------------------------------------------------------
@@ -64,18 +64,18 @@ def _where(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_each_call_from_options(penstock: Program, api: Api, arguments: list[str], expected: dict[str, Any]) -> None:
+def test_each_call_from_options(millstream: Program, api: Api, arguments: list[str], expected: dict[str, Any]) -> None:
     """Every one of the six calls can be made from options, and exits with 0 when it is delivered."""
-    done = penstock("send", *arguments)
+    done = millstream("send", *arguments)
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"Delivered: {arguments[0]}")
     (event,) = api.accepted
     assert expected.items() <= event.items()
 
 
-def test_the_spelling_of_other_libraries(penstock: Program, api: Api) -> None:
+def test_the_spelling_of_other_libraries(millstream: Program, api: Api) -> None:
     """Their test harnesses name the type by an option, and everything in camel case."""
-    done = penstock(
+    done = millstream(
         "send", "--type", "track", "--writeKey", "K", "--userId", "u", "--anonymousId=a", "--event=E",
         "--properties", '{"a": 1}', "--context", '{"ip": "::1"}', "--integrations", '{"All": true}',
     )  # fmt: skip
@@ -84,8 +84,8 @@ def test_the_spelling_of_other_libraries(penstock: Program, api: Api) -> None:
     assert (event["userId"], event["anonymousId"], event["event"], event["properties"]) == ("u", "a", "E", {"a": 1})
     assert event["context"]["ip"] == "::1"
     assert api.requests[0].json["writeKey"] == "K"
-    assert penstock("send", "--type=group", "--userId=u", "--groupId=g", "--traits={}").code == 0
-    assert penstock("send", "--type=alias", "--userId=u", "--previousId=p").code == 0
+    assert millstream("send", "--type=group", "--userId=u", "--groupId=g", "--traits={}").code == 0
+    assert millstream("send", "--type=alias", "--userId=u", "--previousId=p").code == 0
     assert [event["type"] for event in api.accepted] == ["track", "group", "alias"]
 
 
@@ -107,28 +107,28 @@ def test_the_spelling_of_other_libraries(penstock: Program, api: Api) -> None:
         (["track", "--event", "A", "--user-id", "u", "--oauth-client-id", "i"], "--oauth-client-key"),
     ],
 )
-def test_wrong_usage(penstock: Program, api: Api, arguments: list[str], said: str) -> None:
+def test_wrong_usage(millstream: Program, api: Api, arguments: list[str], said: str) -> None:
     """What cannot be asked for is exit code 2, says what is wrong in the words of the options, and sends nothing."""
-    done = penstock("send", *arguments)
+    done = millstream("send", *arguments)
     assert (done.code, done.out) == (2, "")
     assert said in done.said
     assert api.requests == []
 
 
-def test_without_a_key_it_says_where_to_put_one(penstock: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_key_it_says_where_to_put_one(millstream: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message is about options and the environment, not about arguments in Python."""
-    monkeypatch.delenv("PENSTOCK_WRITE_KEY")
-    done = penstock("send", "identify", "--user-id", "u")
+    monkeypatch.delenv("MILLSTREAM_WRITE_KEY")
+    done = millstream("send", "identify", "--user-id", "u")
     assert (done.code, done.out) == (2, "")
-    assert done.err == "penstock: there is no write key: pass --write-key, or set $PENSTOCK_WRITE_KEY\n"
+    assert done.err == "millstream: there is no write key: pass --write-key, or set $MILLSTREAM_WRITE_KEY\n"
 
 
-def test_a_disabled_library_is_no_delivery(penstock: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With $PENSTOCK_DISABLE nothing would be sent, and it does not say that something was."""
-    monkeypatch.setenv("PENSTOCK_DISABLE", "1")
-    done = penstock("send", "identify", "--user-id", "u")
+def test_a_disabled_library_is_no_delivery(millstream: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With $MILLSTREAM_DISABLE nothing would be sent, and it does not say that something was."""
+    monkeypatch.setenv("MILLSTREAM_DISABLE", "1")
+    done = millstream("send", "identify", "--user-id", "u")
     assert (done.code, done.out) == (2, "")
-    assert "$PENSTOCK_DISABLE" in done.err
+    assert "$MILLSTREAM_DISABLE" in done.err
 
 
 @pytest.mark.parametrize(
@@ -140,43 +140,43 @@ def test_a_disabled_library_is_no_delivery(penstock: Program, monkeypatch: pytes
     ],
     ids=str,
 )
-def test_not_delivered(penstock: Program, api: Api, answer: Any, why: str, what_to_do: str) -> None:
+def test_not_delivered(millstream: Program, api: Api, answer: Any, why: str, what_to_do: str) -> None:
     """An event that does not arrive is exit code 1, with the reason, and what to do about it."""
     api.script(answer)
-    done = penstock("send", "identify", "--user-id", "u", "--max-retries", "0")
+    done = millstream("send", "identify", "--user-id", "u", "--max-retries", "0")
     assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("penstock: 1 event not delivered: ")
+    assert done.err.startswith("millstream: 1 event not delivered: ")
     assert why in done.err
     assert what_to_do in done.err
     assert "Traceback" not in done.err
 
 
-def test_a_dead_host_and_a_silent_one(penstock: Program, api: Api) -> None:
+def test_a_dead_host_and_a_silent_one(millstream: Program, api: Api) -> None:
     """Refused connections are said at once; a server that does not answer is waited for as long as was said."""
-    done = penstock("send", "identify", "--user-id", "u", "--host", "http://127.0.0.1:1", "--max-retries", "0")
+    done = millstream("send", "identify", "--user-id", "u", "--host", "http://127.0.0.1:1", "--max-retries", "0")
     assert done.code == 1
     assert "Connection refused" in done.err
-    assert "penstock doctor" in done.err
+    assert "millstream doctor" in done.err
     api.script(stall())
-    done = penstock("send", "identify", "--user-id", "u", "--timeout", "0.2")
+    done = millstream("send", "identify", "--user-id", "u", "--timeout", "0.2")
     assert done.code == 1
     assert "no answer in time" in done.err
 
 
-def test_an_event_that_is_too_large(penstock: Program, api: Api) -> None:
+def test_an_event_that_is_too_large(millstream: Program, api: Api) -> None:
     """It is not sent, and the field that makes it so large is named."""
-    done = penstock("send", "identify", "--user-id", "u", "--traits", json.dumps({"cv": "x" * 40_000}))
+    done = millstream("send", "identify", "--user-id", "u", "--traits", json.dumps({"cv": "x" * 40_000}))
     assert (done.code, done.out) == (1, "")
     assert "its largest field is traits" in done.err
     assert api.requests == []
 
 
-def test_the_result_as_json(penstock: Program, api: Api) -> None:
+def test_the_result_as_json(millstream: Program, api: Api) -> None:
     """A program reads one object, whether it went well or not."""
     api.script(status(200), status(403, b"go away"))
-    went_well = penstock("send", "identify", "--user-id", "u", "--json")
+    went_well = millstream("send", "identify", "--user-id", "u", "--json")
     assert (went_well.code, went_well.json["delivered"], went_well.json["stopped"]) == (0, 1, None)
-    refused = penstock("send", "identify", "--user-id", "u", "--json")
+    refused = millstream("send", "identify", "--user-id", "u", "--json")
     assert (refused.code, refused.err) == (1, "")
     assert (refused.json["delivered"], refused.json["undecided"]) == (0, 1)
     assert "[403]" in refused.json["stopped"]
@@ -185,10 +185,10 @@ def test_the_result_as_json(penstock: Program, api: Api) -> None:
 # -- many events ------------------------------------------------------------------------------------
 
 
-def test_json_lines(penstock: Program, api: Api) -> None:
+def test_json_lines(millstream: Program, api: Api) -> None:
     """Lines are sent as they are: ids, times and unknown fields are kept."""
     given = [{**TRACK, "messageId": f"m-{n}", "timestamp": "2024-02-29T10:15:00Z", "extra": n} for n in range(5000)]
-    done = penstock("send", "-", stdin=lines(*given))
+    done = millstream("send", "-", stdin=lines(*given))
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("Delivered 5,000 events in ")
     arrived = {event["messageId"]: event for event in api.accepted}
@@ -206,85 +206,85 @@ def test_json_lines(penstock: Program, api: Api) -> None:
     ],
     ids=["lists and batches", "a document", "a batch", "a file from elsewhere"],
 )
-def test_other_forms(penstock: Program, api: Api, text: str) -> None:
+def test_other_forms(millstream: Program, api: Api, text: str) -> None:
     """Lists, batches, indented documents, byte order marks and empty lines are all understood."""
-    assert penstock("send", "-", stdin=text).code == 0
+    assert millstream("send", "-", stdin=text).code == 0
     assert [event["event"] for event in api.accepted] == ["Paid"] * 3
 
 
-def test_bad_lines_do_not_stop_good_ones(penstock: Program, api: Api) -> None:
+def test_bad_lines_do_not_stop_good_ones(millstream: Program, api: Api) -> None:
     """Each bad line is named with what is wrong with it; the others arrive; the exit code is 1."""
     text = lines(TRACK) + "{oops\n" + lines(["no event"], {"type": "track", "userId": "u"}, TRACK, {"type": "x"})
-    done = penstock("send", "-", stdin=text)
+    done = millstream("send", "-", stdin=text)
     assert done.code == 1
     assert done.out.startswith("Delivered 2 events")
     assert len(api.accepted) == 2
     first, *problems = done.err.splitlines()
-    assert first == "penstock: 4 events cannot be delivered:"
+    assert first == "millstream: 4 events cannot be delivered:"
     assert [problem.split(":")[0] for problem in problems] == ["  line 2", "  line 3", "  line 4", "  line 6"]
     assert "event is needed" in problems[2]
 
 
-def test_many_bad_lines_are_counted_and_some_are_shown(penstock: Program) -> None:
+def test_many_bad_lines_are_counted_and_some_are_shown(millstream: Program) -> None:
     """A file that is wrong throughout does not fill the terminal, nor the memory."""
-    done = penstock("send", "-", "--json", stdin="nonsense\n" * 500)
+    done = millstream("send", "-", "--json", stdin="nonsense\n" * 500)
     assert (done.code, done.json["invalid"], len(done.json["problems"])) == (1, 500, 20)
-    assert penstock("send", "-", stdin="nonsense\n" * 500).err.splitlines()[-1] == "  … and 480 more"
+    assert millstream("send", "-", stdin="nonsense\n" * 500).err.splitlines()[-1] == "  … and 480 more"
 
 
-def test_a_document_that_ends_in_the_middle(penstock: Program, api: Api) -> None:
+def test_a_document_that_ends_in_the_middle(millstream: Program, api: Api) -> None:
     """Half a document is no events, and that is said."""
-    done = penstock("send", "-", stdin=json.dumps([TRACK] * 3, indent=2)[:-20])
+    done = millstream("send", "-", stdin=json.dumps([TRACK] * 3, indent=2)[:-20])
     assert (done.code, done.out) == (1, "")
     assert "truncated" in done.err
     assert "Traceback" not in done.err
     assert api.requests == []
 
 
-def test_an_import_that_is_run_twice(penstock: Program, api: Api) -> None:
+def test_an_import_that_is_run_twice(millstream: Program, api: Api) -> None:
     """Events of the past without an id get the same one both times; two equal lines stay two; a present one is new."""
     past = {**TRACK, "timestamp": "2024-02-29T10:15:00Z"}
     for _ in range(2):
-        assert penstock("send", "-", "--in-order", stdin=lines(past, past, TRACK)).code == 0
+        assert millstream("send", "-", "--in-order", stdin=lines(past, past, TRACK)).code == 0
     ids = [event["messageId"] for event in api.accepted]
     assert ids[:2] == ids[3:5]
     assert len(set(ids)) == 4
 
 
-def test_a_refusal_stops_the_import_and_says_how_to_go_on(penstock: Program, api: Api) -> None:
+def test_a_refusal_stops_the_import_and_says_how_to_go_on(millstream: Program, api: Api) -> None:
     """What would be said of every event ends the run; `--skip` sends exactly what has not arrived."""
     given = [{**TRACK, "messageId": f"m-{n}"} for n in range(6000)]
     api.script(status(200), status(401))
     api.always = status(401)
-    done = penstock("send", "-", "--in-order", "--json", stdin=lines(*given))
+    done = millstream("send", "-", "--in-order", "--json", stdin=lines(*given))
     assert done.code == 1
     result = done.json
     assert "[401]" in result["stopped"]
     assert result["delivered"] == len(api.accepted) > 0
     api.always = status(200)
-    again = penstock("send", "-", *result["resume"].split(), stdin=lines(*given))
+    again = millstream("send", "-", *result["resume"].split(), stdin=lines(*given))
     assert again.code == 0
     assert sorted(event["messageId"] for event in api.accepted) == sorted(event["messageId"] for event in given)
 
 
-def test_numbers_arrive_as_they_were_written(penstock: Program, api: Api) -> None:
+def test_numbers_arrive_as_they_were_written(millstream: Program, api: Api) -> None:
     """Money is not rounded on its way through."""
     text = '{"type": "track", "event": "Paid", "userId": "u", "properties": {"sum": 12345678901234567890.12}}\n'
-    assert penstock("send", "-", stdin=text).code == 0
+    assert millstream("send", "-", stdin=text).code == 0
     assert b"12345678901234567890.12" in api.requests[0].body
 
 
-def test_the_rate_is_held(penstock: Program, api: Api) -> None:
+def test_the_rate_is_held(millstream: Program, api: Api) -> None:
     """With `--rate` events are handed over one after the other, not all at once."""
     began = time.monotonic()
-    assert penstock("send", "-", "--rate", "50", stdin=lines(*[TRACK] * 16)).code == 0
+    assert millstream("send", "-", "--rate", "50", stdin=lines(*[TRACK] * 16)).code == 0
     assert time.monotonic() - began >= 15 / 50
     assert len(api.accepted) == 16
 
 
-def test_control_characters_do_not_reach_the_terminal(penstock: Program) -> None:
+def test_control_characters_do_not_reach_the_terminal(millstream: Program) -> None:
     """An event's text is shown, not obeyed."""
-    done = penstock("send", "track", "--event", "\x1b[31mred\x07", "--user-id", "u")
+    done = millstream("send", "track", "--event", "\x1b[31mred\x07", "--user-id", "u")
     assert done.out == "Delivered: track \\x1b[31mred\\x07\n"
 
 

@@ -1,4 +1,4 @@
-"""`penstock serve` as an operator meets it: a real process, its words, its signals and its exit code."""
+"""`millstream serve` as an operator meets it: a real process, its words, its signals and its exit code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import urllib3
 
-from penstock.collector import listen
+from millstream.collector import listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,21 +24,23 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.process
 
-PENSTOCK = [sys.executable, "-m", "penstock"]
+MILLSTREAM = [sys.executable, "-m", "millstream"]
 TRACK = {"type": "track", "event": "Paid", "userId": "u1"}
 
 
 class Collector:
-    """A `penstock serve` that has said that it is ready."""
+    """A `millstream serve` that has said that it is ready."""
 
     def __init__(self, data: Path, *options: str, **environment: str) -> None:
-        command = [*PENSTOCK, "serve", "--port", "0", "--data", str(data), *options]
+        command = [*MILLSTREAM, "serve", "--port", "0", "--data", str(data), *options]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
         )
         assert self.process.stdout
         self.greeting = self.process.stdout.readline()
-        found = re.fullmatch(r"penstock collector: (http://\S+)  \(events in (\S+)/, Ctrl-C to stop\)\n", self.greeting)
+        found = re.fullmatch(
+            r"millstream collector: (http://\S+)  \(events in (\S+)/, Ctrl-C to stop\)\n", self.greeting
+        )
         assert found, (self.greeting, self.process.poll())
         self.url, self.folder = found[1], Path(found[2])
         self.pool = urllib3.PoolManager(retries=False, timeout=10)
@@ -66,7 +68,7 @@ def collector(tmp_path: Path) -> Iterator[Collector]:
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
-    done = subprocess.run([*PENSTOCK, *arguments], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run([*MILLSTREAM, *arguments], capture_output=True, text=True, check=False, timeout=30)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -74,7 +76,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
 def test_it_starts_stores_and_stops(collector: Collector, number: int) -> None:
     """It greets when it answers, keeps what it is sent, and on a signal says what it did and exits 0."""
     assert collector.post(TRACK, {"type": "track"}) == 200
-    summary = "penstock collector: stopped; requests: 1, events stored: 1, rejected: 1\n"
+    summary = "millstream collector: stopped; requests: 1, events stored: 1, rejected: 1\n"
     assert collector.stop(number) == (0, summary, "")
     assert [event["event"] for event in collector.stored()] == ["Paid"]
 
@@ -127,7 +129,7 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         code, out, err = run("serve", "--port", port, "--data", str(tmp_path / "data"))
     assert (code, out) == (2, "")
-    assert err == f"penstock: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+    assert err == f"millstream: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
     assert not (tmp_path / "data").exists()
 
 
@@ -136,7 +138,7 @@ def test_an_unwritable_directory_is_one_line_and_exit_code_2(tmp_path: Path) -> 
     (tmp_path / "file").touch()
     code, out, err = run("serve", "--port", "0", "--data", str(tmp_path / "file" / "data"))
     assert (code, out) == (2, "")
-    assert err == f"penstock: cannot keep events in {tmp_path}/file/data: Not a directory\n"
+    assert err == f"millstream: cannot keep events in {tmp_path}/file/data: Not a directory\n"
 
 
 def test_an_unknown_host_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
@@ -145,21 +147,21 @@ def test_an_unknown_host_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     assert (code, out) == (2, "")
     warning, error = err.splitlines()
     assert "can be reached from other machines" in warning
-    assert error.startswith("penstock: cannot listen on 192.0.2.1 port 0: ")
+    assert error.startswith("millstream: cannot listen on 192.0.2.1 port 0: ")
 
 
 def test_another_collector_on_the_directory_is_one_line_and_exit_code_2(collector: Collector) -> None:
     """Two would cut off each other's lines."""
     code, out, err = run("serve", "--port", "0", "--data", str(collector.folder))
     assert (code, out) == (2, "")
-    assert err == f"penstock: {collector.folder} is in use by another collector: choose another directory\n"
+    assert err == f"millstream: {collector.folder} is in use by another collector: choose another directory\n"
 
 
 def test_settings_come_from_options_then_the_environment_then_a_file(tmp_path: Path) -> None:
     """The same names everywhere, and the nearest one counts."""
     file = tmp_path / "collector.toml"
     file.write_text('port = 1\nstrict = true\nkey = ["file"]\ndedup_window = 0\nrate-limit = 1000\nmax-size = "1GB"\n')
-    collector = Collector(tmp_path / "data", "--config", str(file), PENSTOCK_COLLECTOR_KEY="one two")
+    collector = Collector(tmp_path / "data", "--config", str(file), MILLSTREAM_COLLECTOR_KEY="one two")
     try:
         event = {**TRACK, "messageId": "m"}
         assert [collector.post(event, writeKey=key) for key in ("file", "one", "two")] == [401, 200, 200]
@@ -190,13 +192,13 @@ def test_an_interval_and_a_limit_for_age_can_be_set(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_cannot_be_used_is_exit_code_2(
-    penstock: Callable[..., Done], tmp_path: Path, content: str | None, said: str
+    millstream: Callable[..., Done], tmp_path: Path, content: str | None, said: str
 ) -> None:
     """A setting that nobody knows is a slip of the pen, which would otherwise be without effect in silence."""
     file = tmp_path / "collector.toml"
     if content is not None:
         file.write_text(content)
-    done = penstock("serve", "--config", str(file), "--data", str(tmp_path / "data"))
+    done = millstream("serve", "--config", str(file), "--data", str(tmp_path / "data"))
     assert (done.code, done.out) == (2, "")
     assert said in done.err
     assert not (tmp_path / "data").exists()
@@ -221,19 +223,19 @@ def test_a_file_that_cannot_be_used_is_exit_code_2(
     ],
 )
 def test_what_cannot_be_is_one_line_and_exit_code_2(
-    penstock: Callable[..., Done], tmp_path: Path, options: list[str], said: str
+    millstream: Callable[..., Done], tmp_path: Path, options: list[str], said: str
 ) -> None:
     """The operator reads which setting, and what it may be."""
-    done = penstock("serve", "--port", "0", "--data", str(tmp_path), *options)
+    done = millstream("serve", "--port", "0", "--data", str(tmp_path), *options)
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith(f"penstock: {said}")
+    assert done.err.startswith(f"millstream: {said}")
     assert done.err.count("\n") == 1
 
 
 def test_an_address_that_others_reach_is_warned_about(tmp_path: Path) -> None:
     """There is no TLS."""
     process = subprocess.Popen(
-        [*PENSTOCK, "serve", "--host", "0.0.0.0", "--token", "t", "--port", "0", "--data", str(tmp_path)],
+        [*MILLSTREAM, "serve", "--host", "0.0.0.0", "--token", "t", "--port", "0", "--data", str(tmp_path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -242,4 +244,4 @@ def test_an_address_that_others_reach_is_warned_about(tmp_path: Path) -> None:
     assert "http://0.0.0.0:" in process.stdout.readline()
     process.terminate()
     _, err = process.communicate(timeout=20)
-    assert err == "penstock: warning: 0.0.0.0 can be reached from other machines, without TLS\n"
+    assert err == "millstream: warning: 0.0.0.0 can be reached from other machines, without TLS\n"

@@ -1,4 +1,4 @@
-"""`penstock tail`: what comes into a collector, as it comes, for people and for programs."""
+"""`millstream tail`: what comes into a collector, as it comes, for people and for programs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from penstock.cli.oneline import one_line
-from penstock.cli.sse import Message, messages
+from millstream.cli.oneline import one_line
+from millstream.cli.sse import Message, messages
 from support.api import Answer, Api, status
 from support.program import Collector, Done, end, start
 
@@ -30,7 +30,7 @@ def collector(tmp_path: Path) -> Iterator[Collector]:
 
 
 class Tail:
-    """A `penstock tail` that runs."""
+    """A `millstream tail` that runs."""
 
     def __init__(self, url: str, *options: str) -> None:
         self.process = start("tail", "--host", url, *options)
@@ -56,7 +56,7 @@ def test_events_are_shown_as_they_come(collector: Collector) -> None:
     assert tail.line().split()[1:] == ["track", "Paid", "u1", "revenue:", "39.95"]
     collector.post({"type": "identify", "userId": "u2", "traits": {"plan": "pro"}})
     assert tail.line().split()[1:] == ["identify", "u2", "plan:", '"pro"']
-    assert tail.stop() == Done(130, "", "penstock: interrupted after 2 events\n")
+    assert tail.stop() == Done(130, "", "millstream: interrupted after 2 events\n")
 
 
 @pytest.mark.process
@@ -99,18 +99,18 @@ def test_a_collector_that_starts_again(collector: Collector, tmp_path: Path) -> 
     again = Collector(tmp_path / "again", port=collector.port)
     again.post(*({**TRACK, "userId": f"u{n}"} for n in range(20)))
     assert [json.loads(tail.line())["user"] for _ in range(20)] == [f"u{n}" for n in range(20)]
-    assert tail.note() == "penstock: connected again"
+    assert tail.note() == "millstream: connected again"
     done = tail.stop()
     again.stop()
     assert (done.code, done.out) == (130, "")
 
 
 @pytest.mark.process
-def test_a_token(tmp_path: Path, penstock: Program) -> None:
+def test_a_token(tmp_path: Path, millstream: Program) -> None:
     """A collector with a token shows nothing without it; the message says which option it is."""
     collector = Collector(tmp_path / "data", "--token", "secret")
     collector.post(TRACK)
-    refused = penstock("tail", "--host", collector.url)
+    refused = millstream("tail", "--host", collector.url)
     assert (refused.code, refused.out) == (1, "")
     assert "--token" in refused.err
     tail = Tail(collector.url, "--token", "secret")
@@ -121,7 +121,7 @@ def test_a_token(tmp_path: Path, penstock: Program) -> None:
 
 @pytest.mark.process
 def test_a_reader_that_leaves(collector: Collector) -> None:
-    """`penstock tail | head -1` ends quietly with the next event."""
+    """`millstream tail | head -1` ends quietly with the next event."""
     collector.post(TRACK)
     tail = Tail(collector.url)
     assert "Paid" in tail.line()
@@ -164,11 +164,11 @@ def test_it_goes_on_where_it_was(api: Api) -> None:
     assert done.err.count("trying again") == 2
 
 
-def test_what_is_asked_for(penstock: Program, api: Api) -> None:
+def test_what_is_asked_for(millstream: Program, api: Api) -> None:
     """The options become the collector's filters, and the token goes into no URL."""
     api.script(status(404))
     options = ["--type", "page", "--type", "track", "--event", "a&b", "--last", "3", "--token", "secret"]
-    assert penstock("tail", "--host", f"{api.url}/", *options).code == 1
+    assert millstream("tail", "--host", f"{api.url}/", *options).code == 1
     (seen,) = api.requests
     assert seen.path == "/debug/events?type=page&type=track&name=a%26b&whole=1&last=3"
     assert seen.header("authorization") == "Bearer secret"
@@ -184,28 +184,28 @@ def test_what_is_asked_for(penstock: Program, api: Api) -> None:
     ],
     ids=["404", "web page", "403", "500"],
 )
-def test_what_is_no_collector(penstock: Program, api: Api, answer: Answer, said: str) -> None:
+def test_what_is_no_collector(millstream: Program, api: Api, answer: Answer, said: str) -> None:
     """At the first connection it is said what is wrong, once, with exit code 1."""
     api.script(answer)
-    done = penstock("tail", "--host", api.url)
+    done = millstream("tail", "--host", api.url)
     assert (done.code, done.out) == (1, "")
     assert said in done.err
     assert done.err.count("\n") == 1
 
 
-def test_nobody_there(penstock: Program) -> None:
+def test_nobody_there(millstream: Program) -> None:
     """Without a collector it says how to start one."""
-    done = penstock("tail", "--host", "http://127.0.0.1:1")
+    done = millstream("tail", "--host", "http://127.0.0.1:1")
     assert done.code == 1
-    assert "`penstock serve` starts one" in done.err
+    assert "`millstream serve` starts one" in done.err
 
 
 @pytest.mark.parametrize(
     "options", [["--type", "trak"], ["--outcome", "lost"], ["--host", "localhost:7070"], ["--last", "-1"]], ids=str
 )
-def test_wrong_usage(penstock: Program, options: list[str]) -> None:
+def test_wrong_usage(millstream: Program, options: list[str]) -> None:
     """A type that there is not would wait for ever: it is exit code 2."""
-    assert penstock("tail", *options).code == 2
+    assert millstream("tail", *options).code == 2
 
 
 # -- the parts --------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from penstock import Analytics, Response
-from penstock._core.plain import all_usual
+from millstream import Analytics, Response
+from millstream._core.plain import all_usual
 
 COMPILED = type(all_usual) is not FunctionType
 STEPS = 500 if COMPILED else 1_000
@@ -139,7 +139,7 @@ def test_a_call_costs_few_times_its_floor(analytics: Analytics) -> None:
             "event": arguments["event"],
             "userId": arguments["user_id"],
             "properties": arguments["properties"],
-            "context": {**arguments["context"], "library": {"name": "penstock", "version": "1"}},
+            "context": {**arguments["context"], "library": {"name": "millstream", "version": "1"}},
             "integrations": {},
         }
         queue.put(encode(whole))

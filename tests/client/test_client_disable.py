@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from penstock import Analytics, InvalidEvent
+from millstream import Analytics, InvalidEvent
 from support.api import Api
 from support.background import Heard
 
@@ -21,8 +21,8 @@ def test_without_a_key() -> None:
 
 @pytest.mark.parametrize("value", ["1", "true", "YES", "on"])
 def test_by_environment(api: Api, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    """$PENSTOCK_DISABLE disables, and needs no key either."""
-    monkeypatch.setenv("PENSTOCK_DISABLE", value)
+    """$MILLSTREAM_DISABLE disables, and needs no key either."""
+    monkeypatch.setenv("MILLSTREAM_DISABLE", value)
     with Analytics(host=api.url) as analytics:
         analytics.track("A", user_id="u").wait(timeout=1)
     assert api.requests == []
@@ -30,8 +30,8 @@ def test_by_environment(api: Api, monkeypatch: pytest.MonkeyPatch, value: str) -
 
 @pytest.mark.parametrize("value", ["", "0", "false", "no", "off"])
 def test_not_by_environment(api: Api, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    """A value of $PENSTOCK_DISABLE that says no disables nothing."""
-    monkeypatch.setenv("PENSTOCK_DISABLE", value)
+    """A value of $MILLSTREAM_DISABLE that says no disables nothing."""
+    monkeypatch.setenv("MILLSTREAM_DISABLE", value)
     with Analytics("key", host=api.url) as analytics:
         analytics.track("A", user_id="u")
     assert len(api.accepted) == 1

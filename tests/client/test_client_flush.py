@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Abandoned, Analytics, ClientClosed, FlushResult, InvalidEvent, PenstockError, SettingsError
+from millstream import Abandoned, Analytics, ClientClosed, FlushResult, InvalidEvent, MillstreamError, SettingsError
 from support.api import Api, stall, status
 from support.background import Background, Heard
 
@@ -204,7 +204,7 @@ def test_send_checks_like_the_calls(client: Make, event: Any) -> None:
 @pytest.mark.parametrize("method", ["flush", "close_and_flush", "close", "wait"])
 @pytest.mark.parametrize("where", ["callback", "listener", "done callback"])
 def test_the_worker_does_not_wait_for_itself(client: Make, method: str, where: str) -> None:
-    """flush, close and wait on the client's own worker raise PenstockError at once."""
+    """flush, close and wait on the client's own worker raise MillstreamError at once."""
     analytics = client(flush_at=1)
     other = client(flush_interval=300.0).track("Later", user_id="u")
     raised = Heard()
@@ -213,7 +213,7 @@ def test_the_worker_does_not_wait_for_itself(client: Make, method: str, where: s
         pending = analytics.track("More", user_id="u")
         try:
             pending.wait(timeout=10) if method == "wait" else getattr(analytics, method)(timeout=10)
-        except PenstockError as exc:
+        except MillstreamError as exc:
             raised(exc)
 
     if where == "listener":

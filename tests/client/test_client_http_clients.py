@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Analytics, Rejected, Request, Response, RetriesExhausted, SettingsError, TransportError
+from millstream import Analytics, Rejected, Request, Response, RetriesExhausted, SettingsError, TransportError
 from support.background import Heard
 
 Make = Callable[..., Analytics]

@@ -14,7 +14,7 @@ THREADLESS = """
     def refuse(self):
         raise RuntimeError("can't start new thread")
     threading.Thread.start = refuse
-    from penstock import Analytics, QueueFull, PenstockError, Rejected, Abandoned
+    from millstream import Analytics, QueueFull, MillstreamError, Rejected, Abandoned
     host = sys.argv[1]
 """
 
@@ -73,11 +73,11 @@ def test_failures_callbacks_and_listeners(api: Api) -> None:
     out = _run(
         """
     analytics = Analytics("key", host=host, max_retries=0)
-    import logging; logging.getLogger("penstock").setLevel(logging.CRITICAL)
+    import logging; logging.getLogger("millstream").setLevel(logging.CRITICAL)
     def misuse(err, ctx):
         try:
             analytics.flush()
-        except PenstockError as exc:
+        except MillstreamError as exc:
             print("own worker" in str(exc), type(err).__name__)
     analytics.on("error", lambda event: print(event.code))
     receipt = analytics.track("A", user_id="u", callback=misuse)
@@ -96,7 +96,7 @@ def test_an_interrupt_in_a_hook_passes_through_and_the_event_counts_once(api: Ap
     """Ctrl-C ends the call that it comes into, not the delivery of an event that had been handed over already."""
     out = _run(
         f"""
-    from penstock import {stage}
+    from millstream import {stage}
     analytics = Analytics("key", host=host)
     analytics.register({stage}(name="interrupted")(lambda ctx: (_ for _ in ()).throw(KeyboardInterrupt)))
     for call in (lambda: analytics.track("A", user_id="u"), lambda: analytics.flush(timeout=10), analytics.flush):
@@ -163,7 +163,7 @@ def test_close_keeps_its_deadline(api: Api) -> None:
     api.always = status(429, retry_after=30)
     out = _run(
         """
-    import logging; logging.getLogger("penstock").setLevel(logging.CRITICAL)
+    import logging; logging.getLogger("millstream").setLevel(logging.CRITICAL)
     analytics = Analytics("key", host=host)
     receipt = analytics.track("A", user_id="u")
     print(len(analytics.close(timeout=0.5).unsent))

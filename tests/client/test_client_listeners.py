@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Analytics
+from millstream import Analytics
 from support.api import Api, status
 from support.background import Heard
 
@@ -137,7 +137,7 @@ def test_every_kind_of_trouble_is_one_line(client: Make, caplog: pytest.LogCaptu
 
 def test_success_is_not_logged(client: Make, caplog: pytest.LogCaptureFixture) -> None:
     """What goes well is in no log, at any level."""
-    caplog.set_level(logging.DEBUG, "penstock")
+    caplog.set_level(logging.DEBUG, "millstream")
     analytics = client()
     for _ in range(50):
         analytics.track("A", user_id="u")
@@ -156,15 +156,15 @@ def test_a_log_handler_may_record_events(client: Make) -> None:
             analytics.track("Logged", user_id="u")
 
     handler = Recording()
-    logging.getLogger("penstock").addHandler(handler)
+    logging.getLogger("millstream").addHandler(handler)
     try:
         for _ in range(5):
             analytics.track("A", user_id="u")
     finally:
-        logging.getLogger("penstock").removeHandler(handler)
+        logging.getLogger("millstream").removeHandler(handler)
     assert len(lines.calls) == 1
     assert analytics.stats().dropped == 5
 
 
 def _lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "penstock"]
+    return [record.getMessage() for record in caplog.records if record.name == "millstream"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Analytics, QueueFull
+from millstream import Analytics, QueueFull
 from support.api import Api, stall
 from support.background import Background, Heard
 

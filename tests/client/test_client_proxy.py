@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from penstock import Analytics, RetriesExhausted, Urllib3Client
+from millstream import Analytics, RetriesExhausted, Urllib3Client
 from support.api import Api
 from support.faults import PEM
 from support.processes import run_script
@@ -19,7 +19,7 @@ BASIC = "Basic " + b64encode(b"user:s@cret").decode()
 
 SEND = """
     import sys
-    from penstock import Analytics, Urllib3Client
+    from millstream import Analytics, Urllib3Client
     host, pem = sys.argv[1:]
     options = {"http_client": Urllib3Client(ca_certs=pem)} if pem else {}
     with Analytics("key", host=host, **options) as analytics:

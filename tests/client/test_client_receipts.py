@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from penstock import Analytics, Rejected
+from millstream import Analytics, Rejected
 from support.api import Api, status
 from support.background import Background, Heard
 

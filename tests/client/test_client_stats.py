@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from penstock import Analytics, Stats
+from millstream import Analytics, Stats
 from support.api import Api, status
 from support.background import Background, Heard
 
@@ -99,14 +99,14 @@ def test_an_idle_client_has_one_thread(client: Make) -> None:
     analytics = client(flush_at=1, max_in_flight=3)
     for n in range(50):
         analytics.track(str(n), user_id="u")
-    assert _threads().count("penstock-sender") - before.count("penstock-sender") <= 3
+    assert _threads().count("millstream-sender") - before.count("millstream-sender") <= 3
     analytics.flush(timeout=10)
     for thread in threading.enumerate():
-        if thread.name == "penstock-sender":
+        if thread.name == "millstream-sender":
             thread.join(10)
     mine = _threads()
-    assert "penstock-sender" not in mine
-    assert mine.count("penstock-worker") - before.count("penstock-worker") <= 1
+    assert "millstream-sender" not in mine
+    assert mine.count("millstream-worker") - before.count("millstream-worker") <= 1
     assert analytics.track("Later", user_id="u").wait(timeout=10)
 
 
@@ -114,11 +114,11 @@ def test_a_closed_client_has_no_thread(client: Make) -> None:
     """After the close the worker ends."""
     analytics = client()
     analytics.track("A", user_id="u").wait(timeout=10)
-    (worker,) = [t for t in threading.enumerate() if t.name == "penstock-worker" and t.is_alive()][-1:]
+    (worker,) = [t for t in threading.enumerate() if t.name == "millstream-worker" and t.is_alive()][-1:]
     analytics.close(timeout=10)
     worker.join(10)
     assert not worker.is_alive()
 
 
 def _threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("penstock")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("millstream")]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Analytics, Dropped, EventTooLarge, InvalidEvent, SettingsError
+from millstream import Analytics, Dropped, EventTooLarge, InvalidEvent, SettingsError
 from support.api import Api
 from support.background import Heard
 

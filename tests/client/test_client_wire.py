@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from penstock import Analytics, EventTooLarge, Rejected, RetriesExhausted, TransportError, Urllib3Client
+from millstream import Analytics, EventTooLarge, Rejected, RetriesExhausted, TransportError, Urllib3Client
 from support.api import Answer, Api, Seen, drop, garbage, half, redirect, reset, status
 from support.faults import PEM
 

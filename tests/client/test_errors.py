@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import pytest
 
-from penstock import Analytics, Plugin, Urllib3Client, errors, warehouse
-from penstock.errors import (
+from millstream import Analytics, Plugin, Urllib3Client, errors, warehouse
+from millstream.errors import (
     Abandoned,
     AuthError,
     ClientClosed,
@@ -21,8 +21,8 @@ from penstock.errors import (
     Dropped,
     EventTooLarge,
     InvalidEvent,
+    MillstreamError,
     MissingExtra,
-    PenstockError,
     PluginError,
     QueryError,
     QueueFull,
@@ -33,15 +33,15 @@ from penstock.errors import (
     SpoolError,
     TransportError,
 )
-from penstock.settings import OAuthSettings
-from penstock.types import ErrorEvent, Request
+from millstream.settings import OAuthSettings
+from millstream.types import ErrorEvent, Request
 from support.api import Api, drop, stall, status
 
 Make = Callable[..., Analytics]
 CLASSES = {name: getattr(errors, name) for name in errors.__all__}
 
 SAMPLES: dict[str, BaseException] = {
-    "PenstockError": PenstockError("what happened"),
+    "MillstreamError": MillstreamError("what happened"),
     "SettingsError": SettingsError("flush_at is 0"),
     "InvalidEvent": InvalidEvent("user_id is needed"),
     "MissingExtra": MissingExtra("OAuth", "oauth"),
@@ -73,12 +73,12 @@ def test_the_drawing_is_the_tree() -> None:
 
 
 def test_all_errors_are_exported() -> None:
-    """Each error that Penstock raises can be imported from `penstock`, and is Penstock's."""
-    import penstock
+    """Each error that Millstream raises can be imported from `millstream`, and is Millstream's."""
+    import millstream
 
     for name, cls in CLASSES.items():
-        if issubclass(cls, PenstockError):
-            assert getattr(penstock, name) is cls
+        if issubclass(cls, MillstreamError):
+            assert getattr(millstream, name) is cls
 
 
 def test_there_is_a_sample_of_each() -> None:
@@ -105,7 +105,7 @@ def test_messages_say_what_happened() -> None:
     """Each message is a text that one can read, with the numbers that matter in it."""
     for name, error in SAMPLES.items():
         assert str(error), name
-    assert "pip install 'penstock[oauth]'" in str(SAMPLES["MissingExtra"])
+    assert "pip install 'millstream[oauth]'" in str(SAMPLES["MissingExtra"])
     assert "7,232 over the limit of 32,768" in str(SAMPLES["EventTooLarge"])
     assert "[503]" in str(SAMPLES["RetriesExhausted"])
 
@@ -114,7 +114,7 @@ def test_messages_say_what_happened() -> None:
 
 Meeting = Callable[[Api, Make], object]
 MEETINGS: dict[str, Meeting] = {}
-ROOTS = {"PenstockError", "DeliveryError"}
+ROOTS = {"MillstreamError", "DeliveryError"}
 
 
 def meets(cls: type[BaseException]) -> Callable[[Meeting], Meeting]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from penstock import (
+from millstream import (
     Analytics,
     AsyncAnalytics,
     Context,
@@ -26,7 +26,7 @@ from penstock import (
     RetriesExhausted,
     SettingsError,
 )
-from penstock.settings import OAuthSettings, Settings
+from millstream.settings import OAuthSettings, Settings
 from support.api import Api, stall, status
 from support.processes import start_script
 from support.proxy import Proxy
@@ -272,7 +272,7 @@ def _(api: Api, client: Make) -> None:
     api.always = stall()
     script = """
         import sys
-        from penstock import Analytics
+        from millstream import Analytics
         Analytics("key", host=sys.argv[1], exit_timeout=float(sys.argv[2])).track("A", user_id="u")
     """
     begin = time.monotonic()
@@ -285,7 +285,7 @@ def _(api: Api, client: Make) -> None:
 def _(api: Api, client: Make) -> None:
     script = """
         import os, signal, sys
-        from penstock import Analytics
+        from millstream import Analytics
         handle_sigterm = sys.argv[2] == "True"
         Analytics("key", host=sys.argv[1], flush_interval=300, handle_sigterm=handle_sigterm).track("A", user_id="u")
         os.kill(os.getpid(), signal.SIGTERM)
@@ -431,9 +431,9 @@ def test_a_secret_is_in_no_message() -> None:
 
 
 def test_the_environment_gives_key_and_host(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """$PENSTOCK_WRITE_KEY and $PENSTOCK_HOST count where the arguments are silent, and only there."""
-    monkeypatch.setenv("PENSTOCK_WRITE_KEY", "from-outside")
-    monkeypatch.setenv("PENSTOCK_HOST", api.url)
+    """$MILLSTREAM_WRITE_KEY and $MILLSTREAM_HOST count where the arguments are silent, and only there."""
+    monkeypatch.setenv("MILLSTREAM_WRITE_KEY", "from-outside")
+    monkeypatch.setenv("MILLSTREAM_HOST", api.url)
     with Analytics() as one, Analytics("mine", host=f"{api.url}/mine") as other:
         one.track("A", user_id="u").wait(timeout=10)
         other.track("B", user_id="u").wait(timeout=10)

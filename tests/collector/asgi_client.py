@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from penstock.collector import Collector
+from millstream.collector import Collector
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ PATIENCE = 30.0
 
 
 class Process:
-    """A `penstock serve` that has said that it is ready."""
+    """A `millstream serve` that has said that it is ready."""
 
     def __init__(self, data: Path, *options: str, port: int = 0) -> None:
-        command = [sys.executable, "-m", "penstock", "serve", "--port", str(port), "--data", str(data), *options]
+        command = [sys.executable, "-m", "millstream", "serve", "--port", str(port), "--data", str(data), *options]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self._process.stdout
         greeting = self._process.stdout.readline()

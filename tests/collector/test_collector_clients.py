@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from load import Process
 
-from penstock.collector.wire import source_of
+from millstream.collector.wire import source_of
 from support.auth_server import pem
 
 pytestmark = pytest.mark.process

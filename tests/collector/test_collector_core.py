@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.collector.core import ROUTES, Route, Verdict, judge
-from penstock.collector.gate import Gate, Rate
-from penstock.collector.wire import MAX_BATCH, MAX_EVENT, MAX_EVENTS
+from millstream.collector.core import ROUTES, Route, Verdict, judge
+from millstream.collector.gate import Gate, Rate
+from millstream.collector.wire import MAX_BATCH, MAX_EVENT, MAX_EVENTS
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=timezone.utc)
 STAMPED = "2026-01-02T03:04:05.678Z"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from load import Process, stored
 
-from penstock.collector import direct as module
+from millstream.collector import direct as module
 
 pytestmark = pytest.mark.process
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec import Raw
 
-from penstock.collector.gate import Gate, Rate
-from penstock.collector.wire import Refused
+from millstream.collector.gate import Gate, Rate
+from millstream.collector.wire import Refused
 
 
 def test_a_bucket_holds_a_second_and_fills_at_its_rate() -> None:

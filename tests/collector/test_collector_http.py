@@ -16,11 +16,11 @@ from asgi_client import Answered, call, calling
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.collector import Collector, Memory
-from penstock.collector.commit import Done
-from penstock.collector.core import ROUTES
-from penstock.collector.wire import MAX_BODY
-from penstock.errors import SettingsError
+from millstream.collector import Collector, Memory
+from millstream.collector.commit import Done
+from millstream.collector.core import ROUTES
+from millstream.collector.wire import MAX_BODY
+from millstream.errors import SettingsError
 
 TRACK = {"type": "track", "event": "Paid", "userId": "u1"}
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
@@ -203,7 +203,7 @@ def test_metrics_are_what_prometheus_reads(tmp_path: Path) -> None:
     samples = re.findall(r'^(\w+?)(?:_bucket|_sum|_count)?(?:\{(\w+)="([^"\\]*)"\})? (\S+)$', text, re.MULTILINE)
     assert len(samples) + text.count("\n#") + 1 == text.count("\n")
     assert {name for name, *_ in samples} <= set(types)
-    found = {(name.removeprefix("penstock_collector_"), label): float(value) for name, _, label, value in samples}
+    found = {(name.removeprefix("millstream_collector_"), label): float(value) for name, _, label, value in samples}
     assert found["events_total", "stored"] == found["events_total", "duplicate"] == 1
     assert found["events_total", "rejected"] == found["events_rejected_total", "event_not_object"] == 1
     assert found["requests_total", ""] == 2

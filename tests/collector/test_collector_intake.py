@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from penstock.collector import Files, Memory
-from penstock.collector.commit import Done
-from penstock.collector.core import Verdict
-from penstock.collector.gate import Gate
-from penstock.collector.intake import Intake
-from penstock.collector.window import Window
+from millstream.collector import Files, Memory
+from millstream.collector.commit import Done
+from millstream.collector.core import Verdict
+from millstream.collector.gate import Gate
+from millstream.collector.intake import Intake
+from millstream.collector.window import Window
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=timezone.utc)
 

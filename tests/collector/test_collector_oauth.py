@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from load import Process, stored
 
-from penstock import Analytics, AuthError, OAuthSettings
-from penstock.collector import Application, Collector
-from penstock.collector.oauth import ASSERTION_TYPE, Denied, TokenServer
-from penstock.errors import SettingsError
+from millstream import Analytics, AuthError, OAuthSettings
+from millstream.collector import Application, Collector
+from millstream.collector.oauth import ASSERTION_TYPE, Denied, TokenServer
+from millstream.errors import SettingsError
 from support.auth_server import pem
 
 NOW = 1_800_000_000.0
@@ -194,7 +194,7 @@ def test_the_audience_can_be_fixed(applications: list[Application], asserted: As
 
 def test_tokens_do_not_fill_the_memory(server: TokenServer, asserted: Assert, monkeypatch: Any) -> None:
     """Old ones go, and of the good ones the oldest if there are too many."""
-    monkeypatch.setattr("penstock.collector.oauth._MAX_TOKENS", 5)
+    monkeypatch.setattr("millstream.collector.oauth._MAX_TOKENS", 5)
     tokens = [json.loads(server.grant(asserted(), HOST, NOW))["access_token"] for _ in range(8)]
     assert [server.accepts(token, NOW) for token in tokens] == [False] * 3 + [True] * 5
     then = NOW + 3601

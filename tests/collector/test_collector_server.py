@@ -17,8 +17,8 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from penstock.collector import Collector, Files, listen, url_of
-from penstock.errors import SettingsError
+from millstream.collector import Collector, Files, listen, url_of
+from millstream.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -181,7 +181,7 @@ def test_an_endless_body_is_not_read_for_ever(served: Served) -> None:
 def test_a_client_that_stalls_does_not_hold_up_the_stop(tmp_path: Path) -> None:
     """Who began a request and does not go on hears 503, and the operator sees no traceback."""
     program = (
-        "import sys; from penstock.collector import Collector, listen, serve, url_of; listener = listen();"
+        "import sys; from millstream.collector import Collector, listen, serve, url_of; listener = listen();"
         "serve(Collector(sys.argv[1]), listener, ready=lambda: print(url_of(listener), flush=True), patience=0)"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
@@ -202,7 +202,7 @@ def test_a_client_that_stalls_does_not_hold_up_the_stop(tmp_path: Path) -> None:
 
 SERVE = """
 import sys
-from penstock.collector import Collector, listen, serve, url_of
+from millstream.collector import Collector, listen, serve, url_of
 listener = listen()
 collector = Collector.in_memory()
 serve(

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from penstock.collector import Files
-from penstock.collector.rejects import Rejects
-from penstock.errors import SettingsError
+from millstream.collector import Files
+from millstream.collector.rejects import Rejects
+from millstream.errors import SettingsError
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=timezone.utc)
 
@@ -285,7 +285,7 @@ def test_two_collectors_do_not_share_a_directory(tmp_path: Path) -> None:
 @pytest.mark.process
 def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
     """A collector that was killed leaves nothing that keeps the next one out."""
-    program = "import sys; from penstock.collector import Files; Files(sys.argv[1]); print(1, flush=True); input()"
+    program = "import sys; from millstream.collector import Files; Files(sys.argv[1]); print(1, flush=True); input()"
     command = [sys.executable, "-c", program, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
@@ -327,7 +327,7 @@ def test_files_go_when_they_are_too_old(tmp_path: Path) -> None:
 def test_a_file_is_closed_before_it_is_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes slowly would lie in one file for ever, which never grows old."""
     now = 1000.0
-    monkeypatch.setattr("penstock.collector.store.monotonic", lambda: now)
+    monkeypatch.setattr("millstream.collector.store.monotonic", lambda: now)
     store = Files(tmp_path, max_age=800)
     for _ in range(4):
         append(store, b"x")

@@ -15,15 +15,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from penstock.collector.events import MAX_MESSAGE_ID, TYPES, Accepted, Stamp, examine, examine_all, usual
-from penstock.collector.wire import ABSENT, MAX_EVENT
+from millstream.collector.events import MAX_MESSAGE_ID, TYPES, Accepted, Stamp, examine, examine_all, usual
+from millstream.collector.wire import ABSENT, MAX_EVENT
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=timezone.utc)
 SENT = '"2026-01-02T03:04:04.123Z"'
 PAGE = {"type": "page", "userId": "u", "messageId": "m", "timestamp": "2026-01-02T03:04:05.678Z"}
 
 compiled = pytest.mark.skipif(
-    importlib.util.find_spec("penstock.collector._usual") is None, reason="it was not compiled here"
+    importlib.util.find_spec("millstream.collector._usual") is None, reason="it was not compiled here"
 )
 
 

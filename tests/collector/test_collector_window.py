@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.collector import window as module
-from penstock.collector.window import Window
+from millstream.collector import window as module
+from millstream.collector.window import Window
 
 DAY = 86_400.0
 

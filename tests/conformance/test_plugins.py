@@ -14,7 +14,18 @@ from typing import Any
 
 import pytest
 
-from penstock import Analytics, Context, Dropped, Plugin, PluginError, Rejected, after, before, destination, enrichment
+from millstream import (
+    Analytics,
+    Context,
+    Dropped,
+    Plugin,
+    PluginError,
+    Rejected,
+    after,
+    before,
+    destination,
+    enrichment,
+)
 from support.api import Api, status
 from support.background import Background, Heard
 

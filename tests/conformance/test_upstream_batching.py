@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from penstock import Analytics, EventTooLarge
+from millstream import Analytics, EventTooLarge
 from support.api import Api, stall
 
 Make = Callable[..., Analytics]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from penstock import Analytics, Rejected
+from millstream import Analytics, Rejected
 from support.api import Api, status
 from support.background import Heard
 

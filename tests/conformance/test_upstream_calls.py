@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-import penstock
-from penstock import Analytics, InvalidEvent
+import millstream
+from millstream import Analytics, InvalidEvent
 from support.api import Api
 
-LIBRARY = {"name": "penstock", "version": penstock.__version__}
+LIBRARY = {"name": "millstream", "version": millstream.__version__}
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 WHEN = datetime(2020, 2, 3, 4, 5, 6, 789_000, tzinfo=timezone.utc)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from penstock import Analytics, ClientClosed
+from millstream import Analytics, ClientClosed
 from support.api import Api, stall
 from support.background import Background, Heard
 
@@ -179,7 +179,7 @@ def test_flushes_may_overlap(api: Api, client: Make, caplog: pytest.LogCaptureFi
 
 def test_flush_one_after_another_is_quiet(client: Make, caplog: pytest.LogCaptureFixture) -> None:
     """N27: no warning, and no `drained` when there was nothing to send."""
-    caplog.set_level(logging.DEBUG, "penstock")
+    caplog.set_level(logging.DEBUG, "millstream")
     analytics, drained = client(), Heard()
     analytics.on("drained", drained)
     for _ in range(3):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from penstock import Analytics, Response
+from millstream import Analytics, Response
 from support.api import Api
 from support.background import Heard
 

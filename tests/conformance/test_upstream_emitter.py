@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from penstock import Analytics, RetriesExhausted
+from millstream import Analytics, RetriesExhausted
 from support.api import Api, by_event, status
 from support.background import Heard
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-import penstock
-from penstock import Analytics, Request, Response, RetriesExhausted, SettingsError, TransportError, Urllib3Client
+import millstream
+from millstream import Analytics, Request, Response, RetriesExhausted, SettingsError, TransportError, Urllib3Client
 from support.api import Api, stall, status
 
 Make = Callable[..., Analytics]
@@ -26,7 +26,7 @@ def test_the_request_has_the_documented_headers(api: Api, client: Make) -> None:
     assert (seen.method, seen.path) == ("POST", "/v1/batch")
     assert seen.header("authorization") == "Basic Zm9vOg=="
     assert seen.header("content-type") == "application/json"
-    assert seen.header("user-agent") == f"penstock/{penstock.__version__}"
+    assert seen.header("user-agent") == f"millstream/{millstream.__version__}"
     assert seen.header("x-retry-count") is None
 
 
@@ -128,7 +128,7 @@ def _check_request(requests: list[Any]) -> None:
     assert (request.method, request.url, request.timeout) == ("POST", "http://foo.com/bar", 7.0)
     assert request.headers == {
         "Content-Type": "application/json",
-        "User-Agent": f"penstock/{penstock.__version__}",
+        "User-Agent": f"millstream/{millstream.__version__}",
         "Authorization": "Basic Zm9vOg==",
     }
     assert isinstance(request.body, bytes)

@@ -12,7 +12,16 @@ from email.utils import formatdate
 
 import pytest
 
-from penstock import Analytics, RateLimitExpired, Receipt, Rejected, Request, Response, RetriesExhausted, TransportError
+from millstream import (
+    Analytics,
+    RateLimitExpired,
+    Receipt,
+    Rejected,
+    Request,
+    Response,
+    RetriesExhausted,
+    TransportError,
+)
 from support.api import Answer, Api, by_event, drop, reset, status
 from support.background import Heard
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-import penstock
-from penstock import Analytics, Request, Response, SettingsError
-from penstock.settings import Settings
+import millstream
+from millstream import Analytics, Request, Response, SettingsError
+from millstream.settings import Settings
 
 
 @pytest.mark.parametrize("given", [(), (None,), ("",)])
@@ -68,7 +68,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
 
 def test_the_version_is_a_string() -> None:
     """N61: the library says its version."""
-    assert penstock.__version__[0].isdigit()
+    assert millstream.__version__[0].isdigit()
 
 
 def test_the_calls_take_what_the_types_say() -> None:

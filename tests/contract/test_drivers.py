@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Abandoned, ClientClosed, Dropped, Plugin, PluginError, QueueFull, Rejected, RetriesExhausted
+from millstream import Abandoned, ClientClosed, Dropped, Plugin, PluginError, QueueFull, Rejected, RetriesExhausted
 from support.api import Api, stall, status
 from support.background import Background, Heard
 from support.driven import DRIVEN, Driven, Inline

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from penstock.collector.wire import source_of
+from millstream.collector.wire import source_of
 from support.browser import chromium
 from support.watched import Served
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import Analytics
-from penstock.collector.debugger.calls import WIDTH, call_of
+from millstream import Analytics
+from millstream.collector.debugger.calls import WIDTH, call_of
 
 STAMPED = ("messageId", "timestamp", "context", "integrations")
 

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from penstock.collector.debugger import Feed
-from penstock.collector.debugger.feed import MAX_SOURCES, SECONDS
+from millstream.collector.debugger import Feed
+from millstream.collector.debugger.feed import MAX_SOURCES, SECONDS
 from support.watched import NOON, accepted, publish, rejected
 
 

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from penstock.collector.debugger import Feed
-from penstock.collector.debugger.follower import AT_ONCE, BOOT, PORTION, TOO_FAR, Follower
-from penstock.collector.debugger.rows import Filter
+from millstream.collector.debugger import Feed
+from millstream.collector.debugger.follower import AT_ONCE, BOOT, PORTION, TOO_FAR, Follower
+from millstream.collector.debugger.rows import Filter
 from support.watched import accepted, publish
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.collector.debugger.guard import Forbidden, Guard
-from penstock.errors import SettingsError
+from millstream.collector.debugger.guard import Forbidden, Guard
+from millstream.errors import SettingsError
 
 HERE = "127.0.0.1"
 AWAY = "203.0.113.7"
@@ -115,7 +115,7 @@ def test_a_token_is_asked_of_everybody(client):
         {"authorization": "Bearer s3cret"},
         {"authorization": f"Basic {TOKEN}"},
         {"authorization": TOKEN},
-        {"cookie": f"penstock={TOKEN}"},
+        {"cookie": f"millstream={TOKEN}"},
         {"cookie": ";;=;"},
     ],
 )

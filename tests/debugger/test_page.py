@@ -466,7 +466,7 @@ def test_a_token_is_shown_once(tab: Open):
 
 
 class Process:
-    """`penstock serve` as a process of its own, on a port that stays the same."""
+    """`millstream serve` as a process of its own, on a port that stays the same."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -475,7 +475,7 @@ class Process:
         self.start("0")
 
     def start(self, port: str) -> None:
-        command = [sys.executable, "-m", "penstock", "serve", "--port", port, "--data", str(self._data)]
+        command = [sys.executable, "-m", "millstream", "serve", "--port", port, "--data", str(self._data)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout
         self.url = re.search(r"http://\S+", self._process.stdout.readline())[0]
@@ -513,7 +513,7 @@ def test_a_broken_connection_is_shown_and_heals(tab: Open, process: Process):
     process.post(json.dumps({"batch": [{**ORDER, "messageId": "m2", "event": "After"}]}).encode())
     names(page, "After", "Order Completed")
     row(page, "Order Completed").click()
-    expect(page.locator(".callout")).to_contain_text("penstock query")
+    expect(page.locator(".callout")).to_contain_text("millstream query")
 
 
 STALLS = """() => {

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from penstock.collector import Collector
+from millstream.collector import Collector
 from support.background import Background
 from support.watched import Served
 
 pytestmark = pytest.mark.process
 
 STATIC = {
-    path.name: path.read_text("utf-8") for path in files("penstock.collector.debugger").joinpath("static").iterdir()
+    path.name: path.read_text("utf-8") for path in files("millstream.collector.debugger").joinpath("static").iterdir()
 }
 DATA = ["/debug/events", "/debug/events/1", "/debug/app.js", "/debug/style.css"]
 TRACK = {"type": "track", "event": "Paid", "userId": "u1", "messageId": "m1"}

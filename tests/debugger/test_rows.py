@@ -7,9 +7,9 @@ import json
 import msgspec
 import pytest
 
-from penstock.collector.debugger.feed import Entry
-from penstock.collector.debugger.rows import SHOWN, Filter, row_of
-from penstock.collector.events import Accepted, Rejected
+from millstream.collector.debugger.feed import Entry
+from millstream.collector.debugger.rows import SHOWN, Filter, row_of
+from millstream.collector.events import Accepted, Rejected
 from support.watched import NOON, accepted, rejected
 
 

@@ -1,4 +1,4 @@
-"""What the pages' code talks to, beside the collector of penstock.testing: an HTTP proxy, real and on loopback."""
+"""What the pages' code talks to, beside the collector of millstream.testing: an HTTP proxy, real and on loopback."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from docs_pages import ROOT, Page, page, pages
 
-from penstock.warehouse import query
+from millstream.warehouse import query
 
 pytestmark = pytest.mark.process
 
@@ -55,9 +55,9 @@ def test_the_code_of_a_page_runs(page: Page, collector, proxy, tmp_path: Path):
     file = tmp_path / page.path.with_suffix(".py").name.replace("-", "_")
     script = script_of(page, collector=collector.url, proxy=proxy.url)
     file.write_text(script)
-    stored(tmp_path / "penstock-data")
+    stored(tmp_path / "millstream-data")
     env = {name: value for name, value in os.environ.items() if not name.upper().endswith("_PROXY")}
-    env |= {"PENSTOCK_WRITE_KEY": "key", "PENSTOCK_HOST": collector.url}
+    env |= {"MILLSTREAM_WRITE_KEY": "key", "MILLSTREAM_HOST": collector.url}
     runner = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if "\ndef test_" in script else []
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", *runner, str(file)],
@@ -71,7 +71,7 @@ def test_the_first_code_a_reader_sees_delivers(collector, tmp_path: Path):
     """The example in the README delivers its four events, and says so."""
     readme = page("README.md")
     script = script_of(readme, collector=collector.url, proxy="")
-    env = os.environ | {"PENSTOCK_HOST": collector.url}
+    env = os.environ | {"MILLSTREAM_HOST": collector.url}
     done = subprocess.run(
         [sys.executable, "-c", script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=True
     )
@@ -111,7 +111,7 @@ def test_proxies_are_really_used(collector, proxy, tmp_path: Path):
     shown = page("docs/how-to/proxies-and-tls.md")
     file = tmp_path / "through_a_proxy.py"
     file.write_text(script_of(shown, collector=collector.url, proxy=proxy.url))
-    env = os.environ | {"PENSTOCK_WRITE_KEY": "key", "PENSTOCK_HOST": collector.url}
+    env = os.environ | {"MILLSTREAM_WRITE_KEY": "key", "MILLSTREAM_HOST": collector.url}
     subprocess.run([sys.executable, str(file)], env=env, cwd=tmp_path, timeout=50, check=True)
     assert ["proxy-authorization" in headers for headers in proxy.seen] == [False, True]
     assert [event["event"] for event in collector.events].count("Went Through A Proxy") == 2

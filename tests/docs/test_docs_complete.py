@@ -14,17 +14,17 @@ import pytest
 import typer
 from docs_pages import page
 
-import penstock
-from penstock import Plugin, Response, errors
-from penstock._core import retry
-from penstock._core.events import KINDS
-from penstock.cli.app import app
-from penstock.collector import Collector
-from penstock.collector.counts import Counts
-from penstock.settings import OAuthSettings, Settings
-from penstock.types import FlushResult, Stats
+import millstream
+from millstream import Plugin, Response, errors
+from millstream._core import retry
+from millstream._core.events import KINDS
+from millstream.cli.app import app
+from millstream.collector import Collector
+from millstream.collector.counts import Counts
+from millstream.settings import OAuthSettings, Settings
+from millstream.types import FlushResult, Stats
 
-SRC = Path(penstock.__file__).parent
+SRC = Path(millstream.__file__).parent
 
 
 def default_of(setting) -> object:
@@ -68,9 +68,9 @@ def test_defaults_are_the_right_ones(setting):
 
 def test_every_environment_variable_is_described():
     """Whatever variable of ours the code reads is on the page."""
-    read = {word for call in ("get", "getenv") for word in first_words(call) if word.startswith("PENSTOCK_")}
+    read = {word for call in ("get", "getenv") for word in first_words(call) if word.startswith("MILLSTREAM_")}
     assert read
-    assert read == set(re.findall(r"^\| `(PENSTOCK_\w+)` \|", page("docs/reference/settings.md").text, re.MULTILINE))
+    assert read == set(re.findall(r"^\| `(MILLSTREAM_\w+)` \|", page("docs/reference/settings.md").text, re.MULTILINE))
 
 
 def test_every_field_of_oauth_settings_is_described():
@@ -211,8 +211,8 @@ SHARED = "Options of several commands"
 def test_every_command_and_option_is_described(name: str):
     """A command has a heading, and there (or with those that commands share) each option has a row with its default."""
     shown = page("docs/reference/cli.md")
-    assert f"\n## penstock {name}\n" in shown.text
-    described = shown.defined(SHARED) | shown.defined(f"penstock {name}")
+    assert f"\n## millstream {name}\n" in shown.text
+    described = shown.defined(SHARED) | shown.defined(f"millstream {name}")
     for param in COMMANDS[name].params:
         names = [param.metavar or param.name] if param.param_type_name == "argument" else param.opts
         default = "none" if param.default is None else "off" if param.default is False else str(param.default)

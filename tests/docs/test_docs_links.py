@@ -7,7 +7,7 @@ import re
 import pytest
 from docs_pages import DOCS, ROOT, Page, page, pages
 
-from penstock import __version__
+from millstream import __version__
 
 MADE_BY_READERS = {"first_events.py", "receipts.py"}
 """Files that the tutorial has its reader save."""
@@ -51,7 +51,7 @@ def test_the_first_screen_shows_the_two_commands():
 def test_the_readme_says_how_to_install():
     """Both ways to install are in the README: from the index, and from a checkout."""
     shell = "".join(block.code for block in page("README.md").blocks("sh"))
-    assert re.search(r"^pip install penstock\b", shell, re.MULTILINE)
+    assert re.search(r"^pip install millstream\b", shell, re.MULTILINE)
     assert re.search(r"^pip install \.", shell, re.MULTILINE)
 
 
@@ -87,6 +87,6 @@ def test_the_files_that_a_page_names_exist():
         f"{source}: {name}"
         for source in pages()
         for name in re.findall(r"`((?:\w+/)*\w+\.py)`", source.text)
-        if not ((ROOT / "src" / "penstock" / name).exists() or (ROOT / name).exists() or name in MADE_BY_READERS)
+        if not ((ROOT / "src" / "millstream" / name).exists() or (ROOT / name).exists() or name in MADE_BY_READERS)
     ]
     assert dead == []

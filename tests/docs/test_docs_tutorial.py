@@ -35,7 +35,7 @@ class Reader:
     def type(self, line: str) -> str:
         """Type a command, and see what it prints."""
         line = line.replace("7070", self.port).replace("python3", sys.executable)
-        if line.startswith("penstock serve"):
+        if line.startswith("millstream serve"):
             self.server = subprocess.Popen(
                 line.split(), cwd=self.folder, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             )

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import urllib3
 
-import penstock
-from penstock._core.context import Context
+import millstream
+from millstream._core.context import Context
 from support.api import Api
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "from-node.md"
@@ -83,19 +83,19 @@ def private_key() -> str:
 @pytest.fixture
 def namespace(api: Api, monkeypatch: pytest.MonkeyPatch, private_key: str) -> Iterator[dict[str, Any]]:
     """What the page says is imported, and clients that talk to a server on loopback unless they say otherwise."""
-    monkeypatch.setenv("PENSTOCK_WRITE_KEY", "WRITE_KEY")
-    monkeypatch.setenv("PENSTOCK_HOST", api.url)
-    made: list[penstock.Analytics] = []
+    monkeypatch.setenv("MILLSTREAM_WRITE_KEY", "WRITE_KEY")
+    monkeypatch.setenv("MILLSTREAM_HOST", api.url)
+    made: list[millstream.Analytics] = []
 
-    class Analytics(penstock.Analytics):
+    class Analytics(millstream.Analytics):
         def __init__(self, *args: Any, **settings: Any) -> None:
             super().__init__(*args, **settings)
             made.append(self)
 
-    names = {name: getattr(penstock, name) for name in penstock.__all__} | {"Analytics": Analytics}
+    names = {name: getattr(millstream, name) for name in millstream.__all__} | {"Analytics": Analytics}
 
     async def awaited() -> None:
-        async with penstock.AsyncAnalytics() as client:
+        async with millstream.AsyncAnalytics() as client:
             await client.track("Invoked", user_id="u")
 
     yield names | {
@@ -105,9 +105,9 @@ def namespace(api: Api, monkeypatch: pytest.MonkeyPatch, private_key: str) -> It
         "awaited": awaited,
         "context": Context(b'{"type":"track","event":"Seen"}', "id-1"),
         "datetime": datetime,
-        "penstock": penstock,
-        "plugin_a": penstock.enrichment(name="plugin_a")(lambda ctx: ctx),
-        "plugin_b": penstock.after(name="plugin_b")(print),
+        "millstream": millstream,
+        "plugin_a": millstream.enrichment(name="plugin_a")(lambda ctx: ctx),
+        "plugin_b": millstream.after(name="plugin_b")(print),
         "private_key": private_key,
         "timezone": timezone,
         "unflushed": [],

@@ -13,7 +13,7 @@ import pytest
 from examples.identity_stitching import IdentityStitching
 from examples.lowercase_events import LowercaseEvents
 
-from penstock import Analytics
+from millstream import Analytics
 from support.api import Answer, Api, Seen, status
 from support.background import Heard
 
@@ -38,7 +38,13 @@ def users() -> Iterator[Api]:
 
 def run(name: str, api: Api, **environment: str) -> str:
     """What an example prints, run as it stands, with its events going to `api`."""
-    env = {**os.environ, "PENSTOCK_HOST": api.url, "PENSTOCK_WRITE_KEY": "key", "NO_PROXY": "127.0.0.1", **environment}
+    env = {
+        **os.environ,
+        "MILLSTREAM_HOST": api.url,
+        "MILLSTREAM_WRITE_KEY": "key",
+        "NO_PROXY": "127.0.0.1",
+        **environment,
+    }
     done = subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / name],
         env=env,

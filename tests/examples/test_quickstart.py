@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.testing import LiveCollector
+from millstream.testing import LiveCollector
 
 pytestmark = pytest.mark.process
 
@@ -19,7 +19,7 @@ QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.py"
 def test_the_quickstart_delivers_what_it_says(collector: LiveCollector) -> None:
     """Both events are with the collector when the program has ended, and the id it prints is there."""
     environment = {
-        **os.environ, "PENSTOCK_HOST": collector.url, "PENSTOCK_WRITE_KEY": "quickstart", "NO_PROXY": "127.0.0.1",
+        **os.environ, "MILLSTREAM_HOST": collector.url, "MILLSTREAM_WRITE_KEY": "quickstart", "NO_PROXY": "127.0.0.1",
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, QUICKSTART], env=environment, capture_output=True, text=True, check=False, timeout=30

@@ -25,7 +25,7 @@ CLOCK = """
     time.time_ns = lambda: real_ns() + shift * 10**9
 
     from queue import Queue
-    from penstock import Analytics  # from here on nothing knows the real clock
+    from millstream import Analytics  # from here on nothing knows the real clock
 
     answers = Queue()
     analytics = Analytics("key", host=sys.argv[1], max_in_flight=1, flush_interval=0.5)

@@ -18,7 +18,7 @@ BESIDE = 32 << 20
 
 OUTAGE = """
     import logging, resource, sys, threading
-    from penstock import Analytics
+    from millstream import Analytics
     logging.disable()
 
     def peak():

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from penstock import AiohttpClient, Request, Response, TransportError
-from penstock.http.urllib3 import Urllib3Client
+from millstream import AiohttpClient, Request, Response, TransportError
+from millstream.http.urllib3 import Urllib3Client
 from support.api import Answer, Api, endless, redirect
 
 TIMEOUT = 0.5

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from penstock import Receipt, Stats
-from penstock.http.urllib3 import Urllib3Client
+from millstream import Receipt, Stats
+from millstream.http.urllib3 import Urllib3Client
 from support.api import Api
 from support.driven import DRIVEN, OnALoop
 from support.faults import FAULTS, NOWHERE, PEM

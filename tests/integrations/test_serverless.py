@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Analytics, PenstockError, flush_on_return
+from millstream import Analytics, MillstreamError, flush_on_return
 from support.api import Api
 
 Make = Callable[..., Analytics]
@@ -73,7 +73,7 @@ def test_the_remaining_time_is_the_deadline(
         patient.track("A", user_id="u")
 
     begin = time.monotonic()
-    with caplog.at_level(logging.WARNING, "penstock"):
+    with caplog.at_level(logging.WARNING, "millstream"):
         if as_keyword:
             handler({}, context=LambdaContext(0.8))
         else:
@@ -140,7 +140,7 @@ def test_an_awaitable_flush_is_awaited() -> None:
 
     class Awaited:
         async def flush(self, timeout: float | None = None) -> Any:
-            from penstock import FlushResult
+            from millstream import FlushResult
 
             flushed.append(timeout)
             return FlushResult()
@@ -151,7 +151,7 @@ def test_an_awaitable_flush_is_awaited() -> None:
 
     assert asyncio.run(handler()) == "done"
     assert flushed == [3]
-    with pytest.raises(PenstockError, match="plain `def`"):
+    with pytest.raises(MillstreamError, match="plain `def`"):
 
         @flush_on_return(Awaited())
         def plain() -> None: ...

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from penstock._core.log import records
-from penstock.log import Log, segments, segments_in
+from millstream._core.log import records
+from millstream.log import Log, segments, segments_in
 from support.processes import run_script
 
 
@@ -69,7 +69,7 @@ def test_a_signal_handler_may_append_while_append_runs(tmp_path: Path) -> None:
         """
         import signal, sys, time
         from pathlib import Path
-        from penstock.log import Log
+        from millstream.log import Log
         log, kept = Log(Path(sys.argv[1]), segment_bytes=400), {}
 
         def append(kind, number):
@@ -95,8 +95,8 @@ def test_a_signal_handler_may_append_while_append_runs(tmp_path: Path) -> None:
             append(b"own", number)
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
 
-        from penstock._core.log import records
-        from penstock.log import segments_in
+        from millstream._core.log import records
+        from millstream.log import segments_in
         found = {
             start: piece
             for segment in segments_in(Path(sys.argv[1]))

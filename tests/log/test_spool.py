@@ -14,10 +14,10 @@ from textwrap import dedent
 
 import pytest
 
-from penstock import SpoolError
-from penstock._core.log import Place
-from penstock.log import Spool
-from penstock.log.inspect import events, lanes
+from millstream import SpoolError
+from millstream._core.log import Place
+from millstream.log import Spool
+from millstream.log.inspect import events, lanes
 from support.processes import start_script
 
 Make = Callable[..., Spool]
@@ -175,7 +175,7 @@ def test_each_lane_is_adopted_by_one(spool: Make, tmp_path: Path) -> None:
     script = """
         import sys
         from pathlib import Path
-        from penstock.log import Spool
+        from millstream.log import Spool
         spool = Spool(Path(sys.argv[1]), source="source", max_bytes=1 << 30, sync=None, report=print)
         for stretch in spool.adopt():
             some, _ = spool.read(stretch, 10, 1 << 20)
@@ -200,7 +200,7 @@ def test_a_child_does_not_keep_its_parent_s_lock(spool: Make, tmp_path: Path) ->
     process = start_script(
         """
         import os, sys
-        from penstock import Analytics
+        from millstream import Analytics
         analytics = Analytics("key", host="http://127.0.0.1:9", spool=sys.argv[1])
         analytics.track("A", user_id="u")
         child = os.fork()
@@ -232,7 +232,7 @@ def test_no_child_gets_hold_of_a_lock(spool: Make, tmp_path: Path) -> None:
         """
         import fcntl, os, sys, time
         from pathlib import Path
-        from penstock.log import Spool
+        from millstream.log import Spool
         calls, children = [], []
 
         def then_fork(call):

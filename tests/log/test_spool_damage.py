@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from penstock import Analytics, SpoolError
-from penstock._core.log import Place, joined
-from penstock.log import Spool
-from penstock.log.inspect import events, lanes
-from penstock.log.owner import release_lock, take_lock
-from penstock.log.spool import source_of
+from millstream import Analytics, SpoolError
+from millstream._core.log import Place, joined
+from millstream.log import Spool
+from millstream.log.inspect import events, lanes
+from millstream.log.owner import release_lock, take_lock
+from millstream.log.spool import source_of
 from support.api import Api
 
 Make = Callable[..., Spool]
@@ -267,7 +267,7 @@ def test_a_file_full_of_rubbish_is_taken_in_small_bites(spool: Make) -> None:
     script = """
         import resource, sys
         from pathlib import Path
-        from penstock.log import Spool
+        from millstream.log import Spool
         spool = Spool(Path(sys.argv[1]), source="source", max_bytes=1 << 30, sync=None, report=print)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(sum(stretch.count for stretch in spool.adopt()))
@@ -311,7 +311,7 @@ def test_a_lane_of_another_user_is_told_of(spool: Make) -> None:
         script = f"""
             import os
             from pathlib import Path
-            from penstock.log import Spool
+            from millstream.log import Spool
             os.setuid(65534)
             spool = Spool(Path({directory!r}), source="source", max_bytes=1 << 30, sync=None, report=print)
             assert list(spool.adopt()) == []
@@ -322,7 +322,7 @@ def test_a_lane_of_another_user_is_told_of(spool: Make) -> None:
 
 
 def test_a_look_from_outside_passes_over_what_cannot_be_read(spool: Make, tmp_path: Path) -> None:
-    """`penstock spool` shows what there is, also of a spool that is damaged, or changes at the same time."""
+    """`millstream spool` shows what there is, also of a spool that is damaged, or changes at the same time."""
     damaged = leave(spool(), 1)
     (damaged / f"{500:020d}.jsonl").mkdir()
     (damaged / f"{600:020d}.jsonl").symlink_to(tmp_path / "gone")

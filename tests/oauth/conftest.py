@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from penstock import Analytics, OAuthSettings
+from millstream import Analytics, OAuthSettings
 from support.auth_server import AuthServer, pem
 
 

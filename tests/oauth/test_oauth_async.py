@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from penstock import AsyncAnalytics, AuthError, OAuthSettings, Request, Response, Urllib3Client
+from millstream import AsyncAnalytics, AuthError, OAuthSettings, Request, Response, Urllib3Client
 from support.api import Api, status
 
 Settings = Callable[..., OAuthSettings]
@@ -81,7 +81,7 @@ def test_a_signer_does_not_block_the_loop(auth, api: Api, oauth: Settings, rsa_k
 
 def test_an_async_client_of_oauth_is_refused_where_nothing_awaits(oauth: Settings):
     """Analytics cannot await an `async def` client, and says so when it is made."""
-    from penstock import Analytics, SettingsError
+    from millstream import Analytics, SettingsError
 
     async def send(_: Request) -> Response:
         return Response(200)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from penstock import Analytics, AuthError, OAuthSettings, Rejected, Request, Response, RetriesExhausted, Urllib3Client
+from millstream import Analytics, AuthError, OAuthSettings, Rejected, Request, Response, RetriesExhausted, Urllib3Client
 from support.api import Answer, Api, stall, status
 
 Make = Callable[..., Analytics]
@@ -274,7 +274,7 @@ def test_a_clock_that_is_off_corrects_itself(api: Api, auth, authorized: Make, m
     from email.utils import formatdate
 
     real = time.time
-    monkeypatch.setattr("penstock._drivers.tokens.time.time", lambda: real() + 3600)
+    monkeypatch.setattr("millstream._drivers.tokens.time.time", lambda: real() + 3600)
     auth.script(status(400, Date=formatdate(real(), usegmt=True)))
     authorized().track("A", user_id="u").wait(timeout=10)
     assert abs(auth.claims[0]["iat"] - (real() - 5)) < 10
@@ -300,7 +300,7 @@ def test_inline_waits_for_its_token(api: Api, auth, authorized: Make, monkeypatc
     servers = threading.Thread.start
 
     def start(thread: threading.Thread) -> None:
-        refuse(thread) if thread.name.startswith("penstock") else servers(thread)
+        refuse(thread) if thread.name.startswith("millstream") else servers(thread)
 
     monkeypatch.setattr(threading.Thread, "start", start)
     analytics.track("A", user_id="u")

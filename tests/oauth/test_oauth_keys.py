@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-import penstock
-from penstock import Analytics, AuthError, MissingExtra, OAuthSettings, Request, SettingsError
-from penstock.settings import Settings
+import millstream
+from millstream import Analytics, AuthError, MissingExtra, OAuthSettings, Request, SettingsError
+from millstream.settings import Settings
 from support.api import Answer, Api, Seen
 from support.auth_server import pem
 
@@ -61,7 +61,7 @@ def test_a_signer_needs_no_extra(oauth, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "jwt.algorithms", None)
     monkeypatch.setitem(sys.modules, "jwt", None)
     Analytics("k", oauth_settings=oauth(client_key=None, signer=bytes, algorithm="RS256")).close()
-    with pytest.raises(MissingExtra, match=r"pip install 'penstock\[oauth\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'millstream\[oauth\]'"):
         Analytics("k", oauth_settings=oauth())
 
 
@@ -72,7 +72,7 @@ def test_a_signer_that_fails_is_told(authorized: Make):
         raise RuntimeError("key service: throttled")
 
     analytics = authorized(client_key=None, signer=sign, algorithm="RS256")
-    with pytest.raises(penstock.RetriesExhausted) as caught:
+    with pytest.raises(millstream.RetriesExhausted) as caught:
         analytics.track("A", user_id="u").wait(timeout=10)
     assert isinstance(caught.value.last, AuthError)
     assert "key service: throttled" in str(caught.value.last)
@@ -172,7 +172,7 @@ def test_secrets_are_seen_nowhere(
         quoting[0] += 1
         if quoting[0] in {1, 3}:
             raise RuntimeError(f"cannot send {request.headers} {request.body!r}")
-        return penstock.Urllib3Client().send(request)
+        return millstream.Urllib3Client().send(request)
 
     secrets = ["s3cret-token", "client_assertion=ey", pem(rsa_key).splitlines()[3]]
     api.script(quote, quote)
@@ -184,7 +184,7 @@ def test_secrets_are_seen_nowhere(
             receipt = analytics.track("A", user_id="u")
             try:
                 receipt.wait(timeout=10)
-            except penstock.DeliveryError as exc:
+            except millstream.DeliveryError as exc:
                 told.append("".join(traceback.format_exception(exc)))
         told += [analytics, vars(analytics), analytics._settings, analytics.close_and_flush(timeout=5)]
     auth.script(quote)

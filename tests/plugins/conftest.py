@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Context
+from millstream import Context
 
 PATIENCE = 10.0
 

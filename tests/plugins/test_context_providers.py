@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Analytics, InvalidEvent
+from millstream import Analytics, InvalidEvent
 from support.api import Api
 from support.background import Background, Heard
 
@@ -70,7 +70,7 @@ def test_the_call_wins_over_providers_and_they_over_the_settings(api: Api, clien
     analytics.track("A", user_id="u", context={"d": "call"}).wait(timeout=10)
     context = api.events[0]["context"]
     assert {key: context[key] for key in "abcd"} == {"a": "settings", "b": "first", "c": "second", "d": "call"}
-    assert context["library"]["name"] == "penstock"
+    assert context["library"]["name"] == "millstream"
 
 
 def test_what_is_provided_is_a_snapshot(api: Api, client: Make) -> None:

@@ -6,7 +6,7 @@ import gc
 import threading
 from typing import Any
 
-from penstock import Analytics, Plugin, Response
+from millstream import Analytics, Plugin, Response
 
 EVENTS = 2_000
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Analytics, Context, Dropped, Plugin, PluginError, before, destination, enrichment
+from millstream import Analytics, Context, Dropped, Plugin, PluginError, before, destination, enrichment
 from support.api import Api, status
 from support.background import Heard
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Abandoned, Analytics
+from millstream import Abandoned, Analytics
 from support.api import Api
 from support.background import Background, Heard
 
@@ -59,7 +59,7 @@ def test_the_relieved_worker_touches_nothing(api: Api, client: Make, hang: Any, 
     analytics.register(probe("before", does=hang))
     receipt = analytics.track("Hangs", user_id="u", callback=outcomes)
     assert hang.entered.wait(10)
-    (worker,) = [t for t in threading.enumerate() if t.name == "penstock-worker" and t.is_alive()][-1:]
+    (worker,) = [t for t in threading.enumerate() if t.name == "millstream-worker" and t.is_alive()][-1:]
     result = analytics.close_and_flush(timeout=0.1)
     settled = analytics.stats()
     assert settled.running_hook == "before.track"  # it still hangs, and can be seen

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from penstock import (
+from millstream import (
     Analytics,
     Context,
     DropEvent,

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-import penstock
-from penstock import Abandoned, Analytics, Context, PenstockError, Plugin, PluginError, SettingsError
+import millstream
+from millstream import Abandoned, Analytics, Context, MillstreamError, Plugin, PluginError, SettingsError
 from support.api import Api
 from support.background import Background, Heard
 
@@ -79,7 +79,7 @@ def test_one_wrong_plugin_keeps_the_others_out(client: Make) -> None:
     with pytest.raises(SettingsError):
         analytics.register(made(load=lambda ctx, analytics: loaded.append("Mine")), made(name="Bad", type="x"))
     assert loaded == []
-    with pytest.raises(PenstockError, match="registered: none"):
+    with pytest.raises(MillstreamError, match="registered: none"):
         analytics.deregister("Mine")
 
 
@@ -97,7 +97,7 @@ def test_a_name_is_taken_once(client: Make, second: str) -> None:
 def test_a_wrong_decorator_argument_is_refused() -> None:
     """A kind of event that there is not would make a function that is never called."""
     with pytest.raises(SettingsError, match="trakc"):
-        penstock.enrichment(events=["trakc"])(lambda ctx: ctx)
+        millstream.enrichment(events=["trakc"])(lambda ctx: ctx)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_function_is_a_plugin(api: Api, client: Make) -> None:
     """Each decorator makes a plugin of its type, which is the hook for all six kinds and still can be called."""
     for stage in ("before", "enrichment", "destination", "after"):
 
-        @getattr(penstock, stage)
+        @getattr(millstream, stage)
         def fn(ctx: Context) -> None:
             """Does nothing."""
 
@@ -158,7 +158,7 @@ def test_a_function_is_a_plugin(api: Api, client: Make) -> None:
 def test_a_function_can_be_for_some_events_only(client: Make) -> None:
     """`events=` says for which kinds of event it is called, and `name=` what it is called itself."""
     seen = Heard()
-    plugin = penstock.enrichment(name="Pages", events=["page", "screen"])(seen)
+    plugin = millstream.enrichment(name="Pages", events=["page", "screen"])(seen)
     analytics = client()
     analytics.register(plugin)
     analytics.track("A", user_id="u")
@@ -172,7 +172,7 @@ def test_a_utility_function_runs_once(client: Make) -> None:
     """Under `@utility` a function is called by `register`, once, with the client; it sees no event."""
     calls: list[Any] = []
 
-    @penstock.utility
+    @millstream.utility
     def augment(ctx: Context, analytics: Analytics) -> None:
         calls.append(analytics)
 
@@ -230,7 +230,7 @@ def test_a_plugin_that_cannot_be_loaded_is_left_out(api: Api, client: Make, how:
     assert (error.code, error.reason.plugin) == ("plugin", "Bad")
     assert names.calls == [(["Good"],)]
     assert seen.calls == []
-    with pytest.raises(PenstockError, match="registered: Good"):
+    with pytest.raises(MillstreamError, match="registered: Good"):
         analytics.deregister("Bad")
 
 
@@ -328,7 +328,7 @@ def test_deregistering_an_unknown_name_changes_nothing(client: Make) -> None:
     unloaded = Heard()
     analytics = client()
     analytics.register(made(unload=unloaded))
-    with pytest.raises(PenstockError, match="'Mien'; registered: Mine"):
+    with pytest.raises(MillstreamError, match="'Mien'; registered: Mine"):
         analytics.deregister("Mine", "Mien")
     assert unloaded.calls == []
 

@@ -11,13 +11,13 @@ pytestmark = pytest.mark.process
 
 
 def test_importing_starts_and_loads_nothing() -> None:
-    """`import penstock` loads neither urllib3 nor msgspec, starts no thread and configures no logging."""
+    """`import millstream` loads neither urllib3 nor msgspec, starts no thread and configures no logging."""
     out = run_script(
         """
         import logging, sys, threading
-        import penstock
+        import millstream
         print([name for name in ("urllib3", "msgspec", "asyncio") if name in sys.modules])
-        print(threading.active_count(), logging.getLogger("penstock").handlers, logging.root.handlers)
+        print(threading.active_count(), logging.getLogger("millstream").handlers, logging.root.handlers)
         """
     )
     assert out.split("\n") == ["[]", "1 [] []", ""]
@@ -28,7 +28,7 @@ def test_making_a_client_starts_nothing() -> None:
     out = run_script(
         """
         import os, threading
-        from penstock import Analytics
+        from millstream import Analytics
         before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc") else 0
         Analytics("key")
         after = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc") else 0
@@ -43,7 +43,7 @@ def test_a_client_nobody_holds_delivers(api: Api) -> None:
     run_script(
         """
         import gc, sys
-        from penstock import Analytics
+        from millstream import Analytics
         def record():
             Analytics("key", host=sys.argv[1], flush_interval=300).track("A", user_id="u")
         record()

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.process
 
 SYNC = """
     import atexit, os, signal, socket, sys, threading, time
-    from penstock import Analytics
+    from millstream import Analytics
     analytics = Analytics("key", host=sys.argv[1], **{settings})
     {before}
     for n in range({events}):
@@ -26,7 +26,7 @@ SYNC = """
 """
 ASYNC = """
     import asyncio, atexit, os, signal, socket, sys, threading, time
-    from penstock import AsyncAnalytics
+    from millstream import AsyncAnalytics
     analytics = AsyncAnalytics("key", host=sys.argv[1], **{settings})
     {before}
     async def main():
@@ -105,7 +105,7 @@ def test_a_loop_in_another_thread_delivers(api: Api) -> None:
     run_script(
         """
         import asyncio, sys, threading
-        from penstock import AsyncAnalytics
+        from millstream import AsyncAnalytics
         analytics = AsyncAnalytics("key", host=sys.argv[1])
         recorded = threading.Event()
         async def main():
@@ -150,7 +150,7 @@ def test_whatever_hangs(api: Api, client: str, hindrance: str) -> None:
     """A name server that does not answer holds up the end as little as a host does; nor does a stalled host, without
     threads."""
     api.always = stall()
-    url = "http://penstock.example" if hindrance is NO_NAMES else api.url
+    url = "http://millstream.example" if hindrance is NO_NAMES else api.url
     source = script(client, before=hindrance, exit_timeout=0.3, http_request_timeout=60.0)
     done = ended(start_script(source, url), timeout=20)
     assert (done.code, done.err.count("\n")) == (0, 1)
@@ -176,7 +176,7 @@ def test_several_clients_end_together(api: Api) -> None:
         start_script(
             """
             import sys
-            from penstock import Analytics
+            from millstream import Analytics
             for host in [sys.argv[1]] * 5 + [sys.argv[2]]:
                 Analytics("key", host=host, exit_timeout=2, flush_interval=300).track("A", user_id="u")
             """,
@@ -262,7 +262,7 @@ def test_ctrl_c_in_a_flush_reaches_the_caller(api: Api) -> None:
     process = start_script(
         """
         import sys
-        from penstock import Analytics
+        from millstream import Analytics
         analytics = Analytics("key", host=sys.argv[1])
         analytics.track("A", user_id="u")
         try:

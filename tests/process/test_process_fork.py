@@ -16,7 +16,7 @@ pytestmark = pytest.mark.process
 
 FORK = """
     import os, sys, threading
-    from penstock import Analytics, PenstockError
+    from millstream import Analytics, MillstreamError
     analytics = Analytics("key", host=sys.argv[1], flush_interval=300, flush_at={flush_at})
     mine = analytics.track("Parent", user_id="u")
     {before}
@@ -57,7 +57,7 @@ def test_a_parents_receipt_does_not_wait_in_the_child(api: Api) -> None:
     child = """
         try:
             mine.wait(timeout=10)
-        except PenstockError as exc:
+        except MillstreamError as exc:
             os._exit(0 if "fork" in str(exc) else 3)
         os._exit(4)
     """.strip()
@@ -74,7 +74,7 @@ def test_a_fork_while_others_record(api: Api) -> None:
     run_script(
         """
         import os, sys, threading
-        from penstock import Analytics
+        from millstream import Analytics
         analytics = Analytics("key", host=sys.argv[1], flush_at=5)
         def record():
             for n in range(200):
@@ -104,7 +104,7 @@ def test_a_childs_counters_start_at_zero(api: Api) -> None:
     out = run_script(
         """
         import os, sys
-        from penstock import Analytics
+        from millstream import Analytics
         analytics = Analytics("key", host=sys.argv[1])
         analytics.track("Parent", user_id="u")
         child = os.fork()
@@ -126,7 +126,7 @@ def test_a_child_that_never_uses_the_client_pays_nothing(api: Api) -> None:
     out = run_script(
         """
         import os, sys, threading
-        from penstock import Analytics
+        from millstream import Analytics
         analytics = Analytics("key", host=sys.argv[1], flush_interval=300)
         analytics.track("Parent", user_id="u")
         child = os.fork()
@@ -146,7 +146,7 @@ def test_grandchildren(api: Api) -> None:
     run_script(
         """
         import os, sys
-        from penstock import Analytics
+        from millstream import Analytics
         analytics = Analytics("key", host=sys.argv[1], flush_interval=300)
         analytics.track("Parent", user_id="u")
         for use in (True, False):
@@ -175,7 +175,7 @@ def test_a_given_client_shares_no_connection_either(api: Api, client: str) -> No
     run_script(
         f"""
         import os, sys
-        from penstock import Analytics, Urllib3Client
+        from millstream import Analytics, Urllib3Client
         analytics = Analytics("key", host=sys.argv[1], flush_at=1, http_client={client})
         analytics.track("Parent", user_id="u").wait(timeout=10)
         child = os.fork()
@@ -196,7 +196,7 @@ def test_a_given_client_shares_no_connection_either(api: Api, client: str) -> No
 MODULE = """
     import multiprocessing, os, sys, time
     from concurrent.futures import ProcessPoolExecutor
-    from penstock import Analytics
+    from millstream import Analytics
     analytics = Analytics("key", host=os.environ["API"], flush_interval=300, flush_at=1000)
 
     def work(n):

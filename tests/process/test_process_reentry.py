@@ -17,7 +17,7 @@ GEVENT = "from gevent import monkey; monkey.patch_all()"
 EVERYWHERE = """
     {patch}
     import gc, signal, sys, threading, time
-    from penstock import Analytics
+    from millstream import Analytics
     analytics = Analytics(
         "key", host=sys.argv[1], spool=sys.argv[2] or None, flush_at=50, max_queue_events=10**6, max_queue_bytes=10**9
     )
@@ -81,7 +81,7 @@ def test_a_signal_handler_and_a_full_queue(api: Api, overflow: str) -> None:
     run_script(
         f"""
         import signal, sys
-        from penstock import Analytics, QueueFull
+        from millstream import Analytics, QueueFull
         analytics = Analytics("key", host=sys.argv[1], max_queue_events=10, flush_at=5, overflow={overflow!r})
         refused = 0
         def record(name):
@@ -117,7 +117,7 @@ def test_ctrl_c_while_the_worker_starts(api: Api, moment: str) -> None:
     run_script(
         f"""
         import sys, threading
-        from penstock import Analytics
+        from millstream import Analytics
         analytics = Analytics("key", host=sys.argv[1])
         start = threading.Thread.start
         def interrupted(self):
@@ -140,7 +140,7 @@ def test_a_call_that_is_cut_off_anywhere(api: Api) -> None:
     run_script(
         """
         import sys
-        from penstock import Analytics
+        from millstream import Analytics
         analytics = Analytics("key", host=sys.argv[1], flush_interval=300)
 
         class CutOff(BaseException): pass
@@ -183,7 +183,7 @@ def gevent_script(body: str, **settings: object) -> str:
     return f"""
     {GEVENT}
     import gevent, os, signal, sys, time
-    from penstock import Analytics
+    from millstream import Analytics
     analytics = Analytics("key", host=sys.argv[1], **{settings})
     for n in range(100):
         analytics.track("A", user_id="u")

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.process
 
 WSGI = """
     import os
-    from penstock import Analytics
+    from millstream import Analytics
     analytics = Analytics("key", host=os.environ["API"], flush_interval=300, flush_at=1000)
     if "QUIET" not in os.environ:
         analytics.track("Loaded", user_id="u")
@@ -31,7 +31,7 @@ WSGI = """
 ASGI = """
     import os
     from contextlib import asynccontextmanager
-    from penstock import Analytics, AsyncAnalytics
+    from millstream import Analytics, AsyncAnalytics
     from starlette.applications import Starlette
     from starlette.responses import PlainTextResponse
     from starlette.routing import Route
@@ -58,7 +58,7 @@ ASGI = """
 TASKS = """
     import os
     from celery import Celery
-    from penstock import Analytics
+    from millstream import Analytics
     analytics = Analytics("key", host=os.environ["API"], flush_interval=300, flush_at=1000)
     folder = os.environ["BROKER"]
     app = Celery("tasks", broker="filesystem://")

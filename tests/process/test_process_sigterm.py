@@ -19,7 +19,7 @@ pytestmark = pytest.mark.process
 
 HEAD = """
     import asyncio, gc, os, signal, sys, threading, time
-    from penstock import Analytics, AsyncAnalytics
+    from millstream import Analytics, AsyncAnalytics
     def make(cls=Analytics, **settings):
         return cls("key", host=sys.argv[1], flush_interval=300, **settings)
     def ready():
@@ -57,7 +57,7 @@ def test_sigterm_delivers(api: Api, doing: str) -> None:
     process = started(
         api,
         f"""
-        from penstock import Plugin
+        from millstream import Plugin
         class Slow(Plugin):
             def load(self, analytics):
                 time.sleep(60)

@@ -1,7 +1,7 @@
 """Whatever is accepted is valid JSON that says what docs/reference/values.md says; whatever is not is InvalidEvent.
 
 Beside the encoding runs an oracle: the rules of the page a second time, by other means (`json`, `isoformat`,
-arithmetic), without regard for speed. `PENSTOCK_HYPOTHESIS=deep` looks for much longer.
+arithmetic), without regard for speed. `MILLSTREAM_HYPOTHESIS=deep` looks for much longer.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from penstock import InvalidEvent
-from penstock._core.encoding import encode, largest_field
-from penstock._core.events import Defaults, Page
-from penstock._core.plain import all_usual, is_plain, write
-from penstock._core.repair import repaired
+from millstream import InvalidEvent
+from millstream._core.encoding import encode, largest_field
+from millstream._core.events import Defaults, Page
+from millstream._core.plain import all_usual, is_plain, write
+from millstream._core.repair import repaired
 
-DEEP = os.environ.get("PENSTOCK_HYPOTHESIS") == "deep"
+DEEP = os.environ.get("MILLSTREAM_HYPOTHESIS") == "deep"
 EFFORT = settings(max_examples=20_000 if DEEP else 200, deadline=None)
 
 
@@ -410,7 +410,7 @@ ARGUMENTS = st.dictionaries(
 def test_any_arguments_make_an_event_or_invalid_event(arguments: dict[str, Any]) -> None:
     """A call with whatever arguments becomes an event that the API keeps, or is refused."""
     event = Page(**arguments)
-    defaults = Defaults.of({"library": {"name": "penstock"}}, {})
+    defaults = Defaults.of({"library": {"name": "millstream"}}, {})
     try:
         given = event.complete(("2024-05-17T09:30:15.123Z", "id"), defaults)
         data = encode(event, given)
@@ -420,7 +420,7 @@ def test_any_arguments_make_an_event_or_invalid_event(arguments: dict[str, Any])
     assert sent.get("userId") or sent.get("anonymousId")
     assert 0 < len(sent["messageId"]) <= 100
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", sent["timestamp"])
-    assert sent["context"]["library"]["name"] == "penstock"
+    assert sent["context"]["library"]["name"] == "millstream"
     assert all(isinstance(sent[name], dict) for name in ("context", "integrations", "properties"))
 
 

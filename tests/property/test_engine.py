@@ -3,7 +3,7 @@
 Beside them runs a `Model`: the same rules a second time, as plainly as they can be said, on lists and without regard
 for speed. Whatever the engine does is compared with it; whatever the ledger says is compared with the receipts.
 
-`PENSTOCK_HYPOTHESIS=deep` looks for much longer.
+`MILLSTREAM_HYPOTHESIS=deep` looks for much longer.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from penstock._core.actions import Done, Send, Wait
-from penstock._core.engine import REST, SAFETY_ATTEMPTS, Engine, Policy
-from penstock._core.ledger import Ledger, Ticket
-from penstock._core.receipt import Outcome, Receipt
-from penstock._core.retry import Delivered, Limited, Refused, Retry, TooLarge, Unauthorized, Verdict, backoff
-from penstock.destinations.tracking_api import TrackingAPI
-from penstock.errors import (
+from millstream._core.actions import Done, Send, Wait
+from millstream._core.engine import REST, SAFETY_ATTEMPTS, Engine, Policy
+from millstream._core.ledger import Ledger, Ticket
+from millstream._core.receipt import Outcome, Receipt
+from millstream._core.retry import Delivered, Limited, Refused, Retry, TooLarge, Unauthorized, Verdict, backoff
+from millstream.destinations.tracking_api import TrackingAPI
+from millstream.errors import (
     Abandoned,
     EventTooLarge,
     QueueFull,
@@ -650,7 +650,7 @@ class _NoLock:
     def __exit__(self, *_: object) -> None: ...
 
 
-DEEP = os.environ.get("PENSTOCK_HYPOTHESIS") == "deep"
+DEEP = os.environ.get("MILLSTREAM_HYPOTHESIS") == "deep"
 Delivery.TestCase.settings = settings(
     max_examples=5000 if DEEP else 150,
     stateful_step_count=150 if DEEP else 50,

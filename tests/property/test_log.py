@@ -12,9 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from penstock._core.log import Place
-from penstock.log import Spool
-from penstock.log.inspect import events
+from millstream._core.log import Place
+from millstream.log import Spool
+from millstream.log.inspect import events
 
 
 class SpoolMachine(RuleBasedStateMachine):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Abandoned, Analytics, ErrorEvent, RetriesExhausted, SpoolError, Stats
+from millstream import Abandoned, Analytics, ErrorEvent, RetriesExhausted, SpoolError, Stats
 from support.api import Answer, Api, status
 from support.processes import run_script
 
@@ -164,7 +164,7 @@ def test_after_a_rest_an_event_is_sent_without_anybody_asking(
     tmp_path: Path, client: Make, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`max_retries` bounds the attempts in a row, not the event's life."""
-    monkeypatch.setattr("penstock._core.engine.REST", 0.2)
+    monkeypatch.setattr("millstream._core.engine.REST", 0.2)
     api.script(status(503), status(503))
     client(spool=tmp_path, flush_at=1).track("A", user_id="u")
     api.wait_for(3)
@@ -275,7 +275,7 @@ def test_what_a_killed_process_recorded_arrives(tmp_path: Path, client: Make, ap
     """SIGKILL right after the call: the event is delivered by the next start."""
     script = f"""
         import os, signal, sys
-        from penstock import Analytics
+        from millstream import Analytics
         analytics = Analytics("key", spool=sys.argv[1], spool_sync={how!r}, host="{NOWHERE}")
         analytics.track("A", user_id="u")
         os.kill(os.getpid(), signal.SIGKILL)
@@ -292,7 +292,7 @@ def test_a_forked_child_has_a_spool_of_its_own(tmp_path: Path, client: Make, api
     run_script(
         """
         import os, sys
-        from penstock import Analytics
+        from millstream import Analytics
         analytics = Analytics("key", host=sys.argv[1], spool=sys.argv[2])
         analytics.track("before", user_id="u")
         pid = os.fork()

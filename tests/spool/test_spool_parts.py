@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock import Analytics, AsyncAnalytics, Context, ErrorEvent, Plugin
+from millstream import Analytics, AsyncAnalytics, Context, ErrorEvent, Plugin
 from support.api import Api, status
 
 Make = Callable[..., Analytics]

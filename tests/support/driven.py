@@ -8,9 +8,9 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any
 
-from penstock import Analytics, AsyncAnalytics, FlushResult, Receipt
-from penstock._drivers.disabled import DisabledDriver
-from penstock._drivers.inline import InlineDriver
+from millstream import Analytics, AsyncAnalytics, FlushResult, Receipt
+from millstream._drivers.disabled import DisabledDriver
+from millstream._drivers.inline import InlineDriver
 
 PATIENCE = 10.0
 """Seconds that a test waits for what must come."""

@@ -15,7 +15,7 @@ import urllib3
 
 __all__ = ["PROGRAM", "Collector", "Done", "end", "start"]
 
-PROGRAM = [sys.executable, "-m", "penstock"]
+PROGRAM = [sys.executable, "-m", "millstream"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def end(process: subprocess.Popen[str], timeout: float = 30.0) -> Done:
 
 
 class Collector:
-    """A `penstock serve` on a free port, or on the one that is named, which has said that it is ready."""
+    """A `millstream serve` on a free port, or on the one that is named, which has said that it is ready."""
 
     def __init__(self, data: Path, *options: str, port: int = 0) -> None:
         self.process = start("serve", "--port", str(port), "--data", str(data), *options)

@@ -13,9 +13,9 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from penstock.collector import Collector, listen, url_of
-from penstock.collector.debugger import Feed
-from penstock.collector.events import Accepted, Kept, Rejected
+from millstream.collector import Collector, listen, url_of
+from millstream.collector.debugger import Feed
+from millstream.collector.events import Accepted, Kept, Rejected
 
 NOON = datetime(2026, 5, 4, 12, 0, 0, tzinfo=timezone.utc)
 

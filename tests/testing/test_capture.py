@@ -1,4 +1,4 @@
-"""`penstock.testing.capture()`: clients deliver to it, and nothing leaves the process."""
+"""`millstream.testing.capture()`: clients deliver to it, and nothing leaves the process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from penstock import Analytics, AsyncAnalytics, Rejected, Request, RetriesExhausted, TransportError, testing
-from penstock.testing import Capture
+from millstream import Analytics, AsyncAnalytics, Rejected, Request, RetriesExhausted, TransportError, testing
+from millstream.testing import Capture
 
 LONG = 20.0
 

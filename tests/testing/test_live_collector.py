@@ -1,4 +1,4 @@
-"""`penstock.testing.collector()`: a whole collector for one test, which fails when it is told to."""
+"""`millstream.testing.collector()`: a whole collector for one test, which fails when it is told to."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import urllib3
 
-from penstock import Analytics, AsyncAnalytics, Rejected, RetriesExhausted, testing
-from penstock.testing import LiveCollector
+from millstream import Analytics, AsyncAnalytics, Rejected, RetriesExhausted, testing
+from millstream.testing import LiveCollector
 
 pytestmark = pytest.mark.process
 
@@ -320,8 +320,8 @@ def test_without_a_server_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch)
     import sys
 
     for name in list(sys.modules):
-        if name.startswith(("penstock.collector", "penstock.testing.", "uvicorn")):
+        if name.startswith(("millstream.collector", "millstream.testing.", "uvicorn")):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    with pytest.raises(ImportError, match=r"pip install 'penstock\[collector\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'millstream\[collector\]'"):
         testing.collector()

@@ -26,7 +26,7 @@ def test_the_fixtures_are_there(tmp_path: Path) -> None:
     code, said = run(
         tmp_path,
         """
-        from penstock import Analytics
+        from millstream import Analytics
 
         def test_a_whole_collector(collector):
             Analytics("key", host=collector.url, flush_at=1).track("Paid", user_id="u1")
@@ -82,21 +82,21 @@ def test_who_does_not_use_it_does_not_notice_it(tmp_path: Path) -> None:
 
 def test_it_can_be_left_out(tmp_path: Path) -> None:
     """As any plugin."""
-    code, said = run(tmp_path, "def test_it(capture): ...", "-p", "no:penstock")
+    code, said = run(tmp_path, "def test_it(capture): ...", "-p", "no:millstream")
     assert code == 1
     assert "fixture 'capture' not found" in said
 
 
-def test_a_program_that_has_imported_penstock_may_run_pytest(tmp_path: Path) -> None:
+def test_a_program_that_has_imported_millstream_may_run_pytest(tmp_path: Path) -> None:
     """pytest would warn that it cannot rewrite what has been imported; with warnings as errors it would not start."""
     (tmp_path / "test_it.py").write_text("def test_it(): ...")
-    # As when it is installed from a wheel: then pytest sees that the plugin's package has a module `penstock`.
+    # As when it is installed from a wheel: then pytest sees that the plugin's package has a module `millstream`.
     wheel = tmp_path / "wheel-1.dist-info"
     wheel.mkdir()
     (wheel / "METADATA").write_text("Name: wheel\nVersion: 1\n")
     (wheel / "entry_points.txt").write_text("[pytest11]\nwheel = json\n")
-    (wheel / "RECORD").write_text("penstock/__init__.py,,\n")
-    code = "import penstock, pytest, sys; sys.exit(pytest.main(['-q', '-W', 'error', '-p', 'no:cacheprovider']))"
+    (wheel / "RECORD").write_text("millstream/__init__.py,,\n")
+    code = "import millstream, pytest, sys; sys.exit(pytest.main(['-q', '-W', 'error', '-p', 'no:cacheprovider']))"
     command = [sys.executable, "-W", "error", "-c", code]
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
@@ -104,11 +104,11 @@ def test_a_program_that_has_imported_penstock_may_run_pytest(tmp_path: Path) -> 
 
 
 def test_importing_it_loads_no_server_and_no_pytest() -> None:
-    """Whoever imports penstock.testing in a helper pays for what they use."""
+    """Whoever imports millstream.testing in a helper pays for what they use."""
     code = (
-        "import sys, penstock.testing\n"
+        "import sys, millstream.testing\n"
         "heavy = {'pytest', 'uvicorn', 'starlette', 'msgspec', 'urllib3', 'asyncio'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
-        "for name in penstock.testing.__all__: getattr(penstock.testing, name)\n"
+        "for name in millstream.testing.__all__: getattr(millstream.testing, name)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.http._answer import MAX_HEAD, Answer
-from penstock.http._common import MAX_BODY
+from millstream.http._answer import MAX_HEAD, Answer
+from millstream.http._common import MAX_BODY
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"

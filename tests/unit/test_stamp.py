@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from penstock._stamp import sent_at, stamp, start_anew
+from millstream._stamp import sent_at, stamp, start_anew
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 

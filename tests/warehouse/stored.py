@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from penstock.warehouse import query
+from millstream.warehouse import query
 
 NOON = "2026-01-02T12:00:00.000Z"
 STANDARD_COLUMNS = {

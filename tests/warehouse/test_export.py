@@ -12,8 +12,8 @@ import duckdb
 import pytest
 from stored import Directory, event, identify, track
 
-from penstock import QueryError, SettingsError
-from penstock.warehouse import export
+from millstream import QueryError, SettingsError
+from millstream.warehouse import export
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.warehouse.names import identifier, snake_case
+from millstream.warehouse.names import identifier, snake_case
 
 
 @pytest.mark.parametrize(

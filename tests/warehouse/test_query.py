@@ -10,8 +10,8 @@ import duckdb
 import pytest
 from stored import Directory, event, identify, track
 
-from penstock import PenstockError, QueryError, SettingsError
-from penstock.warehouse import connect, query
+from millstream import MillstreamError, QueryError, SettingsError
+from millstream.warehouse import connect, query
 
 
 def test_rows_and_columns(stored: Directory) -> None:
@@ -96,7 +96,7 @@ def test_a_query_cannot_touch_files(stored: Directory, tmp_path: Path, sql: str)
 
 def test_what_would_write_a_file_is_told_of_export(stored: Directory) -> None:
     """The remedy is in the message."""
-    with pytest.raises(QueryError, match="penstock export"):
+    with pytest.raises(QueryError, match="millstream export"):
         stored.ask("copy tracks to 'x.csv'")
 
 
@@ -158,7 +158,7 @@ def test_fields_of_any_kind_do_not_break_the_reading(stored: Directory) -> None:
 def test_a_file_that_goes_while_it_is_read(stored: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Retention may take a file between the look into the directory and the reading: then it begins anew."""
     gone, _ = stored.add(track("Old")), stored.add(track("Paid"))
-    from penstock.warehouse import reading
+    from millstream.warehouse import reading
 
     look = reading._files
 
@@ -229,5 +229,5 @@ def test_several_at_once(stored: Directory) -> None:
 
 
 def test_query_error_is_ours() -> None:
-    """Whoever catches PenstockError catches it."""
-    assert issubclass(QueryError, PenstockError)
+    """Whoever catches MillstreamError catches it."""
+    assert issubclass(QueryError, MillstreamError)

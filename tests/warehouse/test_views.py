@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stored import Directory, event, identify, track
 
-from penstock.warehouse import connect
-from penstock.warehouse.names import snake_case
-from penstock.warehouse.shapes import MAX_COLUMNS
-from penstock.warehouse.snapshot import MAX_TABLES
+from millstream.warehouse import connect
+from millstream.warehouse.names import snake_case
+from millstream.warehouse.shapes import MAX_COLUMNS
+from millstream.warehouse.snapshot import MAX_TABLES
 
 STANDARD = ["accounts", "aliases", "events", "groups", "identifies", "pages", "screens", "tracks", "users"]
 
@@ -79,7 +79,7 @@ def test_names_that_are_data_do_not_make_views_without_end(stored: Directory) ->
 
 def test_the_columns_of_each_kind(stored: Directory) -> None:
     """A call's own fields, its traits or properties and its context are columns, as the warehouse rules name them."""
-    context = {"ip": "1.2.3.4", "library": {"name": "penstock"}, "page": {"URL": "/"}}
+    context = {"ip": "1.2.3.4", "library": {"name": "millstream"}, "page": {"URL": "/"}}
     stored.add(
         event(event="Paid", properties={"orderTotal": 1}, context=context),
         event("identify", traits={"firstName": "Ada"}, context=context),

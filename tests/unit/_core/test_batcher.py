@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock._core.batcher import Batch, Batcher, Item
-from penstock.destinations.tracking_api import TrackingAPI
+from millstream._core.batcher import Batch, Batcher, Item
+from millstream.destinations.tracking_api import TrackingAPI
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from penstock import Context, DropEvent, Dropped
-from penstock._core.context import Metric
-from penstock._core.encoding import encode
+from millstream import Context, DropEvent, Dropped
+from millstream._core.context import Metric
+from millstream._core.encoding import encode
 
 
 def context(**event: Any) -> Context:

@@ -23,10 +23,10 @@ import numpy as np
 import pydantic.v1
 import pytest
 
-from penstock import InvalidEvent
-from penstock._core.encoding import decode, encode, largest_field
-from penstock._core.plain import MAX_DEPTH, is_plain, write
-from penstock._core.repair import repaired
+from millstream import InvalidEvent
+from millstream._core.encoding import decode, encode, largest_field
+from millstream._core.plain import MAX_DEPTH, is_plain, write
+from millstream._core.repair import repaired
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/values.md").read_text("utf-8")
 NAMES: dict[str, Any] = {"__name__": __name__}

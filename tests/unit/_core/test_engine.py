@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from penstock._core.actions import Done, Send, Wait
-from penstock._core.engine import REST, SAFETY_ATTEMPTS, Engine, Policy
-from penstock._core.receipt import Outcome
-from penstock._core.retry import judge
-from penstock.errors import (
+from millstream._core.actions import Done, Send, Wait
+from millstream._core.engine import REST, SAFETY_ATTEMPTS, Engine, Policy
+from millstream._core.receipt import Outcome
+from millstream._core.retry import judge
+from millstream.errors import (
     Abandoned,
     DeliveryError,
     RateLimitExpired,
@@ -24,7 +24,7 @@ from penstock.errors import (
     RetriesExhausted,
     TransportError,
 )
-from penstock.types import Response
+from millstream.types import Response
 
 SILENCE = object()
 """An answer that never comes: the HTTP client hangs."""

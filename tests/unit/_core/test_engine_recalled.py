@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from penstock._core.actions import Send
-from penstock._core.engine import Engine, Policy
-from penstock._core.retry import Delivered
+from millstream._core.actions import Send
+from millstream._core.engine import Engine, Policy
+from millstream._core.retry import Delivered
 
 
 class Thing:

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penstock import Analytics, InvalidEvent
-from penstock._core.encoding import decode, encode
-from penstock._core.events import (
+from millstream import Analytics, InvalidEvent
+from millstream._core.encoding import decode, encode
+from millstream._core.events import (
     KINDS,
     LIBRARY,
     MAX_MESSAGE_ID,

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from penstock._core.ledger import Ledger, Ticket
-from penstock._core.log import Place
-from penstock._core.receipt import DELIVERED, Outcome, Receipt
-from penstock.errors import Abandoned, ClientClosed, Dropped, EventTooLarge, QueueFull, Rejected
-from penstock.types import FlushResult
+from millstream._core.ledger import Ledger, Ticket
+from millstream._core.log import Place
+from millstream._core.receipt import DELIVERED, Outcome, Receipt
+from millstream.errors import Abandoned, ClientClosed, Dropped, EventTooLarge, QueueFull, Rejected
+from millstream.types import FlushResult
 
 FAILED = Outcome(Rejected(400), 1)
 DROPPED = Outcome(Dropped("a plugin said so"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock._core.log import Place, Ranges, Stretch, joined, note, notes, records, valid
+from millstream._core.log import Place, Ranges, Stretch, joined, note, notes, records, valid
 
 RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 12)).map(lambda pair: (pair[0], sum(pair))))
 

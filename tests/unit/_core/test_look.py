@@ -15,13 +15,13 @@ from uuid import UUID
 
 import pytest
 
-from penstock._core.plain import MAX_DEPTH, all_usual, is_plain
+from millstream._core.plain import MAX_DEPTH, all_usual, is_plain
 
-COMPILED = importlib.util.find_spec("penstock._core._look") is not None
+COMPILED = importlib.util.find_spec("millstream._core._look") is not None
 compiled = pytest.mark.skipif(not COMPILED, reason="it was not compiled here")
 
 
-@pytest.mark.parametrize("part", ["penstock._core._look", "penstock.collector._usual"])
+@pytest.mark.parametrize("part", ["millstream._core._look", "millstream.collector._usual"])
 def test_it_is_compiled_where_it_can_be(part: str) -> None:
     """A machine with a compiler and Python's headers has it, so that continuous integration tests both ways."""
     headers = Path(sysconfig.get_path("include")) / "Python.h"

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from penstock._core.oauth import REFUSAL_REMEMBERED, Ask, Grant, Keeper, Sign, ask
-from penstock.errors import AuthError
-from penstock.types import Request, Response
+from millstream._core.oauth import REFUSAL_REMEMBERED, Ask, Grant, Keeper, Sign, ask
+from millstream.errors import AuthError
+from millstream.types import Request, Response
 
 EPOCH = 1_800_000_000.0
 GRANT = Grant("id", "kid", "https://auth.example.com/", "tracking_api:write", "RS256", timeout=10.0)

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from penstock import Context, DropEvent, Dropped, PluginError
-from penstock._core.encoding import encode
-from penstock._core.pipeline import Answer, Awaited, Hooked, Timeline, conclude, process
-from penstock._core.receipt import Home, Outcome, Receipt
+from millstream import Context, DropEvent, Dropped, PluginError
+from millstream._core.encoding import encode
+from millstream._core.pipeline import Answer, Awaited, Hooked, Timeline, conclude, process
+from millstream._core.receipt import Home, Outcome, Receipt
 
 EVENT = {"type": "track", "messageId": "m1", "timestamp": "2024-02-16T10:00:00.000Z", "event": "A", "userId": "u"}
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock._core.retry import (
+from millstream._core.retry import (
     BACKOFF_CAP,
     Delivered,
     Limited,
@@ -20,8 +20,8 @@ from penstock._core.retry import (
     judge,
     retry_after,
 )
-from penstock.errors import Rejected
-from penstock.types import Response
+from millstream.errors import Rejected
+from millstream.types import Response
 
 NOON = 784_111_777.0
 """1994-11-06 08:49:37 UTC, the moment that RFC 9110 §5.6.7 writes in three ways."""

@@ -1,0 +1,120 @@
+"""Millstream: customer-data events from Python to a Tracking API and any other destination, and none lost.
+
+    from millstream import Analytics
+
+    analytics = Analytics("WRITE_KEY")
+    analytics.track("Item Purchased", user_id="019mr8mf4r", properties={"revenue": 39.95})
+
+Importing this package starts nothing and loads nothing: each name is resolved when it is first used (PEP 562).
+
+PYTEST_DONT_REWRITE: this package has a plugin for pytest, which would otherwise warn whoever imports it earlier.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from ._core.context import Context
+    from ._core.receipt import Receipt
+    from .aio import AsyncAnalytics
+    from .client import Analytics
+    from .errors import (
+        Abandoned,
+        AuthError,
+        ClientClosed,
+        DeliveryError,
+        DropEvent,
+        Dropped,
+        EventTooLarge,
+        InvalidEvent,
+        MillstreamError,
+        MissingExtra,
+        PluginError,
+        QueryError,
+        QueueFull,
+        RateLimitExpired,
+        Rejected,
+        RetriesExhausted,
+        SettingsError,
+        SpoolError,
+        TransportError,
+    )
+    from .http.aiohttp import AiohttpClient
+    from .http.urllib3 import Urllib3Client
+    from .integrations.serverless import flush_on_return
+    from .plugins import Plugin, after, before, destination, enrichment, utility
+    from .settings import OAuthSettings
+    from .types import ErrorEvent, FlushResult, HTTPClient, Request, Response, Stats
+
+__all__ = [
+    "Abandoned",
+    "AiohttpClient",
+    "Analytics",
+    "AsyncAnalytics",
+    "AuthError",
+    "ClientClosed",
+    "Context",
+    "DeliveryError",
+    "DropEvent",
+    "Dropped",
+    "ErrorEvent",
+    "EventTooLarge",
+    "FlushResult",
+    "HTTPClient",
+    "InvalidEvent",
+    "MillstreamError",
+    "MissingExtra",
+    "OAuthSettings",
+    "Plugin",
+    "PluginError",
+    "QueryError",
+    "QueueFull",
+    "RateLimitExpired",
+    "Receipt",
+    "Rejected",
+    "Request",
+    "Response",
+    "RetriesExhausted",
+    "SettingsError",
+    "SpoolError",
+    "Stats",
+    "TransportError",
+    "Urllib3Client",
+    "__version__",
+    "after",
+    "before",
+    "destination",
+    "enrichment",
+    "flush_on_return",
+    "utility",
+]
+
+_ROOMS = {
+    "._core.context": ("Context",),
+    "._core.receipt": ("Receipt",),
+    ".aio": ("AsyncAnalytics",),
+    ".client": ("Analytics",),
+    ".http.aiohttp": ("AiohttpClient",),
+    ".http.urllib3": ("Urllib3Client",),
+    ".integrations.serverless": ("flush_on_return",),
+    ".plugins": ("Plugin", "after", "before", "destination", "enrichment", "utility"),
+    ".settings": ("OAuthSettings",),
+    ".types": ("ErrorEvent", "FlushResult", "HTTPClient", "Request", "Response", "Stats"),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_ROOM_OF.get(name, ".errors"), __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,308 @@
+"""OAuth 2.0: when a token is asked for, how, and what the answer means. Nothing here asks anybody.
+
+The client proves who it is with a signed assertion (RFC 7523) and gets a token that it may use for a while. `ask` is
+the dialog with the authorization server: it yields what is to be done (`Sign`, then a Request) and is sent what came
+of it. `Keeper` decides: it is told facts with a time, like the engine, and holds the one token of a client.
+
+    token       fact                                  next                 also
+    ─────────── ───────────────────────────────────── ──────────────────── ───────────────────────────────────────────
+    none        a batch waits                         asked for            one request, however many batches wait
+    asked for   granted                               valid                who waits goes on
+    asked for   failed, or a status worth a retry     none, not before t   over max_retries who waits is told
+    asked for   429                                   none, not before t   the same, t by Retry-After
+    asked for   400, 401, 415                         none, not before t   who waits, or comes before t, is told
+    asked for   the same, but our clock was off       none                 once: the answer's Date said the right time
+    asked for   no report by the deadline             none, not before t   as failed; a later report is ignored
+    valid       used, and half its life is over       valid, asked for     in the background: nobody waits
+    valid       its life is over                      none
+    valid       the API refuses it                    none                 once, until it accepts one again
+
+There is no poller: an unused token is not renewed, so an idle client asks for nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+
+from .._version import __version__
+from ..errors import AuthError
+from ..types import Request, Response
+from .retry import backoff, header, retry_after, server_time
+
+__all__ = ["REFUSAL_REMEMBERED", "Ask", "Grant", "Keeper", "Sign", "ask"]
+
+REFUSAL_REMEMBERED = 60.0
+"""Seconds for which an unrecoverable answer counts for every batch, before the server is asked again."""
+RATE_LIMITED = 5.0
+"""Seconds to wait after a 429 that does not say how long (reference library: the same)."""
+UNRECOVERABLE = frozenset({400, 401, 415})
+ISSUED_AGO, EXPIRES_IN = 5, 55
+"""The life of an assertion, around the moment at which it is signed."""
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_P256_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Sign:
+    """Sign these bytes with the client's key, and send in the signature."""
+
+    data: bytes = field(repr=False)
+
+
+Dialog = Generator["Sign | Request", Any, Response]
+"""One token request: yields what is to be done, is sent what came of it (or thrown what it raised)."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What is asked for, by whom and where. `timeout` is in seconds, for the request."""
+
+    client_id: str
+    key_id: str
+    auth_server: str
+    scope: str
+    algorithm: str
+    timeout: float
+
+
+@dataclass(frozen=True, eq=False)
+class Ask:
+    """Ask for a token, and report with this very value. After `deadline` a report is too late.
+
+    `skew` is how many seconds our clock is ahead of the server's, as far as is known.
+    """
+
+    deadline: float
+    skew: float
+
+
+def ask(grant: Grant, server_time: float, jti: str) -> Dialog:
+    """Ask for a token once. The answer that is returned, and what is raised, quote no secret.
+
+    Args:
+        grant: what is asked for.
+        server_time: seconds since the epoch, by the server's clock.
+        jti: a name that no other assertion has had.
+    """
+    unsigned = _unsigned(grant, server_time, jti)
+    try:
+        signature = yield Sign(unsigned)
+    except Exception as exc:
+        raise AuthError(f"the token request could not be signed: {type(exc).__name__}: {exc}") from exc
+    assertion = (unsigned + b"." + _base64url(_signature(grant.algorithm, signature))).decode()
+    form = {
+        "grant_type": "client_credentials",
+        "client_assertion_type": ASSERTION_TYPE,
+        "client_assertion": assertion,
+        "scope": grant.scope,
+    }
+    headers = {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Accept": "application/json",
+        "User-Agent": f"millstream/{__version__}",
+    }
+    url = grant.auth_server.rstrip("/") + "/token"
+    try:
+        response: Response = yield Request("POST", url, headers, urlencode(form).encode(), grant.timeout)
+    except Exception as exc:
+        said = f"{type(exc).__name__}: {exc}"
+        if assertion in said:  # whoever has it can ask for a token, for a minute
+            raise AuthError(f"the token request failed: {type(exc).__name__}, whose text quotes it") from None
+        raise AuthError(f"the token request failed: {said}") from exc
+    return replace(response, body=response.body.replace(assertion.encode(), b"[assertion]"))
+
+
+class Keeper:
+    """Keeps the token of one client fresh, and asks for one at a time."""
+
+    def __init__(self, grant: Grant, *, max_retries: int, random: Callable[[], float]) -> None:
+        self._max_retries = max_retries
+        self._patience = grant.timeout + 1.0
+        self._random = random
+        self._token: str | None = None
+        self._expires = self._renew = 0.0
+        self._used = False  # since it was granted
+        self._replaces_rejected = False  # and the API has taken none since
+        self._rejected_at = -math.inf
+        self._asking: Ask | None = None
+        self._not_before = -math.inf
+        self._failures = 0  # since the last token
+        self._refusal: AuthError | None = None
+        self._skew = 0.0
+        self._corrected = False  # for the clock, since the last token
+
+    # -- questions ----------------------------------------------------------------------------------
+
+    def token(self, now: float) -> str | None:
+        """The token to send with, if there is one."""
+        return self._token if now < self._expires else None
+
+    def refusal(self, now: float) -> AuthError | None:
+        """Why there will be no token for a while, if the server has said so."""
+        return self._refusal if now < self._not_before else None
+
+    def next_ask(self, now: float, *, waiting: bool) -> Ask | None:
+        """The request that is to be made now, if any. `waiting`: whether a batch waits for a token."""
+        due = self.due_at(now, waiting=waiting)
+        if self._asking is not None or due is None or now < due:
+            return None
+        self._asking = Ask(now + self._patience, self._skew)
+        return self._asking
+
+    def due_at(self, now: float, *, waiting: bool) -> float | None:
+        """When time alone brings something to do."""
+        if self._asking is not None:
+            return self._asking.deadline
+        if self.token(now) is not None:
+            return max(self._renew, self._not_before) if self._used else None
+        return max(now, self._not_before) if waiting else None
+
+    # -- facts --------------------------------------------------------------------------------------
+
+    def use(self, now: float) -> str | None:
+        """A batch goes out now. Returns the token for it, if there is one; only one that is used is renewed."""
+        token = self.token(now)
+        self._used = self._used or token is not None
+        return token
+
+    def responded(self, ask: Ask, response: Response, now: float, epoch: float) -> AuthError | None:
+        """The server answered. Returns what those who wait are to be told. `epoch`: seconds since the epoch."""
+        if not self._take_back(ask):
+            return None
+        self._learn_time(response, epoch)
+        granted = _granted(response)
+        if isinstance(granted, tuple):
+            self._keep(*granted, now)
+            return None
+        status = response.status
+        if status in UNRECOVERABLE:
+            return self._refuse(granted, ask, now)
+        wait = retry_after(header(response, "retry-after"), epoch - self._skew)
+        if wait is None and status == 429:
+            wait = RATE_LIMITED
+        return self._fail(granted, now, wait)
+
+    def failed(self, ask: Ask, error: AuthError, now: float) -> AuthError | None:
+        """There was no answer. Returns what those who wait are to be told."""
+        return self._fail(error, now) if self._take_back(ask) else None
+
+    def expire(self, now: float) -> AuthError | None:
+        """Time has passed. Returns what those who wait are to be told."""
+        if self._asking is None or now < self._asking.deadline:
+            return None
+        return self.failed(self._asking, AuthError("the token request did not come back in time"), now)
+
+    def accepted(self, token: str) -> None:
+        """The API has taken this token."""
+        if token == self._token:
+            self._replaces_rejected = False
+
+    def rejected(self, token: str, now: float) -> bool:
+        """The API does not take this token. Returns whether it is worth another try, with another token.
+
+        It is not if this one has itself just replaced a rejected one: then new tokens change nothing, and to ask for
+        one for every batch would only burden both servers.
+        """
+        if token != self._token:
+            return True
+        if self._replaces_rejected and now - self._rejected_at < REFUSAL_REMEMBERED:
+            return False
+        self._replaces_rejected, self._rejected_at = True, now
+        self._token, self._expires = None, 0.0
+        return True
+
+    # -- decisions ----------------------------------------------------------------------------------
+
+    def _take_back(self, ask: Ask) -> bool:
+        if self._asking is not ask:
+            return False
+        self._asking = None
+        return True
+
+    def _keep(self, token: str, life: float, now: float) -> None:
+        self._token, self._expires, self._renew = token, now + life, now + life / 2
+        self._used = self._corrected = False
+        self._failures, self._not_before, self._refusal = 0, -math.inf, None
+
+    def _fail(self, error: AuthError, now: float, wait: float | None = None) -> AuthError | None:
+        """Who waits goes on waiting, as long as retries are left. After that every failure is theirs as well."""
+        self._failures += 1
+        self._refusal = None
+        self._not_before = now + (backoff(self._failures, self._random()) if wait is None else wait)
+        return error if self._failures > self._max_retries else None
+
+    def _refuse(self, error: AuthError, ask: Ask, now: float) -> AuthError | None:
+        off = self._skew - ask.skew
+        if not -EXPIRES_IN < off < ISSUED_AGO and not self._corrected:
+            # By the server's clock the assertion was not valid at all. Now that we know its time, it gets one that is.
+            self._corrected = True
+            self._not_before = now
+            return None
+        self._refusal = error
+        self._not_before = now + REFUSAL_REMEMBERED
+        return error
+
+    def _learn_time(self, response: Response, epoch: float) -> None:
+        theirs = server_time(response)
+        if theirs is not None:
+            self._skew = epoch - theirs
+
+
+def _unsigned(grant: Grant, server_time: float, jti: str) -> bytes:
+    """Header and claims of the assertion, ready to be signed (RFC 7515 §3.1, RFC 7523 §3)."""
+    now = int(server_time)
+    header = {"alg": grant.algorithm, "kid": grant.key_id, "typ": "JWT"}
+    claims = {
+        "iss": grant.client_id,
+        "sub": grant.client_id,
+        "aud": grant.auth_server.rstrip("/"),
+        "iat": now - ISSUED_AGO,
+        "exp": now + EXPIRES_IN,
+        "jti": jti,
+    }
+    return b".".join(_base64url(msgspec.json.encode(part)) for part in (header, claims))
+
+
+def _base64url(data: bytes) -> bytes:
+    return urlsafe_b64encode(data).rstrip(b"=")
+
+
+def _signature(algorithm: str, signature: object) -> bytes:
+    """The signature as a JWT has it. Key services sign ES256 in DER, where a JWT has two bare numbers."""
+    if not isinstance(signature, bytes | bytearray) or not signature:
+        raise AuthError(f"the token request could not be signed: signer returned {type(signature).__name__}, not bytes")
+    signature = bytes(signature)
+    if algorithm != "ES256" or len(signature) == 2 * _P256_BYTES:
+        return signature
+    der = re.fullmatch(rb"\x30[\x06-\x46]\x02([\x01-\x21])(.*)", signature, re.DOTALL)
+    if der:
+        first, rest = der[2][: der[1][0]], der[2][der[1][0] :]
+        if len(rest) > 2 and rest[:1] == b"\x02" and len(rest) == 2 + rest[1]:
+            return b"".join(number.lstrip(b"\0").rjust(_P256_BYTES, b"\0") for number in (first, rest[2:]))
+    raise AuthError("the token request could not be signed: for ES256 signer must return 64 bytes, or DER")
+
+
+def _granted(response: Response) -> tuple[str, float] | AuthError:
+    """Token and seconds of its life; or what is wrong with the answer, in words that quote no token."""
+    status = response.status
+    try:
+        answer = msgspec.json.decode(response.body, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        answer = {}
+    if not 200 <= status < 300:
+        said = [str(answer[key])[:200] for key in ("error", "error_description") if answer.get(key)]
+        return AuthError(f"[{status}] the authorization server grants no token" + ": ".join(["", *said]), status)
+    token, life = answer.get("access_token"), answer.get("expires_in")
+    if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
+        return AuthError(f"[{status}] the authorization server's answer has no usable access_token", status)
+    if isinstance(life, bool) or not isinstance(life, int | float) or not 0 < life < math.inf:
+        return AuthError(f"[{status}] the authorization server's answer has no usable expires_in", status)
+    return token, float(life)

@@ -1,0 +1,153 @@
+"""AsyncAnalytics: the client for event loops."""
+
+from __future__ import annotations
+
+import inspect
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ._clients import Client, default_client
+from ._drivers import process
+from ._drivers.aio import AsyncDisabledDriver, AsyncDriver
+from .errors import SettingsError
+from .http import as_client
+from .http.aiohttp import AiohttpClient
+from .plugins import assert_loaded, call
+from .settings import Settings
+from .types import FlushResult, HTTPClient
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .settings import SettingsArgs
+
+__all__ = ["AsyncAnalytics"]
+
+
+class AsyncAnalytics(Client):
+    """Records customer-data events and delivers them on your own event loop, without a thread.
+
+    The event calls are plain calls, from any thread, and take microseconds. What waits is awaited: `flush`,
+    `close_and_flush`, `register`, `deregister`, a receipt. Hooks of plugins, callbacks and the HTTP client may be
+    `async def`. What is left when its loop is closed is delivered by the next one, or when the process ends, within
+    `exit_timeout`.
+
+        async with AsyncAnalytics("WRITE_KEY") as analytics:
+            analytics.track("Item Purchased", user_id="019mr8mf4r", properties={"revenue": 39.95})
+
+    It may be made before the loop runs (in a module, say), and is then the client of the loop on which it is first
+    used.
+
+    Args:
+        write_key: the source's key; by default `$MILLSTREAM_WRITE_KEY`.
+        settings: see `millstream.settings.Settings`, or docs/reference/settings.md. `overflow="block"` is refused.
+
+    Raises:
+        SettingsError: a setting has a value that cannot be used.
+        MissingExtra: aiohttp is not installed, and no `http_client` was given.
+    """
+
+    _driver: AsyncDriver
+    _awaits = True
+
+    def __init__(self, write_key: str | None = None, **settings: Unpack[SettingsArgs]) -> None:
+        checked = Settings.make(write_key, settings)
+        if checked.overflow == "block":
+            raise SettingsError(
+                "overflow is 'block', which would block the event loop; AsyncAnalytics takes 'drop_newest' or 'raise'"
+            )
+        super().__init__(checked)
+
+    async def register(self, *plugins: Any) -> None:
+        """Load plugins, and run them for the events that are recorded from now on.
+
+        While a critical plugin is being loaded nothing is delivered; if it cannot be loaded, nothing ever is, and
+        `close_and_flush` returns the events. Any other plugin that cannot be loaded is reported (`error`, the log) and
+        left out.
+
+        Raises:
+            SettingsError: a plugin is none; nothing was registered.
+            PluginError: a critical plugin could not be loaded; its own exception is the cause.
+        """
+        with self._registering(plugins):
+            for plugin in plugins:
+                with self._loading(plugin):
+                    await _if_need_be(call(plugin, "load", self))
+                    assert_loaded(plugin)
+
+    async def deregister(self, *names: str) -> None:
+        """Stop running these plugins, and unload them.
+
+        Raises:
+            MillstreamError: there is no plugin of that name.
+        """
+        self._check_known(names)
+        for name in names:
+            with self._unloading(name) as plugin:
+                await self._driver.unplugged(name)
+                await _if_need_be(call(plugin, "unload", self))
+        self._emitter.emit("deregister", list(names))
+
+    async def flush(self, timeout: float | None = None) -> FlushResult:
+        """Send all that was submitted before now, without waiting for `flush_interval`, and wait for the outcomes.
+
+        Flushes may overlap; none waits for what is submitted after it. To cancel one loses nothing.
+
+        Args:
+            timeout: seconds to wait; by default 75, or more with a long `flush_interval`. What is undecided then
+                stays on its way and is counted as `pending`.
+
+        Raises:
+            MillstreamError: awaited in a hook or callback, which would wait for itself; or the client belongs to
+                another event loop, which is neither running nor closed.
+        """
+        return await self._driver.aflush(self._timeout(timeout))
+
+    async def close_and_flush(self, timeout: float | None = None) -> FlushResult:
+        """Stop accepting events, deliver those that were accepted, wait for their callbacks, and let go of everything.
+
+        Args:
+            timeout: seconds to wait; by default 75, or more with a long `flush_interval`. What is undecided then is
+                given up: it is returned in `unsent`, and its receipts raise `Abandoned`.
+
+        Raises:
+            MillstreamError: see `flush`.
+        """
+        limit = self._timeout(timeout)
+        self._closed = True
+        try:
+            return await self._driver.aclose(limit)
+        finally:
+            process.closed(self)
+
+    close = close_and_flush
+
+    async def __aenter__(self) -> AsyncAnalytics:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close_and_flush()
+
+    def _new_driver(self, **parts: Any) -> AsyncDriver:
+        settings = self._settings
+        given, proxy = settings.http_client, settings.proxy
+
+        if given is None:
+            make_exit_client = default_client(proxy)
+        else:
+
+            def make_exit_client() -> HTTPClient:
+                return as_client(given, may_await=True)
+
+        if given is None and not settings.disable:
+            client = AiohttpClient(proxy=proxy)  # now: if it is not installed, whoever makes the client is to know
+            parts["make_client"] = lambda: client
+        kind = AsyncDisabledDriver if settings.disable else AsyncDriver
+        return kind(plugin_timeout=settings.plugin_timeout, make_exit_client=make_exit_client, **parts)
+
+
+async def _if_need_be(returned: object) -> None:
+    if inspect.isawaitable(returned):
+        await returned

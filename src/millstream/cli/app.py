@@ -1,0 +1,56 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from millstream._version import __version__
+
+from .doctor import doctor
+from .export import export
+from .keygen import keygen
+from .options import help_of, spelled
+from .query import query
+from .replay import replay
+from .send import send
+from .serve import serve
+from .spool import app as spool
+from .tail import tail
+
+SEND, RECEIVE, OPERATE = "Send events", "Receive events", "Look after it"
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": spelled},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"millstream {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def millstream(
+    _version_wanted: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Customer-data events: send them, receive them, and lose none on the way."""
+
+
+# In the order in which the help shows them.
+for panel, commands in {
+    SEND: (send, replay),
+    RECEIVE: (serve, tail, query, export),
+    OPERATE: (doctor, keygen),
+}.items():
+    for command in commands:
+        app.command(help=help_of(command), rich_help_panel=panel)(command)
+app.add_typer(spool, name="spool", rich_help_panel=OPERATE)

@@ -1,0 +1,97 @@
+"""`millstream doctor`: looks at a setup from end to end, and says what to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from millstream.http._common import proxy_from_environment
+from millstream.settings import Settings
+
+from . import options, output
+from .checks import Finding, here, there
+from .options import Access, option
+
+_STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+
+
+def doctor(
+    host: options.Host = None,
+    write_key: options.WriteKey = None,
+    spool: Annotated[
+        Path | None, option(told="Look at this spool directory, too.", shape="DIR", panel=options.WHERE)
+    ] = None,
+    timeout: Annotated[float, option(told="How long each step may take.", shape="SECONDS", min=0.1)] = 10.0,
+    oauth_client_id: options.OAuthClientId = None,
+    oauth_client_key: options.OAuthClientKey = None,
+    oauth_key_id: options.OAuthKeyId = None,
+    oauth_auth_server: options.OAuthAuthServer = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Check a setup: key, host, network, TLS, clock, OAuth, spool.
+
+    No event is sent: a batch without any shows whether a Tracking API answers.
+
+    Exit code: 0 if there is no problem, 1 if there is one, 2 for wrong usage.
+    """
+    access = Access(host, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
+    settings = Settings.make("any", {"host": host} if host else {})
+    findings: list[Finding] = []
+    for finding in _findings(access, settings, spool, timeout):
+        findings.append(finding)
+        if not as_json:
+            _show(finding)
+    count = Counter(finding.status for finding in findings)
+    if as_json:
+        output.print_json({"problems": count["problem"], "findings": [asdict(finding) for finding in findings]})
+    else:
+        output.say(f"\n{_number(count['problem'], 'problem')}, {_number(count['warning'], 'warning')}.", "bold")
+    if count["problem"]:
+        raise typer.Exit(1)
+
+
+def _findings(access: Access, settings: Settings, spool: Path | None, timeout: float) -> Iterator[Finding]:
+    route = there.Route(settings.url, proxy_from_environment(settings.url), timeout)
+    yield from here.versions()
+    yield from here.disabled()
+    yield from here.key(access.write_key, route.url)
+    yield from here.host(settings.host)
+    yield from here.proxy(route.proxy)
+    if spool is not None:
+        yield from here.spool(spool)
+    oauth, found = here.oauth(access, settings.host, timeout)
+    yield from found
+    token = None
+    if oauth is not None:
+        token, finding = there.token(oauth)
+        yield finding
+    for step in (there.name, there.connection, there.tls):
+        for finding in step(route):
+            yield finding
+            if finding.status == "problem":
+                return
+    yield from there.answer(route, access.write_key or "", token)
+
+
+def _show(finding: Finding) -> None:
+    told, remedy = output.printable(finding.told), output.printable(finding.remedy)
+    status = Text(finding.status, _STYLES[finding.status])
+    row = Table.grid(padding=(0, 2, 0, 0))
+    row.add_column(width=7)
+    row.add_column(width=10)
+    row.add_column(ratio=1)
+    row.add_row(status, Text(finding.subject, "bold"), Text(told))
+    if remedy:
+        row.add_row("", "", Text(f"→ {remedy}", "bold"))
+    output.console(wrap=True).print(row)
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"

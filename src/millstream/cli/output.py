@@ -1,0 +1,93 @@
+"""What the commands say, and where: results on standard output, everything else on standard error.
+
+Colour and progress bars appear on a terminal only, `NO_COLOR` is respected, and whoever reads a pipe gets plain text
+or JSON. Events are other people's text: `printable` keeps what is in them from steering the terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+__all__ = ["Advance", "console", "note", "print_json", "printable", "progress", "say", "warn"]
+
+Advance = Callable[[int, str], None]
+"""`advance(done, told)`: how far the work has come, of the total; and in words."""
+
+ENDLESS = 10_000
+"""Columns of what is no terminal."""
+_OFTEN = 0.1
+"""Seconds between two drawings of a progress bar: to draw it for every event would take longer than the event."""
+
+
+def console(*, err: bool = False, wrap: bool = False) -> Console:
+    """Standard output (or error) with colour where it is wanted.
+
+    Lines are broken with `wrap` alone, and then only on a terminal: whoever reads a pipe wants whole lines.
+    """
+    made = Console(stderr=err, highlight=False, soft_wrap=not wrap, markup=False, emoji=False)
+    if wrap and not made.is_terminal:
+        made.width = ENDLESS
+    return made
+
+
+def say(text: str, style: str = "") -> None:
+    """A line of the result, on standard output."""
+    console().print(text, style=style)
+
+
+def note(text: str, style: str = "") -> None:
+    """A line about the work, on standard error."""
+    console(err=True).print(text, style=style)
+
+
+def warn(text: str) -> None:
+    """What a user should know, and what does not stop the work."""
+    note(f"millstream: warning: {text}", "yellow")
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on one line of standard output."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def printable(text: str) -> str:
+    r"""The text without anything that a terminal would obey: control characters are shown as `\x1b`."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+@contextmanager
+def progress(label: str, total: int | None) -> Generator[Advance, None, None]:
+    """A progress bar on standard error, gone when the work is over. Without a terminal: nothing at all.
+
+    Args:
+        label: what is being done.
+        total: where `done` ends; None if nobody knows.
+    """
+    err = console(err=True)
+    if not err.is_terminal:
+        yield lambda _done, _told: None
+        return
+    bar = (BarColumn(bar_width=24), TimeRemainingColumn(compact=True)) if total else ()
+    columns = (TextColumn(label, markup=False), *bar, TextColumn("{task.fields[told]}", markup=False))
+    with Progress(*columns, console=err, transient=True) as shown:
+        task = shown.add_task(label, total=total, told="")
+        drawn = 0.0
+
+        def advance(done: int, told: str) -> None:
+            nonlocal drawn
+            if (now := monotonic()) - drawn >= _OFTEN:
+                drawn = now
+                shown.update(task, completed=done, told=told)
+
+        yield advance

@@ -1,0 +1,139 @@
+"""`millstream replay`: what a collector has stored, to any Tracking API, under the same ids."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from . import options, output
+from .delivery import QUEUE, Delivery
+from .options import Access, option
+from .report import report
+from .stored import Selection, Stored, files_in, moment, stored
+
+_WHICH = "Which events"
+Files = list[tuple[Path, int]]
+
+
+def replay(
+    to: Annotated[str, option(told="Base URL of the Tracking API that gets them.", shape="URL", panel=options.WHERE)],
+    write_key: options.WriteKey = None,
+    data: Annotated[Path, option(told="The collector's data directory.", shape="DIR", panel=_WHICH)] = Path(
+        "millstream-data"
+    ),
+    since: Annotated[
+        str | None,
+        option(told="Received from then on: a time (ISO 8601), or 90m, 2h, 7d ago.", shape="TIME", panel=_WHICH),
+    ] = None,
+    until: Annotated[str | None, option(told="Received before then.", shape="TIME", panel=_WHICH)] = None,
+    kind: Annotated[
+        list[str] | None, option("--type", told="Of this type; repeatable.", shape="TYPE", panel=_WHICH)
+    ] = None,
+    event: Annotated[list[str] | None, option(told="Of this name; repeatable.", shape="NAME", panel=_WHICH)] = None,
+    source: Annotated[
+        list[str] | None, option(told="With this sourceId; repeatable.", shape="ID", panel=_WHICH)
+    ] = None,
+    dry_run: Annotated[bool, option("--dry-run", told="Count them, and send nothing.")] = False,
+    timeout: options.Timeout = 60.0,
+    max_retries: options.MaxRetries = 3,
+    rate: options.Rate = None,
+    in_order: options.InOrder = False,
+    oauth_client_id: options.OAuthClientId = None,
+    oauth_client_key: options.OAuthClientKey = None,
+    oauth_key_id: options.OAuthKeyId = None,
+    oauth_auth_server: options.OAuthAuthServer = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Send what a collector has stored to any Tracking API.
+
+    [bold]millstream replay --to https://api.segment.io --since 2h --dry-run[/]
+
+    Events keep their ids and times, so a receiver that deduplicates keeps one of each, however often this runs. The
+    collector may be running.
+
+    Exit code: 0 if all was delivered, 1 if not, 2 for wrong usage.
+    """
+    selection = Selection(
+        since=moment(since, "--since") if since else "",
+        until=moment(until, "--until") if until else "",
+        types=frozenset(kind or ()),
+        events=frozenset(event or ()),
+        sources=frozenset(source or ()),
+    )
+    files = files_in(data)
+    if dry_run:
+        _count(files, selection, as_json=as_json)
+        return
+    access = Access(to, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
+    client = access.client(
+        max_retries=max_retries, max_in_flight=1 if in_order else 4, max_queue_events=QUEUE, overflow="block"
+    )
+    _send(Delivery(client, rate), files, selection, timeout, as_json=as_json)
+
+
+def _send(delivery: Delivery, files: Files, selection: Selection, timeout: float, *, as_json: bool) -> None:
+    began = time.monotonic()
+    last = selection.since
+
+    def feed() -> None:
+        nonlocal last
+        with output.progress("replaying", sum(size for _, size in files)) as advance:
+            for item in stored(files, selection):
+                _hand_over(delivery, item)
+                last = item.received_at or last
+                advance(item.end, str(delivery))
+                if delivery.halted:
+                    break
+
+    delivery.run(feed, timeout)
+    done = f"Delivered {delivery.delivered:,} events in {time.monotonic() - began:.1f} s."
+    first: Stored | None = delivery.first_undecided()
+    report(delivery, done, as_json=as_json, resume=f"--since {first.received_at if first else last}")
+
+
+def _hand_over(delivery: Delivery, item: Stored) -> None:
+    if item.fault:
+        delivery.reject(item, item.fault)
+        return
+    try:
+        event = item.original()
+    except (msgspec.DecodeError, RecursionError) as exc:
+        delivery.reject(item, f"it cannot be read: {exc}")
+        return
+    delivery.send(item, event)
+
+
+def _count(files: Files, selection: Selection, *, as_json: bool) -> None:
+    """What would be sent."""
+    by_type: Counter[str] = Counter()
+    unreadable = 0
+    first = last = ""
+    with output.progress("counting", sum(size for _, size in files)) as advance:
+        for item in stored(files, selection):
+            advance(item.end, f"{by_type.total():,} events")
+            if item.fault:
+                unreadable += 1
+                continue
+            by_type[item.type] += 1
+            first, last = first or item.received_at, item.received_at
+    total = by_type.total()
+    if as_json:
+        output.print_json(
+            {
+                "events": total,
+                "by_type": by_type,
+                "first": first or None,
+                "last": last or None,
+                "unreadable": unreadable,
+            }
+        )
+        return
+    output.say(f"{total:,} events" + (f", received from {first} to {last}:" if total else ""))
+    for name, number in by_type.most_common():
+        output.say(f"  {number:>12,}  {output.printable(name)}")
+    if unreadable:
+        output.say(f"  {unreadable:>12,}  cannot be read")

@@ -1,0 +1,208 @@
+"""`millstream serve`: the collector on a port."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import ipaddress
+import re
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from millstream.errors import MissingExtra, SettingsError
+
+from .options import option
+from .output import warn
+
+WHERE, WHO, WHAT, TOKENS = "Where", "Who may write, and look", "What is kept", "OAuth"
+"""Panels of the help."""
+
+
+def _setting(name: str, **more: Any) -> Any:
+    """An option that can be set in the environment, too."""
+    return option(f"--{name}", envvar=f"MILLSTREAM_COLLECTOR_{name.upper().replace('-', '_')}", **more)
+
+
+def _configured(context: typer.Context, path: Path | None) -> Path | None:
+    """Take the defaults of the other options from a file."""
+    if path is not None:
+        context.default_map = _settings_in(path, {str(param.name) for param in context.command.params} - {"_config"})
+    return path
+
+
+def serve(
+    _config: Annotated[
+        Path | None,
+        _setting(
+            "config",
+            told="TOML file with any of these options, as name = value; others that are given go first.",
+            shape="FILE",
+            panel=WHERE,
+            is_eager=True,
+            callback=_configured,
+        ),
+    ] = None,
+    host: Annotated[str, _setting("host", told="Address to listen on.", shape="ADDRESS", panel=WHERE)] = "127.0.0.1",
+    port: Annotated[
+        int,
+        _setting("port", told="Port to listen on; 0 is any free one.", shape="N", panel=WHERE, min=0, max=65535),
+    ] = 7070,
+    data: Annotated[
+        Path, _setting("data", told="Directory for the events; made if missing.", shape="DIR", panel=WHERE)
+    ] = Path("millstream-data"),
+    key: Annotated[
+        list[str] | None,
+        _setting("key", told="A write key that may write; repeatable. Without any, all may.", shape="KEY", panel=WHO),
+    ] = None,
+    rate_limit: Annotated[
+        float | None, _setting("rate-limit", told="Events per second for each write key.", shape="N", panel=WHO)
+    ] = None,
+    token: Annotated[
+        str | None,
+        _setting("token", told="What the page asks for; other machines see nothing without.", shape="T", panel=WHO),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        _setting("allow-host", told="A name the page is served under; repeatable.", shape="NAME", panel=WHO),
+    ] = None,
+    strict: Annotated[
+        bool, _setting("strict", told="Say with 400 which events are not valid, and why.", panel=WHAT)
+    ] = False,
+    dedup_window: Annotated[
+        str,
+        _setting("dedup-window", told="How long duplicates are recognised; 0 is not.", shape="DURATION", panel=WHAT),
+    ] = "24h",
+    max_age: Annotated[
+        str | None, _setting("max-age", told="Files are deleted that are older.", shape="DURATION", panel=WHAT)
+    ] = None,
+    max_size: Annotated[
+        str | None,
+        _setting("max-size", told="The oldest files are deleted when there is more.", shape="SIZE", panel=WHAT),
+    ] = None,
+    sync: Annotated[
+        str,
+        _setting(
+            "sync", told="When the disk is forced: always before a 200, or interval:500ms.", shape="HOW", panel=WHAT
+        ),
+    ] = "always",
+    oauth_key: Annotated[
+        list[str] | None,
+        _setting(
+            "oauth-key",
+            told="Public key of who gets tokens: FILE, ID=FILE or ID/KEY=FILE; repeatable. All need a token then.",
+            shape="KEY",
+            panel=TOKENS,
+        ),
+    ] = None,
+    oauth_audience: Annotated[
+        str | None,
+        _setting("oauth-audience", told="Our URL, as clients know it; else what they say.", shape="URL", panel=TOKENS),
+    ] = None,
+) -> None:
+    """Receive events as the Tracking API does, keep them as JSON lines, and show them live on a page.
+
+    Each option can be set in the environment, as MILLSTREAM_COLLECTOR_PORT, and in a file, as port = 7070.
+    """
+    # Here, not above: the other commands need no server.
+    from millstream import collector  # noqa: PLC0415
+
+    if not _is_loopback(host):
+        if token is None:
+            raise SettingsError(
+                f"{host} can be reached from other machines, and so can the page: set a --token for it, "
+                "or $MILLSTREAM_COLLECTOR_TOKEN"
+            )
+        warn(f"{host} can be reached from other machines, without TLS")
+    storing: dict[str, Any] = {
+        "max_age": None if max_age is None else seconds("max-age", max_age),
+        "max_bytes": None if max_size is None else size("max-size", max_size),
+        "sync_interval": _sync_interval(sync),
+    }
+    settings: dict[str, Any] = {
+        "keys": key or None,
+        "rate_limit": rate_limit,
+        "token": token,
+        "hosts": allow_host or (),
+        "strict": strict,
+        "dedup_window": seconds("dedup-window", dedup_window),
+        "applications": [collector.Application.parse(text) for text in oauth_key or ()],
+        "audience": oauth_audience or "",
+    }
+    with collector.listen(host, port) as listener:
+        app = collector.Collector(collector.Files(data, **storing), **settings)
+        where = f"{collector.url_of(listener)}  (events in {data}/, Ctrl-C to stop)"
+        gc.freeze()  # what is there by now stays: it need not be searched for garbage again and again
+        try:
+            collector.serve(app, listener, ready=lambda: _say(where), stopping=app.stop)
+        finally:
+            app.close()
+    _say(f"stopped; {app.counts}")
+
+
+def _say(what: str) -> None:
+    typer.echo(f"millstream collector: {what}")
+    sys.stdout.flush()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _settings_in(path: Path, names: Collection[str]) -> dict[str, Any]:
+    """What a TOML file says, by the names of the options.
+
+    Raises:
+        SettingsError: the file cannot be read, or has what is no option.
+    """
+    try:
+        toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    except ImportError:
+        raise MissingExtra("--config on Python 3.10", "collector") from None
+    try:
+        settings = {name.replace("-", "_"): value for name, value in toml.loads(path.read_text("utf-8")).items()}
+    except OSError as error:
+        raise SettingsError(f"cannot read --config {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise SettingsError(f"--config {path} is no TOML: {error}") from error
+    for name in settings:
+        if name not in names:
+            known = ", ".join(sorted(each.replace("_", "-") for each in names))
+            raise SettingsError(f"--config {path}: there is no option {name.replace('_', '-')}; there are {known}")
+    return settings
+
+
+_SECONDS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_BYTES = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
+
+
+def seconds(name: str, text: str) -> float:
+    """A duration such as `500ms`, `90s`, `24h`, `30d`; a number alone is of seconds. Raises SettingsError."""
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None or match[2] not in _SECONDS:
+        raise SettingsError(f"--{name} {text!r} must be a duration such as 500ms, 90s, 24h or 30d")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def size(name: str, text: str) -> int:
+    """A size such as `500MB` or `20GB`; a number alone is of bytes. Raises SettingsError."""
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None or match[2].upper() not in _BYTES:
+        raise SettingsError(f"--{name} {text!r} must be a size such as 500MB or 20GB")
+    return int(float(match[1]) * _BYTES[match[2].upper()])
+
+
+def _sync_interval(text: str) -> float:
+    how, _, interval = text.partition(":")
+    if text == "always":
+        return 0.0
+    if how == "interval" and interval and (length := seconds("sync", interval)) > 0:
+        return length
+    raise SettingsError(f"--sync {text!r} must be always, or interval: and a duration, as interval:500ms")

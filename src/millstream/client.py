@@ -1,0 +1,114 @@
+"""Analytics: the client for threads, scripts and anything that is not an event loop."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ._clients import Client
+from ._drivers import process
+from ._drivers.disabled import DisabledDriver
+from ._drivers.inline import InlineDriver
+from ._drivers.thread import ThreadDriver
+from .plugins import assert_loaded, call
+from .settings import Settings
+from .types import FlushResult
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .settings import SettingsArgs
+
+__all__ = ["Analytics"]
+
+
+class Analytics(Client):
+    """Records customer-data events and delivers them in the background.
+
+    Calls take microseconds and never wait for the network. The worker, a daemon thread, starts with the first event;
+    what is left when the process ends is delivered then, within `exit_timeout`.
+
+        with Analytics("WRITE_KEY") as analytics:
+            analytics.track("Item Purchased", user_id="019mr8mf4r", properties={"revenue": 39.95})
+
+    Args:
+        write_key: the source's key; by default `$MILLSTREAM_WRITE_KEY`.
+        settings: see `millstream.settings.Settings`, or docs/reference/settings.md.
+
+    Raises:
+        SettingsError: a setting has a value that cannot be used.
+    """
+
+    def __init__(self, write_key: str | None = None, **settings: Unpack[SettingsArgs]) -> None:
+        super().__init__(Settings.make(write_key, settings))
+
+    def register(self, *plugins: Any) -> None:
+        """Load plugins, and run them for the events that are recorded from now on.
+
+        While a critical plugin is being loaded nothing is delivered; if it cannot be loaded, nothing ever is, and
+        `close_and_flush` returns the events. Any other plugin that cannot be loaded is reported (`error`, the log) and
+        left out.
+
+        Raises:
+            SettingsError: a plugin is none, or not one for this client; nothing was registered.
+            PluginError: a critical plugin could not be loaded; its own exception is the cause.
+        """
+        with self._registering(plugins):
+            for plugin in plugins:
+                with self._loading(plugin):
+                    call(plugin, "load", self)
+                    assert_loaded(plugin)
+
+    def deregister(self, *names: str) -> None:
+        """Stop running these plugins, and unload them.
+
+        Raises:
+            MillstreamError: there is no plugin of that name.
+        """
+        self._check_known(names)
+        for name in names:
+            with self._unloading(name) as plugin:
+                call(plugin, "unload", self)
+        self._emitter.emit("deregister", list(names))
+
+    def flush(self, timeout: float | None = None) -> FlushResult:
+        """Send all that was submitted before now, without waiting for `flush_interval`, and wait for the outcomes.
+
+        Flushes may overlap; none waits for what is submitted after it.
+
+        Args:
+            timeout: seconds to wait; by default 75, or more with a long `flush_interval`. What is undecided then
+                stays on its way and is counted as `pending`.
+
+        Raises:
+            MillstreamError: called on the client's own worker, which would wait for itself.
+        """
+        return self._driver.flush(self._timeout(timeout))
+
+    def close_and_flush(self, timeout: float | None = None) -> FlushResult:
+        """Stop accepting events, deliver those that were accepted, wait for their callbacks, and let go of everything.
+
+        Args:
+            timeout: seconds to wait; by default 75, or more with a long `flush_interval`. What is undecided then is
+                given up: it is returned in `unsent`, and its receipts raise `Abandoned`.
+
+        Raises:
+            MillstreamError: called on the client's own worker, which would wait for itself.
+        """
+        limit = self._timeout(timeout)
+        self._closed = True
+        try:
+            return self._driver.close(limit)
+        finally:
+            process.closed(self)
+
+    close = close_and_flush
+
+    def __enter__(self) -> Analytics:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close_and_flush()
+
+    def _new_driver(self, **parts: Any) -> InlineDriver:
+        return DisabledDriver(**parts) if self._settings.disable else ThreadDriver(**parts)

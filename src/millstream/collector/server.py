@@ -1,0 +1,209 @@
+"""A socket, uvicorn, and the signals that stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from starlette.responses import Response
+
+from millstream.errors import SettingsError
+
+from .app import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+MAX_CONNECTIONS = 10_000
+"""With more, requests are answered 503."""
+MAX_HEAD = 1 << 16
+"""Bytes of a request's headers."""
+
+
+def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
+    """A listening socket; port 0 is any free one. Raises SettingsError if the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named as TCP: asyncio sets TCP_NODELAY on such sockets alone, and without it every answer waits 40 ms
+    # for the client's delayed acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(1024)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        why = getattr(error, "strerror", None) or str(error)
+        raise SettingsError(f"cannot listen on {host} port {port}: {why}") from error
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where a client finds what listens there."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    ready: Callable[[], object],
+    stopping: Callable[[], object] = lambda: None,
+    patience: int = 5,
+    request_timeout: float = 30.0,
+    keep_alive: int = 75,
+) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what has begun and return. Call it on the main thread.
+
+    `ready` is called once requests are answered, `stopping` when no new ones are. At the end, clients that have begun
+    a request have `patience` seconds to finish it; at other times `request_timeout` seconds, from its first byte or
+    from the connection to its last byte. A connection with nothing under way is kept for `keep_alive` seconds: longer
+    than clients wait between two batches, so that they find it open.
+    """
+    config = uvicorn.Config(
+        _cut_short(app),
+        log_level="error",  # lesser things are a client's fault, and any client could fill the disk with them
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=keep_alive,
+        timeout_graceful_shutdown=patience,
+    )
+    config.load()
+    config.http_protocol_class = timed(_protocol(app, config.http_protocol_class))
+    server = _Server(config, ready, stopping, request_timeout)
+    _raise_file_limit()
+
+    def stop(_signal: int, _frame: object) -> None:
+        server.should_exit = True
+
+    # uvicorn has handlers of its own while it runs, and afterwards raises the signal again for those before
+    # it: the default ones would end the process with an error, before anybody can say what was stored.
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        server.run(sockets=[listener])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _raise_file_limit() -> None:
+    """Let this process have a file for each connection, as far as it may: where there is none, it could not accept."""
+    try:
+        import resource  # noqa: PLC0415 (Windows has none)
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = MAX_CONNECTIONS + 1000
+        if 0 <= soft < wanted:  # below 0 is without a limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard < 0 else min(wanted, hard), hard))
+    except (ImportError, OSError, ValueError):
+        pass
+
+
+def _cut_short(app: ASGIApp) -> ASGIApp:
+    """The application; where a stop has waited long enough for the rest of a request, it answers 503."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        answering = False
+
+        async def sent(message: Message) -> None:
+            nonlocal answering
+            answering = True
+            await send(message)
+
+        try:
+            await app(scope, receive, sent)
+        except asyncio.CancelledError:
+            # Only uvicorn cancels, and only when it stops: let out, this would be a traceback on the terminal.
+            if not answering:
+                await Response(status_code=503)(scope, receive, send)
+
+    return wrapped
+
+
+def _protocol(app: ASGIApp, usual: Any) -> Any:
+    """What a connection of this application is served by; `usual` is what uvicorn has chosen."""
+    if not isinstance(app, Collector) or "httptools" not in usual.__module__:
+        return usual
+    from .direct import direct, fits  # noqa: PLC0415 (it needs httptools, without which uvicorn is served by h11)
+
+    return direct(app) if fits() else usual
+
+
+def timed(protocol: Any) -> Any:
+    """The protocol that uvicorn has for a connection; it also knows for how long a client has kept it waiting.
+
+    uvicorn has no time limit for a request, and none for the size of its headers.
+    """
+
+    class Timed(protocol):  # type: ignore[misc]
+        waiting_since: float | None = None
+        _head = 0
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            self.waiting_since = monotonic()
+            super().connection_made(transport)  # pyright: ignore[reportUnknownMemberType]
+
+        def data_received(self, data: bytes) -> None:
+            if self.waiting_since is None:
+                self.waiting_since = monotonic()
+            before = self.cycle
+            super().data_received(data)  # pyright: ignore[reportUnknownMemberType]
+            cycle = self.cycle
+            if cycle is before and (cycle is None or cycle.response_complete):
+                self._head += len(data)
+                if self._head > MAX_HEAD and not self.transport.is_closing():
+                    self.send_400_response("The headers are too large.")
+                return
+            self._head = 0
+            if not cycle.more_body:
+                self.waiting_since = None
+
+    return Timed
+
+
+def _over(connection: Any, since: str, latest: float) -> bool:
+    began = getattr(connection, since, None)
+    return began is not None and began < latest
+
+
+class _Server(uvicorn.Server):
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        ready: Callable[[], object],
+        stopping: Callable[[], object],
+        request_timeout: float,
+    ) -> None:
+        super().__init__(config)
+        self._ready = ready
+        self._stopping = stopping
+        self._request_timeout = request_timeout
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:
+            now = monotonic()
+            for connection in list(self.server_state.connections):
+                if _over(connection, "waiting_since", now - self._request_timeout):
+                    connection.transport.abort()
+                elif _over(connection, "idle_since", now - self.config.timeout_keep_alive):
+                    connection.transport.close()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping()
+        await super().shutdown(sockets=sockets)

@@ -1,0 +1,226 @@
+"""Everything Millstream raises or reports, in one tree.
+
+    MillstreamError
+    ├── SettingsError (ValueError)        a setting cannot be used; raised when a client is made
+    ├── InvalidEvent (ValueError)         a call's arguments cannot become an event
+    ├── MissingExtra (ImportError)        an optional dependency is not installed
+    ├── QueryError                        SQL over the collector's events cannot be run
+    ├── SpoolError                        events are in memory alone, or in the spool and cannot be read; never raised
+    └── DeliveryError                     why an accepted event did not arrive; what a receipt raises
+        ├── EventTooLarge                 size, limit, field
+        ├── Rejected                      status, body
+        ├── RetriesExhausted              attempts, last
+        ├── RateLimitExpired              attempts
+        ├── QueueFull                     limit
+        ├── Abandoned                     spooled
+        ├── ClientClosed
+        ├── Dropped                       reason
+        ├── PluginError                   plugin
+        ├── AuthError                     status
+        └── TransportError
+
+    DropEvent (BaseException)             a decision of a plugin, not an error: drop this event
+
+A test compares this drawing with the classes.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Abandoned",
+    "AuthError",
+    "ClientClosed",
+    "DeliveryError",
+    "DropEvent",
+    "Dropped",
+    "EventTooLarge",
+    "InvalidEvent",
+    "MillstreamError",
+    "MissingExtra",
+    "PluginError",
+    "QueryError",
+    "QueueFull",
+    "RateLimitExpired",
+    "Rejected",
+    "RetriesExhausted",
+    "SettingsError",
+    "SpoolError",
+    "TransportError",
+]
+
+
+class MillstreamError(Exception):
+    """The root: catch this to catch all that is Millstream's."""
+
+
+class SettingsError(MillstreamError, ValueError):
+    """A setting has a value that cannot be used. The message names it, the value, and what is allowed."""
+
+
+class InvalidEvent(MillstreamError, ValueError):
+    """An event call was given something that cannot be sent. The message names the field and the remedy."""
+
+
+class MissingExtra(MillstreamError, ImportError):
+    """A feature needs a package that is not installed. The message is the command that installs it."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs packages that are not installed: pip install 'millstream[{extra}]'")
+        self.feature = feature
+        self.extra = extra
+
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:
+        return type(self), (self.feature, self.extra)
+
+
+class SpoolError(MillstreamError):
+    """The spool cannot do its work. Told to the `error` listeners and the log, never raised: delivery goes on."""
+
+
+class QueryError(MillstreamError):
+    """A question to the collector's stored events cannot be answered: DuckDB's message, and a remedy if we know one."""
+
+
+class DeliveryError(MillstreamError):
+    """An accepted event did not arrive. Never raised by an event call: a receipt, callback or listener has it."""
+
+
+class EventTooLarge(DeliveryError):
+    """The event is over the Tracking API's limit for one event (32 KB) and was not sent."""
+
+    def __init__(self, size: int, limit: int, field: str) -> None:
+        super().__init__(
+            f"the event is {size:,} bytes, {size - limit:,} over the limit of {limit:,}; "
+            f"its largest field is {field}: send less of it, or a reference to where it is kept"
+        )
+        self.size = size
+        self.limit = limit
+        self.field = field
+
+    def __reduce__(self) -> tuple[type[EventTooLarge], tuple[int, int, str]]:
+        return type(self), (self.size, self.limit, self.field)
+
+
+class Rejected(DeliveryError):
+    """The server refused the batch in a way that trying again would not change."""
+
+    def __init__(self, status: int, body: bytes = b"", hint: str = "") -> None:
+        text = body[:200].decode("utf-8", "replace").strip()
+        super().__init__(f"[{status}] the server refused the events" + (hint and f": {hint}") + (text and f" ({text})"))
+        self.status = status
+        self.body = body
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[type[Rejected], tuple[int, bytes, str]]:
+        return type(self), (self.status, self.body, self.hint)
+
+
+class RetriesExhausted(DeliveryError):
+    """Every allowed attempt failed. `last` is what the last of them met."""
+
+    def __init__(self, attempts: int, last: DeliveryError) -> None:
+        super().__init__(f"gave up after {attempts} attempt{'s' if attempts != 1 else ''}; the last one met: {last}")
+        self.attempts = attempts
+        self.last = last
+
+    def __reduce__(self) -> tuple[type[RetriesExhausted], tuple[int, DeliveryError]]:
+        return type(self), (self.attempts, self.last)
+
+
+class RateLimitExpired(DeliveryError):
+    """The server kept asking for patience longer than `max_rate_limit_duration` allows."""
+
+    def __init__(self, attempts: int, seconds: float) -> None:
+        super().__init__(f"the server was still limiting the rate after {seconds:g} s and {attempts} attempts")
+        self.attempts = attempts
+        self.seconds = seconds
+
+    def __reduce__(self) -> tuple[type[RateLimitExpired], tuple[int, float]]:
+        return type(self), (self.attempts, self.seconds)
+
+
+class QueueFull(DeliveryError):
+    """There was no room for the event: `max_queue_events` or `max_queue_bytes` were reached."""
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(f"the queue is full ({limit}): the server is slower than the application, or down")
+        self.limit = limit
+
+    def __reduce__(self) -> tuple[type[QueueFull], tuple[str]]:
+        return type(self), (self.limit,)
+
+
+class Abandoned(DeliveryError):
+    """The client closed before the event was delivered. With `spooled`, it is on disk and goes out later."""
+
+    def __init__(self, *, spooled: bool = False) -> None:
+        kept = "it is in the spool and goes out with the next start" if spooled else "it was not delivered"
+        super().__init__(f"the client closed before the event could be delivered; {kept}")
+        self.spooled = spooled
+
+    def __reduce__(self) -> tuple[object, tuple[bool]]:
+        return _abandoned, (self.spooled,)
+
+
+def _abandoned(spooled: bool) -> Abandoned:
+    return Abandoned(spooled=spooled)
+
+
+class ClientClosed(DeliveryError):
+    """The call came after `close_and_flush`. Listen to `call_after_close` to keep such events."""
+
+    def __init__(self) -> None:
+        super().__init__("the client is closed: events are no longer accepted")
+
+    def __reduce__(self) -> tuple[type[ClientClosed], tuple[()]]:
+        return type(self), ()
+
+
+class Dropped(DeliveryError):
+    """A plugin, or the event's own `integrations`, decided that it goes nowhere."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"dropped: {reason}")
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[Dropped], tuple[str]]:
+        return type(self), (self.reason,)
+
+
+class PluginError(DeliveryError):
+    """A plugin failed where its failure stops the event. The plugin's own exception is the cause."""
+
+    def __init__(self, plugin: str, message: str) -> None:
+        super().__init__(f"plugin {plugin!r}: {message}")
+        self.plugin = plugin
+        self.message = message
+
+    def __reduce__(self) -> tuple[type[PluginError], tuple[str, str]]:
+        return type(self), (self.plugin, self.message)
+
+
+class AuthError(DeliveryError):
+    """The authorization server did not grant a token. `status` is what it answered; None if it did not."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+
+    def __reduce__(self) -> tuple[type[AuthError], tuple[str, int | None]]:
+        return type(self), (self.message, self.status)
+
+
+class TransportError(DeliveryError):
+    """No usable answer came back: refused, reset, timed out, unreadable. The original is the cause."""
+
+
+class DropEvent(BaseException):
+    """Raised by a plugin (or by `ctx.cancel`) to drop the event. No MillstreamError: nothing went wrong.
+
+    It derives from BaseException so that a broad `except Exception` on the way cannot swallow the decision.
+    """
+
+    def __init__(self, reason: str = "dropped by a plugin") -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -1,0 +1,155 @@
+"""Who owns a lane: whoever has the lock of its `owner.json`. What is written in there is for people.
+
+The kernel lets go of a lock when the process that has it dies, however it dies. A process number says nothing: numbers
+come round again, and in a container everybody is number 1.
+
+A forked child has copies of all descriptors, and the lock is held until the last of them is closed. So a child closes
+its copies at once; and a file that was opened just while somebody forked, whose copy the child cannot know of, is
+opened anew before it is locked.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from .._version import __version__
+
+if TYPE_CHECKING:
+    import fcntl
+else:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        fcntl = None
+
+__all__ = ["FORMAT", "HAS_LOCKS", "OWNER", "Owner", "close_lock", "new_lock", "owner_of", "release_lock", "take_lock"]
+
+FORMAT = 1
+OWNER = "owner.json"
+HAS_LOCKS = fcntl is not None
+
+
+class Owner(msgspec.Struct):
+    """Who made a lane."""
+
+    format: int
+    host: str = ""
+    pid: int = 0
+    started: str = ""
+    millstream: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether the lane's format is one that this release reads."""
+        return self.format == FORMAT
+
+
+def owner_of(directory: Path) -> Owner | None:
+    """What a lane says of its owner; None if that is missing or spoiled."""
+    try:
+        said = (directory / OWNER).read_bytes()
+        return msgspec.json.decode(said, type=Owner)
+    except msgspec.ValidationError:  # nobody spoils it into other JSON: a newer release has written it
+        return Owner(format=0)
+    except (OSError, msgspec.DecodeError, ValueError):  # a DecodeError is no ValueError in older releases
+        return None
+
+
+def new_lock(directory: Path) -> int:
+    """Make the `owner.json` of a new lane, and lock it. Returns its descriptor.
+
+    Raises:
+        OSError: it cannot be made, or not be locked.
+    """
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    owner = Owner(FORMAT, socket.gethostname(), os.getpid(), now, __version__)
+    lock = _open(directory / OWNER, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.write(lock, msgspec.json.encode(owner) + b"\n")
+    except OSError:
+        close_lock(lock)
+        raise
+    return lock
+
+
+def take_lock(directory: Path, *, to_look: bool = False) -> int | None:
+    """The lock of a lane whose owner is dead, as a descriptor; None if it lives, or somebody else was faster.
+
+    Args:
+        directory: the lane.
+        to_look: it is let go of at once, and nothing may be written: for a look at a file system that is read-only.
+
+    Raises:
+        OSError: nobody can tell; of a lane without an `owner.json`, FileNotFoundError.
+    """
+    path = directory / OWNER
+    # Over NFS only what is open for writing can be locked for oneself.
+    how, kind = (os.O_RDONLY, fcntl.LOCK_SH) if to_look else (os.O_RDWR, fcntl.LOCK_EX)
+    lock = _open(path, how)
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+        if os.path.samestat(path.stat(), os.fstat(lock)):
+            return lock
+    except OSError as exc:
+        if exc.errno not in _TAKEN:
+            close_lock(lock)
+            raise
+    close_lock(lock)
+    return None
+
+
+_TAKEN = {errno.EWOULDBLOCK, errno.EACCES, errno.ENOENT}
+"""Somebody has the lock (some systems say EACCES), or has deleted the file, and with it the lane."""
+
+
+def release_lock(lock: int) -> None:
+    """Let go of a lock, whoever has copies of its descriptor."""
+    if lock in _open_here:
+        fcntl.flock(lock, fcntl.LOCK_UN)
+    close_lock(lock)
+
+
+def close_lock(lock: int) -> None:
+    """Close our copy of a lock's descriptor: it is the parent's; or it was never locked."""
+    if _open_here.pop(lock, None) is not None:
+        os.close(lock)
+
+
+_open_here: dict[int, int] = {}
+"""The descriptors of locks, and the process that opened each."""
+_forks = 0
+
+
+def _open(path: Path, how: int) -> int:
+    us = os.getpid()
+    while True:
+        forks = _forks
+        lock = os.open(path, how | os.O_CLOEXEC, 0o640)
+        _open_here[lock] = us
+        if forks == _forks:
+            return lock
+        close_lock(lock)
+
+
+def _before_fork() -> None:
+    global _forks  # noqa: PLW0603
+    _forks += 1
+
+
+def _after_fork() -> None:
+    us = os.getpid()
+    for lock, opened_by in list(_open_here.items()):
+        if opened_by != us:
+            close_lock(lock)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

@@ -1,0 +1,356 @@
+"""Every setting: its default, its unit, and what is allowed. Checked when a client is made."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+from urllib.parse import urlsplit
+
+from .errors import SettingsError
+
+if TYPE_CHECKING:
+    from .types import HTTPClient, HTTPClientFunction
+
+__all__ = ["OAuthSettings", "Settings", "SettingsArgs", "seconds"]
+
+Overflow = Literal["drop_newest", "block", "raise"]
+OnInvalid = Literal["raise", "report"]
+SigningAlgorithm = Literal["RS256", "ES256"]
+
+MILLISECONDS_FROM = 1000.0
+"""From here on a number of seconds can only be milliseconds: a wait of a quarter of an hour helps no event."""
+
+
+class SettingsArgs(TypedDict, total=False):
+    """The settings as keyword arguments of a client; `Settings` says what each does."""
+
+    host: str
+    path: str
+    max_retries: int
+    flush_at: int
+    flush_interval: float
+    http_request_timeout: float
+    disable: bool
+    http_client: HTTPClient | HTTPClientFunction | None
+    oauth_settings: OAuthSettings | None
+    max_batch_events: int | None
+    max_in_flight: int
+    max_queue_events: int
+    max_queue_bytes: int
+    overflow: Overflow
+    max_total_backoff_duration: float
+    max_rate_limit_duration: float
+    gzip: bool
+    proxy: str | None
+    context: Mapping[str, Any]
+    integrations: Mapping[str, Any]
+    context_providers: Sequence[Callable[[], Mapping[str, Any]]]
+    on_invalid: OnInvalid
+    exit_timeout: float
+    handle_sigterm: bool
+    plugin_timeout: float
+    spool: str | os.PathLike[str] | None
+    spool_sync: str
+    spool_max_bytes: int
+    spool_max_age: float
+
+
+@dataclass(frozen=True)
+class OAuthSettings:
+    """How a client proves who it is and gets tokens (OAuth 2.0, client credentials with a signed assertion, RFC 7523).
+
+    With a key in a key service, `signer` takes the place of `client_key`. Nothing here is checked before a client is
+    made with it, and no key is ever printed.
+    """
+
+    client_id: str
+    """The OAuth application's id."""
+    client_key: str | bytes | None = field(default=None, repr=False)
+    """Its private key, the text of a PEM file: RSA (signs RS256) or EC on P-256 (signs ES256)."""
+    key_id: str = ""
+    """The id of the public key that the server knows."""
+    auth_server: str = "https://oauth2.segment.io"
+    """Base URL of the authorization server: that of the workspace's region, as a token counts in its region only."""
+    scope: str = "tracking_api:write"
+    """What the token is to allow."""
+    max_retries: int | None = None
+    """Token requests that may fail after the first before the batches that wait count it as a failed attempt of
+    their own. By default the client's `max_retries`."""
+    http_client: HTTPClient | HTTPClientFunction | None = field(default=None, repr=False)
+    """What sends token requests; by default what sends the events."""
+    signer: Callable[[bytes], bytes] | None = field(default=None, repr=False)
+    """Signs bytes with SHA-256 and the private key, wherever that is; may be called in any thread."""
+    algorithm: SigningAlgorithm | None = None
+    """What `signer` signs with. With `client_key` the key itself says so."""
+
+    def check(self) -> None:
+        """Raise SettingsError for the first value that cannot be used. The key is read later."""
+        for name in ("client_id", "key_id", "scope"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value:
+                raise _wrong(f"oauth_settings: {name}", value, "a text that is not empty")
+        _check_url("oauth_settings: auth_server", self.auth_server)
+        if (self.client_key is None) == (self.signer is None):
+            raise SettingsError("oauth_settings needs a client_key or a signer, and not both")
+        _check_secret("oauth_settings: client_key", self.client_key, str, bytes, type(None))
+        if self.algorithm is not None or self.signer is not None:
+            _check_choice("oauth_settings: algorithm", self.algorithm, ("RS256", "ES256"))
+        if self.signer is not None and not callable(self.signer):
+            raise SettingsError("oauth_settings: signer must be a function of bytes that returns the signature")
+        if self.max_retries is not None:
+            _check_count("oauth_settings: max_retries", self.max_retries, least=0)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a client goes by. Times are in seconds, sizes in bytes."""
+
+    write_key: str = field(default="", repr=False)
+    """The source's key. Without it `$MILLSTREAM_WRITE_KEY` counts."""
+    host: str = "https://api.segment.io"
+    """Base URL of the Tracking API; a path in it is kept. Without it `$MILLSTREAM_HOST` counts."""
+    path: str = "/v1/batch"
+    """Path of the batch endpoint, after `host`."""
+    max_retries: int = 3
+    """Attempts after the first, for a batch."""
+    flush_at: int = 15
+    """Events that start a flush. 1 sends every event in a request of its own."""
+    flush_interval: float = 10.0
+    """Seconds after which an event is sent even if fewer than `flush_at` wait."""
+    http_request_timeout: float = 10.0
+    """Seconds for one request, from connecting to the end of the answer."""
+    disable: bool = False
+    """Check calls and do nothing else: receipts succeed, no key is needed. `$MILLSTREAM_DISABLE` does the same."""
+    http_client: HTTPClient | HTTPClientFunction | None = None
+    """What sends requests; by default a Urllib3Client, for AsyncAnalytics an AiohttpClient."""
+    oauth_settings: OAuthSettings | None = None
+    """Send with OAuth 2.0 tokens instead of the write key alone. Needs the extra `oauth`, unless it has a `signer`."""
+    max_batch_events: int | None = None
+    """Events in one request, at most. By default 2500, the API's limit, or 1 when `flush_at` is 1."""
+    max_in_flight: int = 4
+    """Batches under way at once. 1 keeps the total order of events, retries included."""
+    max_queue_events: int = 100_000
+    """Events that may wait, at most."""
+    max_queue_bytes: int = 64 * 1024 * 1024
+    """Bytes of events that may wait, at most."""
+    overflow: Overflow = "drop_newest"
+    """When the queue is full: drop the new event (`drop_newest`), wait for room (`block`), or `raise` QueueFull."""
+    max_total_backoff_duration: float = 43_200.0
+    """Seconds after its first counted failure for which a batch is tried again, at most."""
+    max_rate_limit_duration: float = 43_200.0
+    """Seconds for which the server may ask for patience, at most."""
+    gzip: bool = False
+    """Compress request bodies."""
+    proxy: str | None = None
+    """URL of an HTTP proxy. Without it `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` count."""
+    context: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Context for every event; a call's own is merged over it."""
+    integrations: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Integrations for every event; a call's own are merged over them."""
+    context_providers: Sequence[Callable[[], Mapping[str, Any]]] = ()
+    """Called in the event call itself: what they return is merged under the call's own context."""
+    on_invalid: OnInvalid = "raise"
+    """What InvalidEvent does: `raise` in the call, or `report` as an `error` event and a failed receipt."""
+    exit_timeout: float = 5.0
+    """Seconds that the end of the process may take to deliver what is left."""
+    handle_sigterm: bool = True
+    """Deliver what is left on SIGTERM, too, and then end by it. Only if the client is made on the main thread, and
+    never in the place of a handler of the application."""
+    plugin_timeout: float = 30.0
+    """Seconds for one `async def` hook of a plugin; then it counts as having raised TimeoutError. It has an effect
+    under AsyncAnalytics only: a plain function that hangs cannot be interrupted."""
+    spool: str | os.PathLike[str] | None = None
+    """Directory in which every event is before its call returns, and stays until it has its outcome: so that a killed
+    process loses nothing. Several processes may share it; the next one that starts delivers what a dead one left."""
+    spool_sync: str = "never"
+    """When the spool is forced to the disk itself, against a loss of power: `never` (the operating system decides,
+    which a killed process survives), `always` (before the call returns) or `interval:500ms` (or `interval:2s`)."""
+    spool_max_bytes: int = 1 << 30
+    """Bytes that the spool directory may hold, at most. Beyond, events are in memory alone."""
+    spool_max_age: float = 604_800.0
+    """Seconds after which an event in the spool whose retries are exhausted fails, and has no other round."""
+
+    @classmethod
+    def make(cls, write_key: str | None, given: Mapping[str, Any]) -> Settings:
+        """Settings from a client's arguments and the environment.
+
+        Raises:
+            SettingsError: naming the setting, its value, and what is allowed.
+        """
+        known = [f.name for f in fields(cls)]
+        for name in given:
+            if name not in known:
+                near = get_close_matches(name, known, 1)
+                hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+                raise SettingsError(f"there is no setting {name!r}{hint}")
+        values: dict[str, Any] = {"host": os.environ.get("MILLSTREAM_HOST") or cls.host, **given}
+        values["write_key"] = os.environ.get("MILLSTREAM_WRITE_KEY", "") if write_key is None else write_key
+        if os.environ.get("MILLSTREAM_DISABLE", "").lower() in {"1", "true", "yes", "on"}:
+            values["disable"] = True
+        settings = cls(**values)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raise SettingsError for the first value that cannot be used."""
+        _check_type("write_key", self.write_key, str)
+        if not self.write_key and not self.disable:
+            raise SettingsError(
+                "write_key is missing: pass it first (`Analytics('…')`) or set $MILLSTREAM_WRITE_KEY; "
+                "tests can do without one with disable=True or $MILLSTREAM_DISABLE=1"
+            )
+        self._check_http()
+        self._check_oauth()
+        self._check_counts()
+        self._check_times()
+        for name in ("disable", "gzip", "handle_sigterm"):
+            _check_type(name, getattr(self, name), bool)
+        for name in ("context", "integrations"):
+            _check_type(name, getattr(self, name), Mapping)
+        _check_functions("context_providers", self.context_providers)
+        _check_choice("overflow", self.overflow, ("drop_newest", "block", "raise"))
+        _check_choice("on_invalid", self.on_invalid, ("raise", "report"))
+        self._check_spool()
+
+    def _check_spool(self) -> None:
+        _check_path("spool", self.spool)
+        _sync_interval(self.spool_sync)
+        _check_count("spool_max_bytes", self.spool_max_bytes, least=1)
+        seconds("spool_max_age", self.spool_max_age, long=True)
+
+    def _check_http(self) -> None:
+        _check_url("host", self.host)
+        _check_type("path", self.path, str)
+        if self.proxy is not None:
+            _check_url("proxy", self.proxy)
+
+    def _check_oauth(self) -> None:
+        _check_secret("oauth_settings", self.oauth_settings, OAuthSettings, type(None))
+        if self.oauth_settings is not None and not self.disable:  # else no key is needed either
+            self.oauth_settings.check()
+
+    def _check_counts(self) -> None:
+        for name in ("flush_at", "max_in_flight", "max_queue_events", "max_queue_bytes"):
+            _check_count(name, getattr(self, name), least=1)
+        _check_count("max_retries", self.max_retries, least=0)
+        if self.max_batch_events is not None:
+            _check_count("max_batch_events", self.max_batch_events, least=1)
+            if self.max_batch_events > API_BATCH_EVENTS:
+                raise _wrong("max_batch_events", self.max_batch_events, f"1 to {API_BATCH_EVENTS}, the API's limit")
+
+    def _check_times(self) -> None:
+        for name in ("flush_interval", "http_request_timeout", "plugin_timeout"):
+            seconds(name, getattr(self, name), above_zero=True)
+        seconds("exit_timeout", self.exit_timeout)
+        for name in ("max_total_backoff_duration", "max_rate_limit_duration"):
+            seconds(name, getattr(self, name), long=True)
+
+    @property
+    def url(self) -> str:
+        """Where batches go: `path` after `host`, whose own path is kept."""
+        path = self.path.strip("/")
+        return self.host.rstrip("/") + (f"/{path}" if path else "")
+
+    @property
+    def batch_events(self) -> int:
+        """Events in one request, at most."""
+        if self.max_batch_events is not None:
+            return self.max_batch_events
+        return 1 if self.flush_at == 1 else API_BATCH_EVENTS
+
+    @property
+    def sync_interval(self) -> float | None:
+        """Seconds after which the spool is forced to the disk: 0 is in every call, None is never."""
+        return _sync_interval(self.spool_sync)
+
+    @property
+    def patience(self) -> float:
+        """Seconds that `flush` and `close_and_flush` wait by default: as long as the Node library's close."""
+        return 1.25 * max(60.0, self.flush_interval)
+
+
+API_BATCH_EVENTS = 2500
+
+
+def seconds(name: str, value: object, *, above_zero: bool = False, long: bool = False) -> float:
+    """A time in seconds.
+
+    Raises:
+        SettingsError: it is no number, negative, or so large that it must be milliseconds (unless `long`).
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise _wrong(name, value, "a number of seconds, 0 or more")
+    if value == 0 and above_zero:
+        raise _wrong(name, value, "a number of seconds above 0")
+    if value >= MILLISECONDS_FROM and not long:
+        raise _wrong(name, value, f"seconds; {value:g} looks like milliseconds: write {value / 1000:g}")
+    return float(value)
+
+
+def _check_path(name: str, value: str | os.PathLike[str] | None) -> None:
+    if value is None:
+        return
+    try:
+        usable = bool(os.fspath(value))
+    except TypeError:
+        usable = False
+    if not usable:
+        raise _wrong(name, value, "the path of a directory")
+
+
+def _sync_interval(value: object) -> float | None:
+    """The seconds in `never` (None), `always` (0), `interval:500ms` or `interval:2s`."""
+    if value == "never":
+        return None
+    if value == "always":
+        return 0.0
+    match = re.fullmatch(r"interval:(\d+(?:\.\d+)?)(ms|s)", value) if isinstance(value, str) else None
+    if match is None or not float(match[1]):
+        raise _wrong("spool_sync", value, "'never', 'always' or an interval such as 'interval:500ms'")
+    return float(match[1]) / (1000 if match[2] == "ms" else 1)
+
+
+def _check_count(name: str, value: object, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise _wrong(name, value, f"an int of {least} or more")
+
+
+def _check_type(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise _wrong(name, value, f"a {kind.__name__.lower()}")
+
+
+def _check_secret(name: str, value: object, kind: type, *others: type) -> None:
+    if not isinstance(value, (kind, *others)):
+        raise SettingsError(f"{name} is a {type(value).__name__}; it must be a {kind.__name__}")
+
+
+def _check_functions(name: str, value: object) -> None:
+    parts = cast("Sequence[object]", value)
+    if not isinstance(value, Sequence) or not all(map(callable, parts)):
+        raise _wrong(name, parts, "a sequence of functions that return a mapping")
+
+
+def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise _wrong(name, value, " or ".join(repr(choice) for choice in allowed))
+
+
+def _check_url(name: str, value: object) -> None:
+    _check_type(name, value, str)
+    try:
+        parts = urlsplit(str(value))
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise _wrong(name, value, "an absolute URL such as 'https://api.segment.io'")
+
+
+def _wrong(name: str, value: object, allowed: str) -> SettingsError:
+    shown = f"a {type(value).__name__}" if name == "write_key" else repr(value)
+    return SettingsError(f"{name} is {shown}; it must be {allowed}")

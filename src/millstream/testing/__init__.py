@@ -1,0 +1,63 @@
+"""For the tests of those who use Millstream: a collector that can be made to fail, and a stand-in for HTTP.
+
+    record     what came, and waiting for more
+    receiver   a record, and clients that deliver to it
+    captured   clients deliver to it instead of to HTTP
+    live       a whole collector on a free port, with faults to order
+    faults     what a Tracking API may do wrong
+    loopback   an ASGI application in a thread of its own
+    plugin     the fixtures `collector` and `capture` of pytest, which finds them by itself
+
+    with millstream.testing.collector() as collector:
+        Analytics("key", host=collector.url).track("Order Completed", user_id="u1")
+        collector.wait_for("Order Completed")
+
+Importing this loads neither pytest nor a server.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .captured import Capture
+    from .live import LiveCollector
+    from .record import Match, RejectedEvent, SeenRequest
+
+__all__ = ["Capture", "LiveCollector", "Match", "RejectedEvent", "SeenRequest", "capture", "collector"]
+
+_ROOMS = {
+    "Capture": "captured",
+    "LiveCollector": "live",
+    "Match": "record",
+    "RejectedEvent": "record",
+    "SeenRequest": "record",
+}
+
+
+def collector(**settings: Any) -> LiveCollector:
+    """A collector in this process, on a free port, until the end of the `with` statement.
+
+    Args:
+        settings: those of `millstream.collector.Collector`: `keys`, `strict`, `rate_limit` …
+
+    Raises:
+        MissingExtra: its packages are not installed.
+    """
+    from .live import LiveCollector  # noqa: PLC0415 - a server, loaded when somebody wants it
+
+    return LiveCollector(**settings)
+
+
+def capture() -> Capture:
+    """An HTTP client that keeps what it is to send, until the end of the `with` statement."""
+    from .captured import Capture  # noqa: PLC0415
+
+    return Capture()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_ROOMS[name]}", __name__), name)

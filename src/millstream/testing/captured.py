@@ -1,0 +1,87 @@
+"""A stand-in for HTTP: clients deliver to it, and nothing leaves the process."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from itertools import repeat
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from millstream.errors import TransportError
+from millstream.types import Event, Request, Response
+
+from .receiver import Receiver
+from .record import SeenRequest
+
+if TYPE_CHECKING:
+    from millstream.settings import SettingsArgs
+
+__all__ = ["Capture"]
+
+_OK = Response(200, {"content-type": "application/json"}, b'{"success": true}')
+
+
+class Capture(Receiver):
+    """An HTTP client that keeps what it is to send: `Analytics("key", http_client=capture)`.
+
+    Every event is taken: a collector would say which are not valid.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answers: deque[Response | None] = deque()
+        self._ids: set[object] = set()
+
+    def fail(self, status: int, *, times: int = 1, retry_after: int | None = None) -> None:
+        """Answer the next requests with this status, and keep nothing of them.
+
+        Args:
+            status: 503, 429, 401 …
+            times: how many requests.
+            retry_after: whole seconds, as `Retry-After`.
+        """
+        headers: Mapping[str, str] = {} if retry_after is None else {"retry-after": str(retry_after)}
+        with self._news:
+            self._answers.extend(repeat(Response(status, headers), times))
+
+    def drop(self, *, times: int = 1) -> None:
+        """Keep the events of the next requests, and lose the answer, as when a connection breaks."""
+        with self._news:
+            self._answers.extend(repeat(None, times))
+
+    def clear(self) -> None:
+        """Forget what came, and the answers that nobody has had yet."""
+        with self._news:
+            self._answers.clear()
+            super().clear()
+
+    def send(self, request: Request) -> Response:
+        """What a client calls: keep the request's events, and answer it.
+
+        Raises:
+            TransportError: after `drop`.
+        """
+        with self._news:
+            answer = self._answers.popleft() if self._answers else _OK
+            status = answer.status if answer else 0
+            headers = {name.lower(): value for name, value in request.headers.items()}
+            reason = "" if status == _OK.status else "by order of the test"
+            seen = SeenRequest(request.method, urlsplit(request.url).path, headers, request.body, status, reason)
+            events = seen.events if status in {0, 200} else []
+            self._add(seen, *self._told_apart(events))
+        if answer is None:
+            raise TransportError("the connection was closed before there was an answer (dropped by the test)")
+        return answer
+
+    def _told_apart(self, events: list[Event]) -> tuple[list[Event], list[Event]]:
+        """The events that are new, and those that have come before."""
+        new: list[Event] = []
+        known: list[Event] = []
+        for event in events:
+            (known if event.get("messageId") in self._ids else new).append(event)
+            self._ids.add(event.get("messageId"))
+        return new, known
+
+    def _reached_by(self) -> SettingsArgs:
+        return {"http_client": self}

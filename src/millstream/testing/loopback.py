@@ -1,0 +1,100 @@
+"""An ASGI application on a free port of this machine, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from millstream.collector import listen, url_of
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+__all__ = ["Loopback"]
+
+Address = tuple[Any, ...]
+
+
+class Loopback:
+    """Serves from its making until `close`, which does not wait for anybody.
+
+    Of uvicorn it has the protocol, but not the server: that one looks only ten times a second whether it is to stop,
+    changes the process's logging, and says there what it does.
+
+    Args:
+        app: whom requests go to.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._connections: dict[Address, asyncio.Transport] = {}
+        self._listener = listen()
+        self.url = url_of(self._listener)
+        self._ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self._thread = threading.Thread(
+            target=asyncio.run, args=(self._serve(),), name="millstream-testing", daemon=True
+        )
+        self._thread.start()
+        self._ready.result()
+
+    def connection(self, client: Address | None) -> asyncio.Transport | None:
+        """The connection of a client, as ASGI's scope names it; None if it has gone. For the application."""
+        return self._connections.get(tuple(client or ()))
+
+    def close(self) -> None:
+        """Hang up on everybody, and end the thread."""
+        loop, over = self._ready.result()
+        if self._thread.is_alive():
+            loop.call_soon_threadsafe(over.set)
+            self._thread.join()
+
+    async def _serve(self) -> None:
+        over = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        try:
+            config = uvicorn.Config(
+                self._app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                lifespan="off",
+                interface="asgi3",
+                ws="none",
+                timeout_keep_alive=600,
+            )
+            config.load()
+            state = ServerState()
+            state.default_headers = config.encoded_headers
+            protocol = _known(config.http_protocol_class, self._connections)
+            server = await loop.create_server(lambda: protocol(config, state, {}), sock=self._listener)
+        except BaseException as error:
+            self._ready.set_exception(error)
+            raise
+        self._ready.set_result((loop, over))
+        await over.wait()
+        server.close()
+        for connection in list(self._connections.values()):
+            connection.abort()
+        await asyncio.gather(*state.tasks, return_exceptions=True)
+
+
+def _known(protocol: Any, connections: dict[Address, asyncio.Transport]) -> Any:
+    """The protocol that uvicorn has for a connection, under which the connection can be had by its client's address."""
+
+    class Known(protocol):  # type: ignore[misc]
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            self._address = tuple(transport.get_extra_info("peername"))
+            connections[self._address] = transport
+            super().connection_made(transport)  # pyright: ignore[reportUnknownMemberType]
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            connections.pop(self._address, None)
+            super().connection_lost(exc)  # pyright: ignore[reportUnknownMemberType]
+
+    return Known

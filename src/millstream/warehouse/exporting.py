@@ -1,0 +1,142 @@
+"""Views of the warehouse as files: Parquet, CSV or JSON lines."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import uuid
+from collections.abc import Collection, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+from millstream.errors import QueryError, SettingsError
+
+from .database import Database, OnProgress
+from .names import literal, quoted
+from .querying import explained
+from .reading import Period
+from .snapshot import ALWAYS, take
+
+__all__ = ["FORMATS", "Exported", "Format", "export"]
+
+Format: TypeAlias = Literal["parquet", "csv", "jsonl"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+_READING = 0.7
+"""The part of the work that is over when the events are read."""
+
+_ISO = "'%Y-%m-%dT%H:%M:%S.%fZ'"
+_OPTIONS = {
+    "parquet": "FORMAT parquet, COMPRESSION zstd",
+    "csv": f"FORMAT csv, HEADER true, TIMESTAMPFORMAT {_ISO}",
+    "jsonl": f"FORMAT json, ARRAY false, TIMESTAMPFORMAT {_ISO}",
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written: from which view, and how many rows it has."""
+
+    view: str
+    path: Path
+    rows: int
+
+
+def export(
+    directory: str | os.PathLike[str],
+    to: str | os.PathLike[str],
+    *,
+    views: Sequence[str] | None = None,
+    format: Format | None = None,  # noqa: A002 - the word that everybody uses for it
+    received: Period = ALWAYS,
+    replace: bool = False,
+    on_progress: OnProgress | None = None,
+) -> list[Exported]:
+    """Write views to files, each as a whole or not at all.
+
+    Args:
+        directory: what `millstream serve` has as `--data`.
+        to: a file, for one view; or a directory, made if it is missing, which gets a file for each view.
+        views: which ones. Without, a file gets `events`, and a directory all that are not empty.
+        format: of the files. Without, what the name of the file ends with; Parquet in a directory.
+        received: from when, and until when, the events that count were received.
+        replace: whether a file that exists may be replaced.
+        on_progress: see OnProgress.
+
+    Raises:
+        SettingsError: the files cannot be written there, or there is no such directory of events.
+        QueryError: there is no such view, or the events cannot be read.
+    """
+    files = _Files(Path(to), format, replace=replace)
+    if files.single and views is None:
+        views = ["events"]
+    if files.single and len(views or ()) != 1:
+        raise SettingsError(f"{to} is one file: name one view, or a directory")
+    snapshot = take(directory, views, received=received, on_progress=on_progress, share=(0, _READING))
+    with closing(snapshot.database) as database:
+        if unknown := [view for view in views or () if view not in snapshot.tables]:
+            raise QueryError(_no_view(unknown[0], snapshot.tables))
+        chosen = views or [view for view in snapshot.tables if _is_filled(database, view)]
+        files.prepare(chosen)
+        written: list[Exported] = []
+        rest = (1 - _READING) / max(len(chosen), 1)
+        for number, view in enumerate(chosen):
+            database.share = (_READING + rest * number, _READING + rest * (number + 1))
+            written.append(Exported(view, files.path(view), _write(database, view, files)))
+    return written
+
+
+class _Files:
+    """Where the views go, and in which format."""
+
+    def __init__(self, target: Path, format: Format | None, *, replace: bool) -> None:  # noqa: A002
+        self.single = bool(target.suffix) and not target.is_dir()
+        self.format: str = format or (target.suffix[1:].lower() if self.single else "parquet")
+        if self.format not in _OPTIONS:
+            raise SettingsError(f"which format is {target} to have? Name one of {', '.join(_OPTIONS)}")
+        self._target = target
+        self._replace = replace
+
+    def path(self, view: str) -> Path:
+        return self._target if self.single else self._target / f"{view}.{self.format}"
+
+    def prepare(self, views: Sequence[str]) -> None:
+        """See to it that all of them can be written, before the first is."""
+        taken = [path for path in map(self.path, views) if path.exists()]
+        if taken and not self._replace:
+            raise SettingsError(
+                f"{taken[0]} exists already: choose another name, or replace it (--force, in Python replace=True)"
+            )
+        folder = self._target.parent if self.single else self._target
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def _is_filled(database: Database, view: str) -> bool:
+    return bool(database.run(f"SELECT 1 FROM {quoted(view)} LIMIT 1"))
+
+
+def _write(database: Database, view: str, files: _Files) -> int:
+    """Write one view, and say how many rows it has. Until it is whole, the file has another name."""
+    path = files.path(view)
+    partial = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex}.part")
+    try:
+        with explained():
+            copy = f"COPY (SELECT * FROM {quoted(view)}) TO {literal(str(partial))} ({_OPTIONS[files.format]})"
+            ((rows,),) = database.run(copy, part=(0, 1))
+        partial.replace(path)
+    except OSError as error:
+        raise SettingsError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return int(rows)
+
+
+def _no_view(name: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, known, 3)
+    hint = f"did you mean {' or '.join(close)}?" if close else "`millstream query 'show tables'` lists all"
+    return f"there is no view {name}: {hint}"
