@@ -29,7 +29,7 @@ FLOORS = {
     "log": 2,
     "destinations": 2,
     "plugins": 2,
-    "_drivers": 3,
+    "_delivery": 3,
     "_calls": 4,
     "_life": 4,
     "_clients": 4,

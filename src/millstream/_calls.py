@@ -12,7 +12,7 @@ from ._core.encoding import decode, encode, largest_field
 from ._core.events import LIBRARY, MAX_EVENT_BYTES, Defaults, WireEvent
 from ._core.pipeline import SEGMENT
 from ._core.receipt import Receipt, SpooledReceipt
-from ._drivers.inline import InlineDriver
+from ._delivery.driver import Driver
 from ._log import Summary
 from ._stamp import stamp
 from .emitter import Emitter, Listener
@@ -30,7 +30,7 @@ Map = Mapping[str, Any] | None
 class EventCalls:
     """Base of the clients: records what users do, and says what became of it."""
 
-    _driver: InlineDriver
+    _driver: Driver
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -45,7 +45,7 @@ class EventCalls:
             self._defaults = Defaults.of({**settings.context, "library": LIBRARY}, settings.integrations)
         except InvalidEvent as exc:
             raise SettingsError(str(exc)) from exc
-        self._elsewhere = _elsewhere(self._defaults.integrations)
+        self._skips_api = _skips_api(self._defaults.integrations)
 
     # -- the six calls ------------------------------------------------------------------------------
 
@@ -211,8 +211,8 @@ class EventCalls:
             data = encode(whole)
         except InvalidEvent as exc:
             return self._invalid("send", exc, callback)
-        elsewhere = _elsewhere(whole["integrations"])
-        receipt = self._receipt(data, whole["type"], whole["messageId"], self._driver, elsewhere)
+        skips_api = _skips_api(whole["integrations"])
+        receipt = self._receipt(data, whole["type"], whole["messageId"], self._driver, skips_api)
         self._submit(receipt, callback)
         return receipt
 
@@ -253,9 +253,9 @@ class EventCalls:
             data = encode(event, given)
         except InvalidEvent as exc:
             return self._invalid(event.kind, exc, callback)
-        elsewhere = self._elsewhere if integrations is None else _elsewhere(event.integrations)
+        skips_api = self._skips_api if integrations is None else _skips_api(event.integrations)
         driver = self._driver
-        receipt = self._receipt(data, event.kind, event.message_id, driver, elsewhere)
+        receipt = self._receipt(data, event.kind, event.message_id, driver, skips_api)
         if self._drops and not self._closed and len(data) <= MAX_EVENT_BYTES:
             if callback is not None:
                 driver.watch_callback(receipt, callback)
@@ -317,6 +317,6 @@ class EventCalls:
         return receipt
 
 
-def _elsewhere(integrations: Mapping[str, Any]) -> bool | None:
+def _skips_api(integrations: Mapping[str, Any]) -> bool | None:
     """Whether they keep the event from the Tracking API; None if they say nothing at all."""
     return integrations.get(SEGMENT) is False if integrations else None

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._core.policy import Policy
-from ._drivers.inline import InlineDriver
+from ._delivery.assemble import Parts
+from ._delivery.driver import Driver
 from ._life import Life
 from .auth import oauth_of
 from .destinations.tracking_api import TrackingAPI
@@ -40,10 +41,10 @@ class Client(Life):
 
     # -- how it is made -----------------------------------------------------------------------------
 
-    def _new_driver(self, **parts: Any) -> InlineDriver:
+    def _new_driver(self, parts: Parts) -> Driver:
         raise NotImplementedError
 
-    def _make_driver(self) -> InlineDriver:
+    def _make_driver(self) -> Driver:
         settings = self._settings
         destination = TrackingAPI(
             write_key=settings.write_key,
@@ -52,7 +53,7 @@ class Client(Life):
             compress=settings.gzip,
             oauth=settings.oauth_settings is not None,
         )
-        driver = self._new_driver(
+        parts = Parts(
             destination=destination,
             policy=_policy(settings, destination.overhead),
             make_client=self._http_client_maker(),
@@ -63,7 +64,9 @@ class Client(Life):
             oauth=oauth_of(settings, lambda given: as_client(given, may_await=self._awaits)),
             spool=self._make_spool(),
             spool_max_age=settings.spool_max_age,
+            disabled=settings.disable,
         )
+        driver = self._new_driver(parts)
         for _ in range(self._holds):
             driver.hold()
         for plugin in self._plugins.values():
@@ -170,7 +173,7 @@ class Client(Life):
             self._emitter.fault("plugin", exc)
 
 
-def _plug(driver: InlineDriver, plugin: Any) -> None:
+def _plug(driver: Driver, plugin: Any) -> None:
     if plugin.type != "utility":
         driver.plug(plugin)
 

@@ -1,19 +1,19 @@
 """A client's life in a process: it begins, in a forked child anew; it ends with the process, or by a signal.
 
-`_drivers/process.py` says when.
+`_delivery/process` says when.
 """
 
 from __future__ import annotations
 
-from _thread import RLock  # see _drivers/worker.py
+from _thread import RLock  # see _delivery/worker.py
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from ._calls import EventCalls
 from ._core.receipt import Receipt
-from ._drivers import process
-from ._drivers.inline import InlineDriver
+from ._delivery import process
+from ._delivery.driver import Driver
 from ._log import Summary, logger
 from .settings import Settings
 from .types import Callback, FlushResult
@@ -30,7 +30,7 @@ class _BeginsWhenUsed:
     (0.5 µs a call, Python 3.11).
     """
 
-    def __get__(self, client: Life, kind: type[Life]) -> InlineDriver:
+    def __get__(self, client: Life, kind: type[Life]) -> Driver:
         return client._begin()  # noqa: SLF001 - this is a part of it
 
 
@@ -44,10 +44,10 @@ class Life(EventCalls):
 
     # -- it begins --------------------------------------------------------------------------------------
 
-    def _make_driver(self) -> InlineDriver:
+    def _make_driver(self) -> Driver:
         raise NotImplementedError
 
-    def _begin(self) -> InlineDriver:
+    def _begin(self) -> Driver:
         """A driver, for this process or for an event that comes after its end. Made once, whoever asks first."""
         with self._beginning:
             driver = vars(self).get("_driver")
@@ -112,12 +112,12 @@ class Life(EventCalls):
     def _hurry(self) -> None:
         driver = self._unfinished()
         if driver is not None:
-            driver.hurry()
+            driver.request_flush()
 
     def _at_signal(self, began: float, *, last: bool) -> None:
         """Deliver what is there, while the program goes on; `last`: and give up what cannot be delivered."""
 
-        def flush(driver: InlineDriver) -> FlushResult:
+        def flush(driver: Driver) -> FlushResult:
             result = driver.flush(max(0.0, began + self._settings.exit_timeout - monotonic()))
             if not (last and result.pending):
                 return result
@@ -133,7 +133,7 @@ class Life(EventCalls):
         why = f"the end of the process was interrupted ({type(by).__name__})"
         self._summary.last_words(f"{_events(left)} not delivered: {why}" if left else "")
 
-    def _see_out(self, how: Callable[[InlineDriver], FlushResult], *, silently: bool = False) -> None:
+    def _see_out(self, how: Callable[[Driver], FlushResult], *, silently: bool = False) -> None:
         """Deliver in this way, and say in one line what could not be."""
         driver, left = self._unfinished(), 0
         self._summary.hush()
@@ -144,7 +144,7 @@ class Life(EventCalls):
             timeout = f"exit_timeout={self._settings.exit_timeout:g} s"
             self._summary.last_words(f"{_events(left)} not delivered within {timeout}" if left else "", ADVICE)
 
-    def _unfinished(self) -> InlineDriver | None:
+    def _unfinished(self) -> Driver | None:
         """The driver, if there is one, and it has something to deliver."""
         driver = vars(self).get("_driver")
         return driver if driver is not None and driver.stats().pending else None

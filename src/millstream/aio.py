@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ._clients import Client, default_client
-from ._drivers import process
-from ._drivers.aio import AsyncDisabledDriver, AsyncDriver
+from ._delivery import process
+from ._delivery.assemble import Parts, on_loop
+from ._delivery.async_driver import AsyncDriver
 from .errors import SettingsError
 from .http import as_client
 from .http.aiohttp import AiohttpClient
@@ -130,7 +132,7 @@ class AsyncAnalytics(Client):
     ) -> None:
         await self.close_and_flush()
 
-    def _new_driver(self, **parts: Any) -> AsyncDriver:
+    def _new_driver(self, parts: Parts) -> AsyncDriver:
         settings = self._settings
         given, proxy = settings.http_client, settings.proxy
 
@@ -143,9 +145,8 @@ class AsyncAnalytics(Client):
 
         if given is None and not settings.disable:
             client = AiohttpClient(proxy=proxy)  # now: if it is not installed, whoever makes the client is to know
-            parts["make_client"] = lambda: client
-        kind = AsyncDisabledDriver if settings.disable else AsyncDriver
-        return kind(plugin_timeout=settings.plugin_timeout, make_exit_client=make_exit_client, **parts)
+            parts = replace(parts, make_client=lambda: client)
+        return on_loop(parts, make_exit_client, settings.plugin_timeout)
 
 
 async def _if_need_be(returned: object) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ._core.oauth import Grant
+from ._core.oauth import ClientCredentials
 from .errors import MissingExtra, SettingsError
 from .settings import OAuthSettings, Settings
 from .types import HTTPClient, Request, Response
@@ -22,7 +22,7 @@ _BEARER = "Bearer "
 class OAuth:
     """What a driver needs to get tokens. Without a `client` of its own the one that sends the events asks for them."""
 
-    grant: Grant
+    grant: ClientCredentials
     sign: Signer
     max_retries: int
     client: HTTPClient | None
@@ -40,7 +40,7 @@ def oauth_of(settings: Settings, as_client: Callable[[object], HTTPClient]) -> O
         return None
     algorithm, sign = _signer_of(oauth)
     return OAuth(
-        grant=Grant(
+        grant=ClientCredentials(
             client_id=oauth.client_id,
             key_id=oauth.key_id,
             auth_server=oauth.auth_server,

@@ -6,10 +6,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ._clients import Client
-from ._drivers import process
-from ._drivers.disabled import DisabledDriver
-from ._drivers.inline import InlineDriver
-from ._drivers.thread import ThreadDriver
+from ._delivery import process
+from ._delivery.assemble import Parts, threaded
+from ._delivery.driver import Driver
 from .plugins import assert_loaded, call
 from .settings import Settings
 from .types import FlushResult
@@ -110,5 +109,5 @@ class Analytics(Client):
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.close_and_flush()
 
-    def _new_driver(self, **parts: Any) -> InlineDriver:
-        return DisabledDriver(**parts) if self._settings.disable else ThreadDriver(**parts)
+    def _new_driver(self, parts: Parts) -> Driver:
+        return threaded(parts)

@@ -12,7 +12,7 @@ from ..errors import Abandoned, DeliveryError, Dropped, QueueFull
 from .context import Context
 from .log import Place
 
-__all__ = ["DELIVERED", "Home", "Outcome", "Receipt", "SpooledReceipt"]
+__all__ = ["DELIVERED", "Driver", "Outcome", "Receipt", "SpooledReceipt"]
 
 
 class Outcome(msgspec.Struct, frozen=True, eq=False):
@@ -37,7 +37,7 @@ class Outcome(msgspec.Struct, frozen=True, eq=False):
 DELIVERED = Outcome(attempts=1)
 
 
-class Home(Protocol):
+class Driver(Protocol):
     """The driver that an event was handed to. It alone knows how to wait."""
 
     def wait(self, receipt: Receipt, timeout: float | None) -> None: ...
@@ -57,9 +57,9 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
     data: bytes
     kind: str
     message_id: str
-    _home: Home
+    _driver: Driver
     # Whether its integrations keep it from the Tracking API: the pipeline decides where it goes. None: they are empty.
-    _elsewhere: bool | None = False
+    _skips_api: bool | None = False
     _outcome: Outcome | None = None
     _epoch: int = 0
     _context: Context | None = None  # the one that plugins had in hand, if any
@@ -95,17 +95,17 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
                 would wait for itself.
         """
         if self._outcome is None:
-            self._home.wait(self, timeout)
+            self._driver.wait(self, timeout)
         return self._result()
 
     def __await__(self) -> Generator[Any, None, Context]:
         if self._outcome is None:
-            yield from self._home.awaited(self)
+            yield from self._driver.awaited(self)
         return self._result()
 
     def add_done_callback(self, fn: Callable[[Receipt], object]) -> None:
         """Call `fn(receipt)` once, when there is an outcome: now, if there is one already."""
-        self._home.watch(self, fn)
+        self._driver.watch(self, fn)
 
     def context(self) -> Context:
         """The event and how far it came: the Context that its plugins had, or else a fresh one."""
@@ -114,9 +114,9 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
             context.settle(self._outcome.attempts, self._outcome.error)
         return context
 
-    def move(self, home: Home) -> None:
+    def move(self, driver: Driver) -> None:
         """Another driver has the event from here on."""
-        self._home = home
+        self._driver = driver
 
     def attach(self, context: Context) -> None:
         """From now on the event has this Context: the one that plugins get."""

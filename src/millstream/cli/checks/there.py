@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from millstream._core.oauth import Keeper, ask
+from millstream._core.oauth import TokenState, ask
 from millstream._core.retry import header
-from millstream._drivers.tokens import talk
+from millstream._delivery.transport import run_token_request
 from millstream._stamp import stamp
 from millstream.auth import OAuth
 from millstream.destinations.tracking_api import TrackingAPI
@@ -201,18 +201,19 @@ def _clock(response: Response, now: float) -> Findings:
 
 def token(oauth: OAuth) -> tuple[str | None, Finding]:
     """A token, if the authorization server grants one."""
-    keeper = Keeper(oauth.grant, max_retries=0, random=lambda: 0.0)
+    tokens = TokenState(oauth.grant, max_retries=0, random=lambda: 0.0)
     client = Urllib3Client()
     error: AuthError | None = None
     try:
         # Twice: to the first request a clock that is off may be all that is wrong, and the answer says how far.
         for _ in range(2):
-            asked = keeper.next_ask(time.monotonic(), waiting=True)
+            asked = tokens.next_request(time.monotonic(), waiting=True)
             if asked is None:
                 break
-            response = talk(ask(oauth.grant, time.time() - asked.skew, str(uuid.uuid4())), oauth.sign, client)
-            error = keeper.responded(asked, response, time.monotonic(), time.time())
-            if granted := keeper.token(time.monotonic()):
+            dialog = ask(oauth.grant, time.time() - asked.skew, str(uuid.uuid4()))
+            response = run_token_request(dialog, oauth.sign, client)
+            error = tokens.responded(asked, response, time.monotonic(), time.time())
+            if granted := tokens.token(time.monotonic()):
                 return granted, ok("OAuth", f"{oauth.grant.auth_server} grants a token")
     except AuthError as exc:
         error = exc

@@ -1,6 +1,6 @@
 """Runs the pipeline's dialogs on an event loop: hooks that are awaitable are awaited, and events keep their order.
 
-    call order ──▶ │ hooks of many events, side by side │ ──▶ the line: call order again ──▶ engine
+    call order ──▶ │ hooks of many events, side by side │ ──▶ the handoff: call order again ──▶ engine
 
 Hooks of different events run at the same time (a slow look-up must not hold up the next one), but an event is handed
 to the engine only when those that were recorded before it have been, or will not be. So with plugins that await, too,
@@ -18,21 +18,21 @@ from functools import partial
 from typing import Any, Protocol
 
 from .._core.context import Context
-from .._core.pipeline import Answer, Awaited, Hooked, process
+from .._core.pipeline import Answer, Awaited, PluginLike, process
 from .._core.receipt import Outcome, Receipt
 from ..emitter import Emitter
 from ..errors import DropEvent
-from .baton import Baton
-from .runner import Runner, Walk
+from .runner import PipelineRun, Runner
+from .worker_lock import WorkerLock
 
-__all__ = ["AsyncRunner", "Line"]
+__all__ = ["AsyncRunner", "OrderedHandoff"]
 
 AT_ONCE = 100
 """Hooks that are awaited at the same time: enough for look-ups, few enough for whom they ask."""
 
 
-class Place:
-    """A place in the line. Without a receipt it is somebody's who waits for those before it."""
+class Slot:
+    """A slot in the handoff. Without a receipt it is somebody's who waits for those before it."""
 
     __slots__ = ("act", "receipt")
 
@@ -41,40 +41,40 @@ class Place:
         self.act: Callable[[], object] | None = None
 
 
-class Line:
+class OrderedHandoff:
     """Everybody acts in the order in which they joined, however late each is ready."""
 
     def __init__(self) -> None:
-        self._places: deque[Place] = deque()
+        self._slots: deque[Slot] = deque()
 
     def __bool__(self) -> bool:
-        return bool(self._places)
+        return bool(self._slots)
 
-    def join(self, receipt: Receipt | None = None) -> Place:
-        """A new place, at the end."""
-        place = Place(receipt)
-        self._places.append(place)
-        return place
+    def join(self, receipt: Receipt | None = None) -> Slot:
+        """A new slot, at the end."""
+        slot = Slot(receipt)
+        self._slots.append(slot)
+        return slot
 
-    def ready(self, place: Place, act: Callable[[], object] = lambda: None) -> None:
+    def ready(self, slot: Slot, act: Callable[[], object] = lambda: None) -> None:
         """Do this as soon as all before it have acted; the second time it is said, nothing."""
-        if place.act is None:
-            place.act = act
-            while self._places and (act_now := self._places[0].act) is not None:
-                self._places.popleft()
+        if slot.act is None:
+            slot.act = act
+            while self._slots and (act_now := self._slots[0].act) is not None:
+                self._slots.popleft()
                 act_now()
 
     def clear(self) -> list[Receipt]:
         """Send everybody away. Returns the events among them."""
-        left = [place.receipt for place in self._places if place.receipt is not None]
-        self._places.clear()
+        left = [slot.receipt for slot in self._slots if slot.receipt is not None]
+        self._slots.clear()
         return left
 
 
-class AsyncWalk(Walk, eq=False, kw_only=True):
-    """A walk that has a place in the line."""
+class AsyncPipelineRun(PipelineRun, eq=False, kw_only=True):
+    """A run that has a slot in the handoff."""
 
-    place: Place
+    slot: Slot
 
 
 class WaitFor(Protocol):
@@ -103,11 +103,11 @@ class AsyncRunner(Runner):
         emitter: Emitter,
         deliver: Callable[[Receipt, bytes], object],
         settle: Callable[[list[Receipt], Outcome], object],
-        baton: Baton,
+        lock: WorkerLock,
         wait_for: WaitFor,
     ) -> None:
-        super().__init__(emitter, deliver, settle, baton)
-        self.line = Line()
+        super().__init__(emitter, deliver, settle, lock)
+        self.handoff = OrderedHandoff()
         self._wait_for = wait_for
         self._hooks: dict[_Hook, None] = {}  # being awaited, the oldest first
         self._queued: deque[_Hook] = deque()
@@ -116,18 +116,18 @@ class AsyncRunner(Runner):
     @property
     def wanted(self) -> bool:
         """Whether an event that comes now has to go this way: also behind those whose plugins are gone."""
-        return bool(self.timeline or self.line)
+        return bool(self.registry or self.handoff)
 
     @property
     def busy(self) -> bool:
         """Whether any event has a dialog that is not over, or waits for those before it."""
-        return bool(super().busy or self.line)
+        return bool(super().busy or self.handoff)
 
     def start(self, receipt: Receipt) -> None:
         """Begin an event's way."""
-        walk = AsyncWalk(receipt, process(receipt, self.timeline, self), place=self.line.join(receipt))
-        self._walks[receipt] = walk
-        self._advance(walk)
+        run = AsyncPipelineRun(receipt, process(receipt, self.registry, self), slot=self.handoff.join(receipt))
+        self._runs[receipt] = run
+        self._advance(run)
 
     def running(self) -> tuple[str, float] | None:
         """The hook that runs now, or else the one that has been awaited for longest, and for how many seconds."""
@@ -136,12 +136,12 @@ class AsyncRunner(Runner):
             return super().running()
         return f"{hook.call.plugin.name}.{hook.call.hook}", time.monotonic() - hook.since
 
-    def relieve(self) -> list[Receipt]:
+    def abandon(self) -> list[Receipt]:
         """The client closes, or another thread has taken over: forget every dialog, and every hook.
 
         Returns the events that nobody else knows of.
         """
-        left = dict.fromkeys([*self.line.clear(), *super().relieve()])
+        left = dict.fromkeys([*self.handoff.clear(), *super().abandon()])
         for hook in self._queued:
             if inspect.iscoroutine(hook.call.awaitable):
                 hook.call.awaitable.close()
@@ -155,20 +155,24 @@ class AsyncRunner(Runner):
         else:
             then()
 
+    def when_passed(self, command: Callable[[], object]) -> None:
+        """Do this when all events that were started before are through the hooks that come before delivery."""
+        self.handoff.ready(self.handoff.join(), command)
+
     # -- dialogs --------------------------------------------------------------------------------------
 
-    def _advance(self, walk: Walk) -> None:
-        if self._walks.get(walk.receipt) is walk:  # else given up
-            super()._advance(walk)
+    def _advance(self, run: PipelineRun) -> None:
+        if self._runs.get(run.receipt) is run:  # else given up
+            super()._advance(run)
 
-    def _wait(self, walk: Walk, awaited: list[Awaited]) -> None:
+    def _wait(self, run: PipelineRun, awaited: list[Awaited]) -> None:
         missing = [*awaited]
 
         def done(call: Awaited, answer: Answer) -> None:
             call.answer = answer
             missing.remove(call)
             if not missing:
-                self._advance(walk)
+                self._advance(run)
 
         for call in awaited:
             self._queue(call, partial(done, call))
@@ -177,25 +181,25 @@ class AsyncRunner(Runner):
 
     def hand_over(self, receipt: Receipt, data: bytes | None) -> None:
         """Deliver these bytes when it is the event's turn; those behind it need not wait for more than that."""
-        walk = self._walks[receipt]
-        if isinstance(walk, AsyncWalk):
+        run = self._runs[receipt]
+        if isinstance(run, AsyncPipelineRun):
             if data is None:
-                self.line.ready(walk.place)
+                self.handoff.ready(run.slot)
             else:
-                walk.handed_over = True
-                self.line.ready(walk.place, partial(self._deliver, receipt, data))
+                run.handed_over = True
+                self.handoff.ready(run.slot, partial(self._deliver, receipt, data))
 
     def settle(self, receipt: Receipt, outcome: Outcome) -> None:
         """The event has its outcome: nobody need wait for it."""
-        walk = self._walks[receipt]
-        if isinstance(walk, AsyncWalk):
-            walk.place.receipt = None
-            self.line.ready(walk.place)
+        run = self._runs[receipt]
+        if isinstance(run, AsyncPipelineRun):
+            run.slot.receipt = None
+            self.handoff.ready(run.slot)
         super().settle(receipt, outcome)
 
     # -- hooks ----------------------------------------------------------------------------------------
 
-    def _awaited(self, plugin: Hooked, hook: str, context: Context, awaitable: Any) -> Answer | Awaited:
+    def _awaited(self, plugin: PluginLike, hook: str, context: Context, awaitable: Any) -> Answer | Awaited:
         return Awaited(plugin, hook, context, awaitable)
 
     def _queue(self, call: Awaited, done: Callable[[Answer], object], *, again: bool = False) -> None:
@@ -213,7 +217,7 @@ class AsyncRunner(Runner):
         self._hooks.pop(hook, None)
         value, raised = answer
         if raised is not None and not isinstance(raised, Exception | DropEvent):
-            raised = RuntimeError(f"{type(raised).__name__}: {raised}")  # the dialog is no place to end a program in
+            raised = RuntimeError(f"{type(raised).__name__}: {raised}")  # the dialog is no slot to end a program in
         hook.done((value, raised))
         self._after_hook()
 

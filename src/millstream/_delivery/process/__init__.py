@@ -1,6 +1,6 @@
 """What happens to a process, and its clients must know of: it ends, it is told to end, it forks.
 
-    it ends           atexit, or what takes its place where that is skipped (children.py)
+    it ends           atexit, or what takes its place where that is skipped (fork_hooks.py)
     it is told to     SIGTERM (sigterm.py)
     it forks          the child's clients begin anew, each when it is first used there
 
@@ -15,10 +15,10 @@ import time
 import weakref
 from typing import Protocol
 
-from .._stamp import start_anew
-from . import children
+from ..._stamp import start_anew
+from . import fork_hooks
+from .greenlets import end_copies, look_up_without_threads
 from .sigterm import Sigterm
-from .threads import end_copies, look_up_without_threads
 
 __all__ = ["closed", "watch"]
 
@@ -58,8 +58,8 @@ def watch(client: Client, *, handle_sigterm: bool) -> None:
             os.register_at_fork(
                 before=_sigterm.before_fork, after_in_parent=_sigterm.let_through, after_in_child=_after_fork
             )
-        children.on_fork(_after_fork)
-    children.watch(client, end)
+        fork_hooks.on_fork(_after_fork)
+    fork_hooks.watch(client, end)
     if handle_sigterm:
         _sigterm.want(who)
 

@@ -1,4 +1,4 @@
-"""What ties a driver to an event loop: one at a time, found late, and lost when it is closed."""
+"""What binds a client to an event loop: one at a time, found late, and lost when it is closed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from asyncio import _get_running_loop  # the one way to ask that costs no except
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any
 
-__all__ = ["Command", "Done", "Tether"]
+from .transport import Command
 
-Command = Callable[[], object]
+__all__ = ["Done", "LoopBinding"]
+
 Done = Callable[[Any, "BaseException | None"], object]
 """Told what an awaitable returned, or what it raised."""
 
@@ -21,23 +22,23 @@ GRACE = 1.0
 """Seconds for cancelled tasks to end."""
 
 
-class Tether:
+class LoopBinding:
     """The event loop of a driver, and the tasks that were started on it.
 
     Args:
-        undone: is given what an event loop that ended has left undone: commands that begin it anew.
+        requeue: is given what an event loop that ended has left requeue: commands that begin it anew.
         ended: called on a loop's thread, when it is about to end.
     """
 
-    def __init__(self, undone: Callable[[Command], object], ended: Callable[[], object]) -> None:
+    def __init__(self, requeue: Callable[[Command], object], ended: Callable[[], object]) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
-        self._undone = undone
+        self._requeue = requeue
         self._ended = ended
         self._left: asyncio.AbstractEventLoop | None = None  # it has ended, or is about to
         self._tail: AsyncGenerator[None, None] | None = None
         self._tasks: dict[asyncio.Task[Any], Command | None] = {}
         self._postponed: list[Command] = []
-        self._tying = threading.RLock()
+        self._binding = threading.RLock()
 
     # -- which loop -----------------------------------------------------------------------------------
 
@@ -47,7 +48,7 @@ class Tether:
         if loop is not None and not loop.is_closed():
             return loop
         running = _get_running_loop()
-        return None if running is None or running is self._left else self.tie(running)
+        return None if running is None or running is self._left else self.bind(running)
 
     def here(self) -> asyncio.AbstractEventLoop | None:
         """The loop, if we are on its thread and it runs."""
@@ -58,9 +59,9 @@ class Tether:
         """Whether there is a loop that will do what it is told."""
         return self.loop is not None and self.loop.is_running()
 
-    def tie(self, running: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+    def bind(self, running: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
         """From now on this is the loop. Called on its own thread."""
-        with self._tying:
+        with self._binding:
             if self.loop is not None and not self.loop.is_closed():
                 return self.loop
             self.release()
@@ -77,9 +78,9 @@ class Tether:
         self.loop = self._tail = None
         tasks, self._tasks = self._tasks, {}
         postponed, self._postponed = self._postponed, []
-        for undone in [*postponed, *tasks.values()]:
-            if undone is not None:
-                self._undone(undone)
+        for requeue in [*postponed, *tasks.values()]:
+            if requeue is not None:
+                self._requeue(requeue)
 
     async def end(self) -> None:
         """The driver is done with its loop."""
@@ -101,19 +102,19 @@ class Tether:
     # -- tasks on it ----------------------------------------------------------------------------------
 
     def spawn(
-        self, awaitable: Awaitable[Any], done: Done, undone: Command | None = None, timeout: float | None = None
+        self, awaitable: Awaitable[Any], done: Done, requeue: Command | None = None, timeout: float | None = None
     ) -> None:
         """Wait for an awaitable, in a task on the loop whose thread this is.
 
         Args:
             awaitable: what to wait for.
-            done: called once, in a callback of the loop, unless the task is cancelled and there is an `undone`.
-            undone: begins it anew, should the loop end before it does. Without it, it is a loose end (see `wind_up`).
+            done: called once, in a callback of the loop, unless the task is cancelled and there is an `requeue`.
+            requeue: begins it anew, should the loop end before it does. Without it, it is a loose end (see `aclose`).
             timeout: seconds; then `done` is told of a TimeoutError, and the task is cancelled and forgotten.
         """
         loop = asyncio.get_running_loop()
         task = loop.create_task(_as_coroutine(awaitable))
-        self._tasks[task] = undone
+        self._tasks[task] = requeue
         timer = None if timeout is None else loop.call_later(timeout, self._expire, task, done, timeout)
 
         def finish(task: asyncio.Task[Any]) -> None:
@@ -127,9 +128,11 @@ class Tether:
         """Whether who asks is one of these tasks."""
         return asyncio.current_task() in self._tasks
 
-    async def wind_up(self, timeout: float) -> None:
+    async def aclose(self, timeout: float) -> None:
         """Wait for the loose ends, and let the loop go. Called on the loop."""
-        loose = [task for task, undone in self._tasks.items() if undone is None and task is not asyncio.current_task()]
+        loose = [
+            task for task, requeue in self._tasks.items() if requeue is None and task is not asyncio.current_task()
+        ]
         if loose:
             await asyncio.wait(loose, timeout=timeout)
         await self.end()
@@ -138,19 +141,19 @@ class Tether:
         exc = None if task.cancelled() else task.exception()  # asked for, or asyncio says that nobody did
         if task not in self._tasks:  # timed out, or given back
             return
-        undone = self._tasks.pop(task)
+        requeue = self._tasks.pop(task)
         if not task.cancelled():
             done(None if exc else task.result(), exc)
-        elif undone is None:
+        elif requeue is None:
             done(None, asyncio.CancelledError())
         else:
-            self._postponed.append(undone)
+            self._postponed.append(requeue)
             asyncio.get_running_loop().call_later(AFTER_A_CANCEL, self._catch_up)
 
     def _catch_up(self) -> None:
         postponed, self._postponed = self._postponed, []
-        for undone in postponed:
-            self._undone(undone)
+        for requeue in postponed:
+            self._requeue(requeue)
 
     def _expire(self, task: asyncio.Task[Any], done: Done, timeout: float) -> None:
         if task in self._tasks:

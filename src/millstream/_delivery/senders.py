@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-from .threads import start_thread
+from .process.greenlets import start_thread
 
 __all__ = ["Senders"]
 

@@ -1,4 +1,4 @@
-"""A thread that stands by for the end of the process, where from Python 3.12 on no other can be started any more.
+"""A thread that is kept ready for the end of the process, where from Python 3.12 on no other can be started any more.
 
 Without it the main thread would have to do all that may hang (looking up a host's name, above all) itself, and nothing
 could call it back.
@@ -11,9 +11,9 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from .threads import TOO_LATE, start_thread
+from .greenlets import TOO_LATE, start_thread
 
-__all__ = ["Standby"]
+__all__ = ["ExitThread"]
 
 T = TypeVar("T")
 
@@ -38,14 +38,14 @@ class Job(Generic[T]):
         return self._result[0] if self._result else None
 
 
-class Standby:
+class ExitThread:
     """At most one daemon thread, for at most one job at a time."""
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[Job[object] | None] = SimpleQueue()
         self._there = False
 
-    def get_ready(self) -> None:
+    def prepare(self) -> None:
         """Start the thread, if later it would be too late."""
         if TOO_LATE and not self._there:
             self._start()
@@ -70,7 +70,7 @@ class Standby:
         jobs = self._jobs  # not ourselves: the thread would keep us
         self._there = True  # first: a signal handler may come here as well
         try:
-            start_thread("millstream-standby", lambda: _run(jobs))
+            start_thread("millstream-exit", lambda: _run(jobs))
         except RuntimeError:
             self._there = False
 

@@ -11,18 +11,23 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from .._core.ledger import Ledger
 from .._core.log import Place, Stretch, joined
 from .._core.pipeline import SEGMENT
-from .._core.receipt import Home, Outcome, Receipt
-from ..errors import Abandoned
+from .._core.receipt import Driver, Outcome, Receipt
+from ..errors import Abandoned, RateLimitExpired, RetriesExhausted
 from ..log import Spool
 
+if TYPE_CHECKING:
+    from .worker import Worker
+
 __all__ = ["Backlog"]
+
+UNDELIVERED = (Abandoned, RetriesExhausted, RateLimitExpired)
+"""Why an event can fail that no host has refused."""
 
 CHUNK = 1 << 20
 """Bytes that are read back at a time."""
@@ -34,23 +39,32 @@ class Backlog:
     `keep` and `later` are called in any thread, the rest by the worker alone.
 
     Args:
-        spool: where they are.
-        ledger: counts them; told of all that come here and of all that leave.
-        home: the driver, for the receipts of events that nobody here has recorded.
+        worker: takes part in its turns, from `start` on.
+        spool: where the events are.
         max_age: seconds after which an event that cannot be delivered is not kept any longer.
+        sync: has the spool forced to disk, where that does not block the worker.
+        home: the driver, for the receipts of events that another process recorded.
     """
 
-    def __init__(self, spool: Spool, ledger: Ledger, home: Home, max_age: float) -> None:
+    def __init__(
+        self, worker: Worker, spool: Spool, max_age: float, sync: Callable[[Callable[[], object]], object], home: Driver
+    ) -> None:
         self.spool = spool
-        self._ledger = ledger
+        self.sync_requested = False
+        """Whether the worker knows that the spool must be forced to disk."""
+        self._worker = worker
+        self._ledger = worker.ledger
         self._home = home
         self._max_age = max_age
+        self._sync = sync
         self._waiting: deque[tuple[Stretch, int, bool]] = deque()  # events, their epoch, whether we recorded them
         self._own = 0
-        # Their receipts, as long as somebody has a use for them.
+        # Their receipts, as long as a caller has a use for them.
         self._receipts: weakref.WeakValueDictionary[int, Receipt] = weakref.WeakValueDictionary()
         self._adoption: Iterator[Stretch] | None = None
         self._closed = False
+        worker.steps.append(self._read_back)
+        worker.after_settling.append(self._after_settling)
 
     def __bool__(self) -> bool:
         return bool(self._waiting) or self._adoption is not None
@@ -98,6 +112,57 @@ class Backlog:
             if enough():
                 return True
         return False
+
+    def adopt_all(self) -> None:
+        """Take over everything that was left before now: a caller waits for all of it."""
+        worker = self._worker
+        self.adopt(lambda: worker.closing and worker.clock() >= worker.deadline)
+
+    def _read_back(self) -> bool:
+        """Bring events into memory, as far as the channels can do with more. Returns whether there are more to adopt."""
+        worker = self._worker
+        if worker.finished:
+            return False
+        until = worker.clock() + worker.pace.slice
+        more = self.adopt(lambda: worker.clock() >= until)
+        engine, plugins = worker.channels[0].engine, worker.plugins
+        while self.readable and engine.hungry and not (plugins.stalled or engine.at_rest):
+            worker.route(self.read())
+            worker.flush_all()  # these have waited long enough
+        return more
+
+    def sync_due_at(self, now: float) -> float | None:
+        """Return when the spool must be forced to disk again; if that is now, have it done."""
+        due = self.spool.due_at()
+        if due is not None and due <= now:
+            self.sync_requested = False
+            self._sync(self.spool.sync_now)
+            return None
+        return due
+
+    def _after_settling(self) -> None:
+        """Fail batches that rest and have been kept for long enough; end flushes that would wait for the others."""
+        channel = self._worker.channels[0]
+        engine = channel.engine
+        for batch, error in engine.rested():
+            if self.too_old(cast("list[Receipt]", batch.items)):
+                engine.fail(batch, error)
+                self._worker.settle(channel)
+        if engine.at_rest:
+            self._ledger.give_up()
+
+    def keep_undelivered(self, receipts: list[Receipt], outcome: Outcome) -> list[Receipt]:
+        """At the close of the client, leave undelivered events to the next start. Returns those that end here."""
+        if not isinstance(outcome.error, UNDELIVERED):
+            return receipts
+        kept, rest = self.part(receipts)
+        if kept:
+            error = Abandoned(spooled=True)
+            error.__cause__ = outcome.error
+            self._ledger.settle(kept, Outcome(error, outcome.attempts))
+            if not self._ledger.exposed:  # all are safe: the next start may find a better host
+                self._worker.close_now()
+        return rest
 
     @property
     def readable(self) -> bool:
@@ -165,8 +230,8 @@ class Backlog:
         if known is not None:
             return known
         head = _head(data)
-        elsewhere = head.integrations.get(SEGMENT) is False
-        return Receipt(data, head.type, head.message_id, self._home, elsewhere, _place=place)
+        skips_api = head.integrations.get(SEGMENT) is False
+        return Receipt(data, head.type, head.message_id, self._home, skips_api, _place=place)
 
 
 class _Head(msgspec.Struct, rename="camel"):

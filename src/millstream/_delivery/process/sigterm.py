@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .bell import Bell
-from .children import of_multiprocessing
+from .fork_hooks import of_multiprocessing
 
 __all__ = ["Sigterm"]
 
