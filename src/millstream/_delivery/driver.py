@@ -261,6 +261,7 @@ class Driver:
             corrupt=0 if backlog is None else backlog.spool.corrupt,
             running_hook=hook and hook[0],
             running_hook_seconds=hook[1] if hook else 0.0,
+            abandoned_senders=self._runtime.abandoned_senders(),
         )
 
     def _result(self, ticket: Ticket) -> FlushResult:

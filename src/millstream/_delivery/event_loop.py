@@ -177,9 +177,13 @@ class LoopRuntime:
         """Return the loop, if this is its thread and it runs."""
         return self.binding.here()
 
-    def run(self, job: Callable[[], Command]) -> bool:
+    def run(self, job: Callable[[], Command], deadline: float) -> bool:
         """Run a job here, where there is no loop, and do what it returns."""
-        return self._inline.run(job)
+        return self._inline.run(job, deadline)
+
+    def abandoned_senders(self) -> int:
+        """Return how many threads are held by requests that did not end in time: there are none."""
+        return 0
 
     def sync(self, sync: Callable[[], object]) -> None:
         """Force the spool to disk, on a thread of the loop."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from _thread import RLock  # see worker.py
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -39,7 +40,7 @@ class ThreadRuntime:
 
     def __init__(self, senders: int) -> None:
         self._inline = InlineRuntime()
-        self._senders = Senders(senders)
+        self._senders = Senders(senders, time.monotonic)
         self._starting = RLock()  # a signal handler may call in while a thread is being started
         self._wakes: SimpleQueue[None] = SimpleQueue()  # the worker sleeps until there is something in it
         self._wake_at = 0  # events in the mailbox that are worth a turn
@@ -169,7 +170,7 @@ class ThreadRuntime:
         """Around what runs on the calling thread as a turn does."""
         return self._inline.turn_here()
 
-    def run(self, job: Callable[[], Command]) -> bool:
+    def run(self, job: Callable[[], Command], deadline: float) -> bool:
         """Run a job on a sender's thread, and have the worker do what it returns. False: none is free."""
 
         def run() -> Command:
@@ -177,14 +178,18 @@ class ThreadRuntime:
             return lambda: self._hand_in(report)
 
         try:
-            return self._senders.start(run)
+            return self._senders.start(run, deadline)
         except RuntimeError:
-            return self._inline.run(job)
+            return self._inline.run(job, deadline)
 
     def _hand_in(self, report: Command) -> None:
         self._mailbox.put(report)
         if self._running and self._wake_at != AWAKE:
             self._wake_thread()
+
+    def abandoned_senders(self) -> int:
+        """Return how many threads are held by requests that did not end in time."""
+        return self._senders.abandoned()
 
     def sync(self, sync: Callable[[], object]) -> None:
         """Force the spool to disk."""

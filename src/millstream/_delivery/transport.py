@@ -46,12 +46,16 @@ class ThreadTransport:
 
     Args:
         make_client: makes the HTTP client, at the first request.
-        run: runs a job on any thread, and has the worker do what it returns. False: no thread is free.
+        run: runs a job on any thread, and has the worker do what it returns. False: no thread is free. After the deadline
+            that it is given the report is too late, and a thread that is still in the job is abandoned.
         emitter: is told what the client raises when it is closed.
     """
 
     def __init__(
-        self, make_client: Callable[[], HTTPClient], run: Callable[[Callable[[], Command]], bool], emitter: Emitter
+        self,
+        make_client: Callable[[], HTTPClient],
+        run: Callable[[Callable[[], Command], float], bool],
+        emitter: Emitter,
     ) -> None:
         self._make_client = make_client
         self._client: HTTPClient | None = None
@@ -66,12 +70,12 @@ class ThreadTransport:
             answer = attempt(lambda: as_response(client.send(request)))
             return lambda: report(answer)
 
-        if not self._run(job):
+        if not self._run(job, deadline):
             report(TransportError(NO_SENDER))
 
     def converse(
         self, dialog: Dialog, sign: Signer, client: HTTPClient | None, deadline: float, report: Report
-    ) -> None:  # noqa: ARG002
+    ) -> None:
         """Run a token request on a thread."""
         client = client or self._http()
 
@@ -79,7 +83,7 @@ class ThreadTransport:
             answer = attempt(lambda: run_token_request(dialog, sign, client))
             return lambda: report(answer)
 
-        if not self._run(job):
+        if not self._run(job, deadline):
             report(AuthError(NO_SENDER))
 
     def close(self, token_client: HTTPClient | None) -> None:
