@@ -119,7 +119,7 @@ class Backlog:
         self.adopt(lambda: worker.closing and worker.clock() >= worker.deadline)
 
     def _read_back(self) -> bool:
-        """Bring events into memory, as far as the channels can do with more. Returns whether there are more to adopt."""
+        """Bring events into memory, as far as a channel can do with more. Returns whether there is more to adopt."""
         worker = self._worker
         if worker.finished:
             return False

@@ -1,4 +1,4 @@
-"""The driver: what the callers' threads ask of delivery. It counts events in, hands them over, and waits for outcomes."""
+"""The driver: what callers ask of delivery. It counts events in, hands them over, and waits for their outcomes."""
 
 from __future__ import annotations
 

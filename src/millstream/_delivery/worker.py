@@ -15,9 +15,9 @@ import time
 from _thread import RLock  # threading's is another under gevent, and there a signal handler may come between its steps
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-from .._core.actions import Send, Wait
+from .._core.actions import Done, Send, Wait
 from .._core.events import KINDS
 from .._core.ledger import Ledger, Ticket
 from .._core.receipt import Outcome, Receipt
@@ -123,35 +123,44 @@ class Worker:
             for step in self.steps:
                 more = step() or more
             now = self.clock()
-            actions = [channel.next_action(now) for channel in self.channels]
-            self._settle()
-            sent = False
-            for channel, action in zip(self.channels, actions, strict=True):
-                if isinstance(action, Send):
-                    channel.send(action)
-                    sent = True
+            sent, moments = self._drive_channels(now)
             more = more or self.plugins.due
-            if not sent:
-                if any([isinstance(action, Wait) for action in actions]):  # noqa: C419 - twice as long, for each turn
-                    if not more and self.mailbox.empty():
-                        return self._next_moment(actions, now)
-                elif self._goes_on(now):
-                    if not more and (self.plugins.held_up or not self.backlog):
-                        return self.deadline
-                else:
-                    if not self.finished:
-                        self._finish(now)
+            if moments:
+                if not (sent or more) and self.mailbox.empty():
+                    self._summary.tick(now)
+                    return earliest(*moments, self._summary.due_at(), self._sync_due_at(now))
+            elif not sent:
+                if not self._goes_on(now):
+                    self._finish(now)
                     if self.mailbox.empty():
                         return None
+                elif not more and (self.plugins.held_up or not self.backlog):
+                    return self.deadline
             if more and self.pace.yields:
                 return now
 
-    def _next_moment(self, actions: Sequence[Any], now: float) -> float | None:
-        self._summary.tick(now)
-        moments = [action.until for action in actions if isinstance(action, Wait)]
-        moments += [channel.due_at() for channel in self.channels]
-        sync_due_at = None if self.backlog is None else self.backlog.sync_due_at(now)
-        return earliest(*moments, self._summary.due_at(), sync_due_at)
+    def _drive_channels(self, now: float) -> tuple[bool, list[float | None]]:
+        """Settle what has an outcome, and send what is due.
+
+        Returns whether anything was sent, and when each channel that has something left is due again.
+        """
+        actions = [channel.next_action(now) for channel in self.channels]
+        self._settle()
+        sent = False
+        moments: list[float | None] = []
+        for channel, action in zip(self.channels, actions, strict=True):
+            match action:
+                case Send():
+                    channel.send(action)
+                    sent = True
+                case Wait(until):
+                    moments += (until, channel.due_at())
+                case Done():
+                    pass
+        return sent, moments
+
+    def _sync_due_at(self, now: float) -> float | None:
+        return None if self.backlog is None else self.backlog.sync_due_at(now)
 
     def _goes_on(self, now: float) -> bool:
         """Whether a close whose channels have nothing left waits for something, and has time for it."""
@@ -310,6 +319,8 @@ class Worker:
 
     def _finish(self, now: float) -> None:
         """Abandon what is left, and release everything."""
+        if self.finished:
+            return
         self.finished = True
         left, commands = self.plugins.close()
         if left:
