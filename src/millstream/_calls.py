@@ -10,7 +10,6 @@ from typing import Any, TypeVar, overload
 from ._core import events
 from ._core.encoding import decode, encode, largest_field
 from ._core.events import LIBRARY, MAX_EVENT_BYTES, Defaults, WireEvent
-from ._core.pipeline import SEGMENT
 from ._core.receipt import Receipt, SpooledReceipt
 from ._delivery.driver import Driver
 from ._log import Summary
@@ -45,7 +44,7 @@ class EventCalls:
             self._defaults = Defaults.of({**settings.context, "library": LIBRARY}, settings.integrations)
         except InvalidEvent as exc:
             raise SettingsError(str(exc)) from exc
-        self._skips_api = _skips_api(self._defaults.integrations)
+        self._integrations = bool(self._defaults.integrations)
 
     # -- the six calls ------------------------------------------------------------------------------
 
@@ -211,8 +210,7 @@ class EventCalls:
             data = encode(whole)
         except InvalidEvent as exc:
             return self._invalid("send", exc, callback)
-        skips_api = _skips_api(whole["integrations"])
-        receipt = self._receipt(data, whole["type"], whole["messageId"], self._driver, skips_api)
+        receipt = self._receipt(data, whole["type"], whole["messageId"], self._driver, bool(whole["integrations"]))
         self._submit(receipt, callback)
         return receipt
 
@@ -253,9 +251,9 @@ class EventCalls:
             data = encode(event, given)
         except InvalidEvent as exc:
             return self._invalid(event.kind, exc, callback)
-        skips_api = self._skips_api if integrations is None else _skips_api(event.integrations)
+        integrated = self._integrations if integrations is None else bool(event.integrations)
         driver = self._driver
-        receipt = self._receipt(data, event.kind, event.message_id, driver, skips_api)
+        receipt = self._receipt(data, event.kind, event.message_id, driver, integrated)
         if self._drops and not self._closed and len(data) <= MAX_EVENT_BYTES:
             if callback is not None:
                 driver.watch_callback(receipt, callback)
@@ -315,8 +313,3 @@ class EventCalls:
         error.__cause__ = exc.with_traceback(None)
         self._driver.reject(receipt, error)
         return receipt
-
-
-def _skips_api(integrations: Mapping[str, Any]) -> bool | None:
-    """Whether they keep the event from the Tracking API; None if they say nothing at all."""
-    return integrations.get(SEGMENT) is False if integrations else None

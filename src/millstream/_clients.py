@@ -12,7 +12,7 @@ from ._delivery.assemble import Parts
 from ._delivery.driver import Driver
 from ._life import Life
 from .auth import oauth_of
-from .destinations.tracking_api import TrackingAPI
+from .destinations import Destination, Limits, TrackingAPI
 from .errors import DropEvent, MillstreamError, PluginError, SettingsError
 from .http import as_client
 from .plugins import check, is_critical
@@ -47,15 +47,16 @@ class Client(Life):
     def _make_driver(self) -> Driver:
         settings = self._settings
         destination = TrackingAPI(
-            write_key=settings.write_key,
-            url=settings.url,
+            settings.write_key,
+            host=settings.url,
+            path="",
             timeout=settings.http_request_timeout,
             compress=settings.gzip,
             oauth=settings.oauth_settings is not None,
         )
         parts = Parts(
             destination=destination,
-            policy=_policy(settings, destination.overhead),
+            policy=_policy(settings, destination.limits),
             make_client=self._http_client_maker(),
             emitter=self._emitter,
             summary=self._summary,
@@ -166,6 +167,8 @@ class Client(Life):
     def _unloading(self, name: str) -> Generator[Any, None, None]:
         """Around the unloading of a plugin: from here on it runs no more, whatever its `unload` raises."""
         plugin = self._plugins.pop(name)
+        if isinstance(plugin, Destination):
+            self._driver.remove_destination(name)
         self._driver.unplug(name)
         try:
             yield plugin
@@ -174,7 +177,9 @@ class Client(Life):
 
 
 def _plug(driver: Driver, plugin: Any) -> None:
-    if plugin.type != "utility":
+    if isinstance(plugin, Destination):
+        driver.add_destination(plugin)
+    elif plugin.type != "utility":
         driver.plug(plugin)
 
 
@@ -195,12 +200,12 @@ def default_client(proxy: str | None) -> Callable[[], HTTPClient]:
     return lambda: Urllib3Client(proxy=proxy)
 
 
-def _policy(settings: Settings, overhead: int) -> Policy:
+def _policy(settings: Settings, limits: Limits) -> Policy:
     return Policy(
         flush_at=settings.flush_at,
         flush_interval=settings.flush_interval,
         max_batch_events=settings.batch_events,
-        overhead=overhead,
+        overhead=limits.overhead,
         max_in_flight=settings.max_in_flight,
         max_retries=settings.max_retries,
         max_total_backoff=settings.max_total_backoff_duration,

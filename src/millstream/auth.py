@@ -11,7 +11,7 @@ from .errors import MissingExtra, SettingsError
 from .settings import OAuthSettings, Settings
 from .types import HTTPClient, Request, Response
 
-__all__ = ["OAuth", "Signer", "bearer", "oauth_of", "quotes", "shown", "without"]
+__all__ = ["OAuth", "Signer", "bearer", "oauth_of", "quotes", "shown", "with_token", "without"]
 
 Signer = Callable[[bytes], Any]
 HIDDEN = "…"
@@ -120,6 +120,11 @@ def bearer(request: Request) -> str:
     """The token that a request carries; empty if it has none."""
     value = request.headers.get("Authorization", "")
     return value.removeprefix(_BEARER) if value.startswith(_BEARER) else ""
+
+
+def with_token(request: Request, token: str | None) -> Request:
+    """The request with a token in place of the write key; the write key's is still in its body."""
+    return replace(request, headers={**request.headers, "Authorization": f"{_BEARER}{token}"})
 
 
 def shown(request: Request) -> Request:

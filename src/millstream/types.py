@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Callback",
     "Clock",
+    "DestinationStats",
     "ErrorEvent",
     "Event",
     "FlushResult",
@@ -104,6 +105,17 @@ class FlushResult:
 
 
 @dataclass(frozen=True)
+class DestinationStats:
+    """What became of the copies of events that went to one registered destination."""
+
+    delivered: int = 0
+    failed: int = 0
+    dropped: int = 0
+    """Those that it has no use for, or had no room for."""
+    pending: int = 0
+
+
+@dataclass(frozen=True)
 class Stats:
     """A snapshot of a client's counters: `accepted == delivered + failed + dropped + pending`, always."""
 
@@ -126,6 +138,8 @@ class Stats:
     running_hook_seconds: float = 0.0
     abandoned_senders: int = 0
     """Threads held by requests that did not end in time. Others take their places, for at most 32 of them."""
+    destinations: Mapping[str, DestinationStats] = field(default_factory=dict[str, DestinationStats])
+    """The registered destinations, by name. The other counters are of events, whatever the number of destinations."""
 
 
 @dataclass(frozen=True)

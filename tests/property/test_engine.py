@@ -38,7 +38,7 @@ from millstream.errors import (
     TransportError,
 )
 
-API = TrackingAPI(write_key="key", url="http://localhost", timeout=10, compress=False)
+API = TrackingAPI("key", host="http://localhost")
 REJECTED = Rejected(400)
 NO_ANSWER = TransportError("reset")
 
@@ -64,8 +64,8 @@ POLICIES = st.builds(
     flush_interval=st.sampled_from([0.5, 10.0, 100.0]),
     linger=st.sampled_from([0.0, 0.0, 0.2]),
     max_batch_events=st.sampled_from([1, 2, 5, 2500]),
-    max_batch_bytes=st.sampled_from([API.overhead + extra for extra in (20, 41, 100, 10_000)]),
-    overhead=st.just(API.overhead),
+    max_batch_bytes=st.sampled_from([API.limits.overhead + extra for extra in (20, 41, 100, 10_000)]),
+    overhead=st.just(API.limits.overhead),
     max_in_flight=st.sampled_from([1, 1, 2, 4]),
     max_retries=st.sampled_from([0, 1, 3]),
     max_total_backoff=st.sampled_from([0.0, 5.0, 43_200.0]),
@@ -81,7 +81,7 @@ TOO_LARGE = 1000
 
 def body_length(items: Sequence[Receipt]) -> int:
     """The length of the body that is really sent."""
-    return len(API.request(items, 1, "2026-01-01T00:00:00.000Z").body)
+    return len(API.request(items, 1, 1_767_225_600.0).body)
 
 
 # -- the model ----------------------------------------------------------------------------------------

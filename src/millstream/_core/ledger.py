@@ -9,6 +9,7 @@ is called between the reading and the writing of a counter: a call is where such
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any, NamedTuple, Protocol
@@ -104,6 +105,7 @@ class Ledger:
         self._inside = 0
         self._exposed = 0  # the part of them that is in no spool
         self._tickets: list[Ticket] = []
+        self._copies: Counter[int] = Counter()  # of events that go to several destinations, by epoch
         self._reported = {"delivered": 0, "failed": 0, "dropped": 0}  # what flushes have counted so far
 
     @property
@@ -262,6 +264,18 @@ class Ledger:
         for ticket in tickets:
             ticket.on_done()
 
+    def copy_entered(self) -> int:
+        """Have flushes wait for a copy of an event, too: returns its epoch, for `copy_ended`."""
+        self._copies[self._epoch] += 1
+        return self._epoch
+
+    def copy_ended(self, epoch: int) -> None:
+        """A copy has its outcome."""
+        self._copies[epoch] -= 1
+        if not self._copies[epoch]:
+            del self._copies[epoch]
+            self._complete()
+
     # -- the one door -----------------------------------------------------------------------------
 
     def settle(self, receipts: Sequence[Receipt], outcome: Outcome) -> None:
@@ -325,7 +339,8 @@ class Ledger:
             self._reported[kind] += count
 
     def _complete(self) -> None:
-        for ticket in [t for t in self._tickets if t.remaining == 0]:
+        oldest = min(self._copies, default=self._epoch)
+        for ticket in [t for t in self._tickets if t.remaining == 0 and oldest > t.epoch]:
             self._tickets.remove(ticket)
             ticket.on_done()
 

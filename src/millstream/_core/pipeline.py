@@ -3,7 +3,7 @@
     before ──▶ enrichment ──▶ the Tracking API and the destinations, side by side ──▶ outcome ──▶ after
     └──────────────────────────────── process ────────────────────────────────┘       └── conclude ──┘
 
-It decides, and a driver's host do: they call hooks, hand over, report. Where a hook's answer has to be awaited, the
+It decides, and its host acts: it calls hooks, hands over, reports. Where a hook's answer has to be awaited, the
 dialog (a generator) yields that, and is sent what came of it: so the rules below are written once, for drivers that
 await and for those that cannot. Between the two dialogs nothing waits but the event: a generator that waits for an
 outcome keeps fifteen objects alive, and the garbage collector took half of the time for those of a burst.
@@ -19,7 +19,7 @@ outcome keeps fifteen objects alive, and the garbage collector took half of the 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Generator, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -28,9 +28,9 @@ from .context import Context, Shared
 from .encoding import encode, head, largest_field
 from .events import MAX_EVENT_BYTES, NO_DEFAULTS, whole
 from .receipt import Outcome, Receipt
+from .routing import allows, options
 
 __all__ = [
-    "SEGMENT",
     "Answer",
     "Awaited",
     "Dialog",
@@ -40,9 +40,6 @@ __all__ = [
     "conclude",
     "process",
 ]
-
-SEGMENT = "Segment.io"
-"""The Tracking API's own name among the destinations, as in the Node library."""
 
 Answer = tuple[Any, BaseException | None]
 """What came of a hook: what it returned, or what it raised."""
@@ -70,6 +67,9 @@ class PipelineHost(Protocol):
 
     def call(self, plugin: PluginLike, hook: str, context: Context) -> Answer | Awaited | None:
         """Call this plugin's hook. None: it has returned nothing, or the context, which is the same."""
+
+    def takes(self, integrations: Mapping[str, Any]) -> bool:
+        """Whether the client delivers an event with these integrations anywhere, besides to plugins."""
 
     def hand_over(self, receipt: Receipt, data: bytes | None) -> object:
         """The event is through `before` and `enrichment`: deliver these bytes, if any; go on at once."""
@@ -198,9 +198,9 @@ def _deliver(receipt: Receipt, context: Context, data: bytes, registry: PluginRe
     """The event goes out: to the destinations that its integrations allow, and to the Tracking API."""
     kind = receipt.kind
     stages, integrations = registry.stages(kind), _integrations(receipt, data)
-    plugins = _allowed(stages.destinations, integrations)
-    to_segment = integrations.get(SEGMENT, True) is not False
-    host.hand_over(receipt, data if to_segment else None)
+    plugins = [p for p in stages.destinations if allows(p, integrations)] if integrations else stages.destinations
+    sent = host.takes(integrations)
+    host.hand_over(receipt, data if sent else None)
     if plugins:
         answers: list[Answer | Awaited | None] = []
         for plugin in plugins:
@@ -213,7 +213,7 @@ def _deliver(receipt: Receipt, context: Context, data: bytes, registry: PluginRe
             late = yield from _late(answers)
             for plugin, answer in zip(plugins, late, strict=True):
                 context.deliveries[plugin.name] = _noted(plugin, answer, context, host)
-    if not to_segment:
+    if not sent:
         if not plugins:
             context.log("info", "no destination")
         yield from conclude(receipt, stages.after, None, registry, host)
@@ -236,13 +236,10 @@ def conclude(
 
     Args:
         after: those of type `after` when it was handed over. Who has been removed since is not called any more.
-        delivered: the outcome of its delivery; None: it does not go to the Tracking API.
+        delivered: the outcome of its delivery; None: it goes to plugins alone.
     """
     context = receipt.context()
-    if delivered is None:
-        outcome = _in_sum(context.deliveries)
-    else:
-        outcome = context.deliveries[SEGMENT] = delivered
+    outcome = _in_sum(context.deliveries) if delivered is None else delivered
     context.settle(outcome.attempts, outcome.error)
     for plugin in after:
         if plugin in registry:
@@ -268,7 +265,7 @@ def _noted(plugin: PluginLike, answer: Answer | None, context: Context, host: Pi
 
 
 def _in_sum(deliveries: Mapping[str, Outcome]) -> Outcome:
-    """The outcome of an event that does not go to the Tracking API: failed if any failed, dropped if all dropped it."""
+    """The outcome of an event that goes to plugins alone: failed if any failed, dropped if all dropped it."""
     if not deliveries:
         return Outcome(Dropped("its integrations allow no destination that there is"))
     by_kind = {outcome.kind: outcome for outcome in reversed([*deliveries.values()])}
@@ -277,27 +274,15 @@ def _in_sum(deliveries: Mapping[str, Outcome]) -> Outcome:
 
 def _integrations(receipt: Receipt, data: bytes) -> Mapping[str, Any]:
     """What the event says of who is to get it. That this is nothing is known since the call: 0.8 µs less."""
-    nothing = receipt._skips_api is None and data is receipt.data  # noqa: SLF001 - a public name would be everybody's
+    nothing = not receipt._integrations and data is receipt.data  # noqa: SLF001 - a public name would be the user's, too
     return {} if nothing else head(data).integrations
-
-
-def _allowed(plugins: list[PluginLike], integrations: Mapping[str, Any]) -> list[PluginLike]:
-    return [p for p in plugins if _chosen(p, integrations) is not False] if integrations else plugins
-
-
-def _chosen(plugin: PluginLike, integrations: Mapping[str, Any]) -> Any:
-    """What an event's integrations say of this plugin: under its name, its other names (the last counts), or `All`."""
-    for name in (plugin.name, *reversed(getattr(plugin, "alternative_names", ())), "All"):
-        if name in integrations:
-            return integrations[name]
-    return True
 
 
 def _options(plugin: PluginLike, data: bytes, integrations: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The object that stands for this plugin in the integrations, if it is one: a copy that is the plugin's alone."""
-    if not integrations or not isinstance(_chosen(plugin, integrations), Mapping):
+    if not integrations or not options(plugin, integrations):
         return None
-    return cast("Mapping[str, Any]", _chosen(plugin, head(data).integrations))
+    return options(plugin, head(data).integrations)
 
 
 def _sealed(context: Context, plugins: Sequence[str]) -> bytes:

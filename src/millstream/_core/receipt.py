@@ -58,8 +58,7 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
     kind: str
     message_id: str
     _driver: Driver
-    # Whether its integrations keep it from the Tracking API: the pipeline decides where it goes. None: they are empty.
-    _skips_api: bool | None = False
+    _integrations: bool = False  # whether the event says anything of where it goes
     _outcome: Outcome | None = None
     _epoch: int = 0
     _context: Context | None = None  # the one that plugins had in hand, if any
@@ -121,6 +120,12 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
     def attach(self, context: Context) -> None:
         """From now on the event has this Context: the one that plugins get."""
         self._context = context
+
+    def note_delivery(self, destination: str, outcome: Outcome) -> None:
+        """Note in the event's context what became of it at a destination."""
+        if self._context is None:
+            self._context = Context(self.data, self.message_id)
+        self._context.deliveries[destination] = outcome
 
     def _result(self) -> Context:
         if self._outcome is None:

@@ -11,10 +11,11 @@ from .._core.engine import Engine
 from .._core.policy import Policy
 from .._log import Summary
 from ..auth import OAuth
-from ..destinations.tracking_api import TrackingAPI
+from ..destinations import Destination, TrackingAPI
 from ..emitter import Emitter
 from ..types import HTTPClient
 from .channel import Channel
+from .copies import Copies
 from .driver import Driver
 from .inline import InlineRuntime
 from .runner import Runner
@@ -72,11 +73,12 @@ def on_loop(parts: Parts, make_exit_client: Callable[[], HTTPClient], hook_timeo
     from .event_loop import LoopRuntime  # noqa: PLC0415
 
     runtime = LoopRuntime(parts.emitter, hook_timeout)
-    transport = LoopTransport(runtime, parts.make_client, make_exit_client, parts.emitter)
     worker = _worker(parts, runtime)
-    runner = AsyncRunner(parts.emitter, worker.plugins.deliver, worker.end, worker.lock, runtime.wait_for_hook)
+    runner = AsyncRunner(
+        parts.emitter, worker.takes, worker.plugins.deliver, worker.end, worker.lock, runtime.wait_for_hook
+    )
     worker.plugins.runner = runner
-    _open(parts, worker, runtime, transport)
+    _open(parts, worker, runtime, lambda: LoopTransport(runtime, parts.make_client, make_exit_client, parts.emitter))
     driver = AsyncDriver(worker, runtime, runner, parts.emitter, hook_timeout=hook_timeout, disabled=parts.disabled)
     _attach_spool(parts, worker, runtime, driver)
     return driver
@@ -84,8 +86,8 @@ def on_loop(parts: Parts, make_exit_client: Callable[[], HTTPClient], hook_timeo
 
 def _blocking(parts: Parts, runtime: InlineRuntime | ThreadRuntime) -> Driver:
     worker = _worker(parts, runtime)
-    worker.plugins.runner = Runner(parts.emitter, worker.plugins.deliver, worker.end, worker.lock)
-    _open(parts, worker, runtime, ThreadTransport(parts.make_client, runtime.run, parts.emitter))
+    worker.plugins.runner = Runner(parts.emitter, worker.takes, worker.plugins.deliver, worker.end, worker.lock)
+    _open(parts, worker, runtime, lambda: ThreadTransport(parts.make_client, runtime.run, parts.emitter))
     driver = Driver(worker, runtime, parts.emitter, disabled=parts.disabled)
     _attach_spool(parts, worker, runtime, driver)
     return driver
@@ -102,11 +104,30 @@ def _worker(parts: Parts, runtime: Runtime) -> Worker:
     )
 
 
-def _open(parts: Parts, worker: Worker, runtime: Runtime, transport: Transport) -> None:
+def _open(parts: Parts, worker: Worker, runtime: Runtime, new_transport: Callable[[], Transport]) -> None:
+    """Open the channel of the Tracking API, and say how to open others."""
     engine = Engine(replace(parts.policy, linger=runtime.linger), random.random)
     tokens = None if parts.oauth is None else Tokens(parts.oauth, engine, parts.emitter, worker.clock)
-    worker.channels.append(Channel(parts.destination, engine, transport, parts.emitter, tokens, worker.clock))
+    worker.channels.append(Channel(parts.destination, engine, new_transport(), parts.emitter, tokens, worker.clock))
     runtime.bind(worker)
+
+    def open_another(destination: Destination) -> Channel:
+        limits = destination.limits
+        policy = replace(
+            parts.policy,
+            linger=runtime.linger,
+            max_batch_events=min(limits.max_events, parts.policy.max_batch_events),
+            max_batch_bytes=limits.max_bytes,
+            overhead=limits.overhead,
+            send_timeout=limits.timeout + 1.0,
+            keeps=False,
+        )
+        copies = Copies(destination, worker.ledger, parts.max_events, parts.max_bytes)
+        return Channel(
+            destination, Engine(policy, random.random), new_transport(), parts.emitter, None, worker.clock, copies
+        )
+
+    worker.open_channel = open_another
 
 
 def _attach_spool(parts: Parts, worker: Worker, runtime: Runtime, driver: Driver) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -101,12 +101,13 @@ class AsyncRunner(Runner):
     def __init__(
         self,
         emitter: Emitter,
+        takes: Callable[[Mapping[str, Any]], bool],
         deliver: Callable[[Receipt, bytes], object],
         settle: Callable[[list[Receipt], Outcome], object],
         lock: WorkerLock,
         wait_for: WaitFor,
     ) -> None:
-        super().__init__(emitter, deliver, settle, lock)
+        super().__init__(emitter, takes, deliver, settle, lock)
         self.handoff = OrderedHandoff()
         self._wait_for = wait_for
         self._hooks: dict[_Hook, None] = {}  # being awaited, the oldest first

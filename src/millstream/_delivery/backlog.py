@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from .._core.log import Place, Stretch, joined
-from .._core.pipeline import SEGMENT
 from .._core.receipt import Driver, Outcome, Receipt
 from ..errors import Abandoned, RateLimitExpired, RetriesExhausted
 from ..log import Spool
@@ -147,7 +146,7 @@ class Backlog:
         for batch, error in engine.rested():
             if self.too_old(cast("list[Receipt]", batch.items)):
                 engine.fail(batch, error)
-                self._worker.settle(channel)
+                channel.settle(self._worker.settled)
         if engine.at_rest:
             self._ledger.give_up()
 
@@ -230,8 +229,7 @@ class Backlog:
         if known is not None:
             return known
         head = _head(data)
-        skips_api = head.integrations.get(SEGMENT) is False
-        return Receipt(data, head.type, head.message_id, self._home, skips_api, _place=place)
+        return Receipt(data, head.type, head.message_id, self._home, bool(head.integrations), _place=place)
 
 
 class _Head(msgspec.Struct, rename="camel"):

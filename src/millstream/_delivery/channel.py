@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 from .._core.actions import Action, Send
 from .._core.engine import Engine
-from .._stamp import sent_at
-from ..auth import bearer, quotes, shown, without
-from ..destinations.tracking_api import TrackingAPI
+from .._core.receipt import Outcome, Receipt
+from .._core.routing import allows
+from ..auth import bearer, quotes, shown, with_token, without
+from ..destinations.base import Destination, Part
 from ..emitter import Emitter
 from ..errors import AuthError, DeliveryError, TransportError
 from ..types import Clock, Request, Response
+from .copies import Copies
 from .tokens import Tokens, bare
 from .transport import Transport
 
 __all__ = ["Channel", "transport_error"]
+
+Settled = Callable[[list[Receipt], Outcome], object]
 
 
 class Channel:
@@ -29,25 +35,42 @@ class Channel:
         emitter: is told of each request and answer.
         tokens: the OAuth tokens that requests need, if any.
         clock: monotonic seconds.
+        copies: makes parts of events, and an event's outcome of theirs. None: events are sent as they are, and the
+            outcome is the event's own.
     """
 
     def __init__(
         self,
-        destination: TrackingAPI,
+        destination: Destination,
         engine: Engine,
         transport: Transport,
         emitter: Emitter,
         tokens: Tokens | None,
         clock: Clock,
+        copies: Copies | None = None,
     ) -> None:
         self.name = destination.name
         self.engine = engine
+        self.clock = clock
+        self.copies = copies
+        self.open = True
+        """Whether events that come now go here."""
+        self.notes_deliveries = False
+        """Whether an event's context says what became of it here: where it is not the only one."""
         self._destination = destination
         self._transport = transport
         self._emitter = emitter
         self._tokens = tokens
-        self.clock = clock
         self._deadline: float | None = None  # of the close
+
+    def takes(self, integrations: Mapping[str, Any]) -> bool:
+        """Return whether an event with these integrations goes here."""
+        return self.open and allows(self._destination, integrations)
+
+    def copy(self, receipt: Receipt, now: float, *, decides: bool, settled: Settled) -> None:
+        """Send a copy of an event. `decides`: whether what becomes of it is the event's outcome."""
+        assert self.copies is not None  # noqa: S101 - the first channel has the events themselves
+        self.engine.enqueue(self.copies.make(receipt, decides=decides, settled=settled), now)
 
     def close_by(self, deadline: float) -> None:
         """Send everything, and give up at `deadline` what has no outcome then."""
@@ -68,11 +91,27 @@ class Channel:
         """When time alone makes a token request due."""
         return None if self._tokens is None else self._tokens.due_at(closing=self._deadline is not None)
 
+    def settle(self, settled: Settled) -> None:
+        """Pass on the events that have an outcome here, and that it decides for."""
+        for items, outcome in self.engine.settled():
+            if self.copies is None:
+                receipts = cast("list[Receipt]", items)
+                if self.notes_deliveries:
+                    for receipt in receipts:
+                        receipt.note_delivery(self.name, outcome)
+                settled(receipts, outcome)
+            else:
+                self.copies.settle(items, outcome, settled)
+
     def send(self, send: Send) -> None:
         """Send a batch, unless it has to wait for a token."""
         if self._tokens is not None and not self._tokens.admit(send):
             return
-        request = self._request(send)
+        try:
+            request = self._request(send)
+        except Exception as exc:  # noqa: BLE001 - a destination may be the application's own
+            self.engine.failed(send, transport_error(exc), self.clock())
+            return
         self._emitter.emit("http_request", shown(request))
         self._transport.exchange(
             request,
@@ -82,8 +121,9 @@ class Channel:
         )
 
     def _request(self, send: Send) -> Request:
-        token = None if self._tokens is None else self._tokens.token
-        request = self._destination.request(send.batch.items, send.attempt, sent_at(), token)
+        request = self._destination.request(cast("Sequence[Part]", send.batch.items), send.attempt, time.time())
+        if self._tokens is not None:
+            request = with_token(request, self._tokens.token)
         if self._deadline is None:
             return request
         # An answer that comes later is of no use; and without threads nothing else is done while it is awaited.
@@ -94,7 +134,11 @@ class Channel:
             self.engine.failed(send, transport_error(answer, bearer(request)), self.clock())
             return
         response = without(answer, bearer(request))
-        verdict = self._destination.judge(response, time.time())
+        try:
+            verdict = self._destination.judge(response, cast("Sequence[Part]", send.batch.items), time.time())
+        except Exception as exc:  # noqa: BLE001 - never delivered: it is tried again, as after no answer
+            self.engine.failed(send, transport_error(exc), self.clock())
+            return
         if self._tokens is not None:
             verdict = self._tokens.review(request, verdict, response.status)
         self.engine.responded(send, verdict, self.clock())

@@ -9,9 +9,10 @@ from typing import Any
 
 from .._core.ledger import Ticket
 from .._core.receipt import Outcome, Receipt
+from ..destinations import Destination
 from ..emitter import Emitter
 from ..errors import DeliveryError, MillstreamError, PluginError, QueueFull
-from ..types import Callback, FlushResult, Stats
+from ..types import Callback, DestinationStats, FlushResult, Stats
 from .callbacks import Callbacks, CallbackThreads
 from .runtime import Runtime
 from .worker import Worker
@@ -230,6 +231,14 @@ class Driver:
             self._runtime.wait_for(gone, self.worker.clock() + UNPLUG_PATIENCE)
         plugins.runner.registry.remove(name)
 
+    def add_destination(self, destination: Destination) -> None:
+        """Send copies of the events that are recorded from now on to one more destination."""
+        self._runtime.post(lambda: self.worker.add_destination(destination))
+
+    def remove_destination(self, name: str) -> None:
+        """Send it no copies of the events that come from now on; those that it has are delivered."""
+        self._runtime.post(lambda: self.worker.remove_destination(name))
+
     def hold(self) -> None:
         """Deliver nothing while a critical plugin is being loaded; events that come wait to be seen by it."""
         self._runtime.post(self.worker.plugins.hold)
@@ -262,6 +271,11 @@ class Driver:
             running_hook=hook and hook[0],
             running_hook_seconds=hook[1] if hook else 0.0,
             abandoned_senders=self._runtime.abandoned_senders(),
+            destinations={
+                channel.name: DestinationStats(**channel.copies.counts, pending=channel.copies.pending)
+                for channel in list(self.worker.channels)
+                if channel.copies is not None
+            },
         )
 
     def _result(self, ticket: Ticket) -> FlushResult:

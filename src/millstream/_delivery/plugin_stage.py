@@ -66,8 +66,7 @@ class PluginStage:
 
     def take(self, receipts: list[Receipt]) -> bool:
         """Take these events, if plugins are to see them, or events before them. False: they go to the channels."""
-        skip = any([r._skips_api for r in receipts])  # noqa: C419, SLF001 - for every event: a generator takes twice as long
-        if not (skip or self._holds or self._held or self.runner.wanted):
+        if not (self._holds or self._held or self.runner.wanted):
             self.hand_over()  # these came before
             return False
         self._activate()
@@ -116,6 +115,7 @@ class PluginStage:
             worker = self._worker
             worker.steps.insert(0, self.run)
             worker.settled = self._settled
+            worker.channels[0].notes_deliveries = True
             worker.after_settling.insert(0, self.runner.go_on)
 
     # -- commands -------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -38,7 +38,8 @@ class Runner:
 
     Args:
         emitter: who is told of plugins that fail where their failure stops nothing.
-        deliver: hands an event, with the bytes that the plugins made of it, to the engine.
+        takes: says whether an event with these integrations is delivered anywhere besides to plugins.
+        deliver: hands an event, with the bytes that the plugins made of it, to the channels.
         settle: gives events their outcome.
         lock: laid aside for the time of a hook, so that another thread may take over from this one.
     """
@@ -46,12 +47,14 @@ class Runner:
     def __init__(
         self,
         emitter: Emitter,
+        takes: Callable[[Mapping[str, Any]], bool],
         deliver: Callable[[Receipt, bytes], object],
         settle: Callable[[list[Receipt], Outcome], object],
         lock: WorkerLock,
     ) -> None:
         self.registry = PluginRegistry()
         self._emitter = emitter
+        self.takes = takes
         self._deliver = deliver
         self._settle = settle
         self._lock = lock

@@ -46,8 +46,8 @@ class ThreadTransport:
 
     Args:
         make_client: makes the HTTP client, at the first request.
-        run: runs a job on any thread, and has the worker do what it returns. False: no thread is free. After the deadline
-            that it is given the report is too late, and a thread that is still in the job is abandoned.
+        run: runs a job on any thread, and has the worker do what it returns. False: no thread is free. After the
+            deadline the report is too late, and a thread that is still in the job is abandoned.
         emitter: is told what the client raises when it is closed.
     """
 

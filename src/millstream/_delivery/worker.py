@@ -13,17 +13,19 @@ from __future__ import annotations
 import threading
 import time
 from _thread import RLock  # threading's is another under gevent, and there a signal handler may come between its steps
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._core.actions import Done, Send, Wait
+from .._core.encoding import head
 from .._core.events import KINDS
 from .._core.ledger import Ledger, Ticket
 from .._core.receipt import Outcome, Receipt
 from .._log import Summary, label
+from ..destinations import Destination
 from ..emitter import Emitter
-from ..errors import Abandoned, PluginError
+from ..errors import Abandoned, Dropped, PluginError
 from ..types import ErrorEvent
 from .channel import Channel
 from .plugin_stage import PluginStage
@@ -81,6 +83,8 @@ class Worker:
         self.ledger = Ledger(RLock(), self._announce, max_events, max_bytes, self._forget if spooled else None)
         self.lock = WorkerLock()
         self.channels: list[Channel] = []
+        self.open_channel: Callable[[Destination], Channel]
+        self._copying = False  # whether there are channels beside the first
         self.backlog: Backlog | None = None
         self.closing = False
         self.deadline = 0.0
@@ -198,8 +202,43 @@ class Worker:
             self.enqueue(receipts)
 
     def enqueue(self, receipts: list[Receipt]) -> None:
-        """Hand events to the channels."""
-        self.channels[0].engine.enqueue(receipts, self.clock())
+        """Hand events to the channels that their integrations allow."""
+        if self._copying or any([r._integrations for r in receipts]):  # noqa: C419, SLF001 - a generator takes twice as long
+            receipts = [receipt for receipt in receipts if self._goes_to_first(receipt)]
+        if receipts:
+            self.channels[0].engine.enqueue(receipts, self.clock())
+
+    def _goes_to_first(self, receipt: Receipt) -> bool:
+        """Copy an event to the other channels. Return whether it goes to the first."""
+        integrations = head(receipt.data).integrations if receipt._integrations else {}  # noqa: SLF001
+        channels = [channel for channel in self.channels if channel.takes(integrations)]
+        if not channels:
+            self.settled([receipt], Outcome(Dropped("its integrations allow no destination that there is")))
+        first, now = self.channels[0], self.clock()
+        for channel in channels:
+            if channel is not first:
+                channel.copy(receipt, now, decides=channel is channels[0], settled=self.settled)
+        return bool(channels) and channels[0] is first
+
+    def takes(self, integrations: Mapping[str, Any]) -> bool:
+        """Return whether any channel takes an event with these integrations."""
+        return any(channel.takes(integrations) for channel in self.channels)
+
+    def add_destination(self, destination: Destination) -> None:
+        """Send copies of the events that come from now on to one more destination."""
+        channel = self.open_channel(destination)
+        self._copying = self.channels[0].notes_deliveries = True
+        self.channels.append(channel)
+        if self.plugins.held_up:
+            channel.engine.pause()
+        if self.closing:
+            channel.close_by(self.deadline)
+
+    def remove_destination(self, name: str) -> None:
+        """Send no copies of the events that come from now on to this destination."""
+        for channel in self.channels[1:]:
+            if channel.name == name:
+                channel.open = False
 
     def enough(self) -> int:
         """Return how many events in the mailbox are worth a turn: fewer would only be queued behind others.
@@ -285,14 +324,9 @@ class Worker:
     def _settle(self) -> None:
         """Pass on what the engines have decided."""
         for channel in self.channels:
-            self.settle(channel)
+            channel.settle(self.settled)
         for do in self.after_settling:
             do()
-
-    def settle(self, channel: Channel) -> None:
-        """Pass on what this channel's engine has decided."""
-        for items, outcome in channel.engine.settled():
-            self.settled(cast("list[Receipt]", items), outcome)
 
     def end(self, receipts: list[Receipt], outcome: Outcome) -> None:
         """Give these events their outcome."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import pytest
@@ -47,7 +47,7 @@ class Talk:
     """The way of one event, and the host that it is in: they note what they are asked for."""
 
     def __init__(self, *plugins: P, **event: Any) -> None:
-        self.receipt = Receipt(encode({**EVENT, **event}), "track", "m1", cast("Driver", None))
+        self.receipt = Receipt(encode({**EVENT, **event}), "track", "m1", cast("Driver", None), "integrations" in event)
         self.registry = registry(*plugins)
         self.asked: list[Any] = []
         self.contexts: list[Context] = []
@@ -77,6 +77,7 @@ class Talk:
 
     def deliver(self, outcome: Outcome) -> None:
         """The delivery has its outcome."""
+        self.receipt.note_delivery("Segment.io", outcome)
         self.dialog = conclude(self.receipt, self.after or [], outcome, self.registry, self)
         self.awaited = self.go()
 
@@ -92,6 +93,9 @@ class Talk:
         if isinstance(returned, Later):
             return Awaited(plugin, hook, context, cast("Any", returned))
         return None if returned is None or returned is context else (returned, None)
+
+    def takes(self, integrations: Mapping[str, Any]) -> bool:
+        return integrations.get("Segment.io") is not False
 
     def hand_over(self, receipt: Receipt, data: bytes | None) -> None:
         assert receipt is self.receipt

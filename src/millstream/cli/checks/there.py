@@ -16,9 +16,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from millstream._core.oauth import TokenState, ask
 from millstream._core.retry import header
 from millstream._delivery.transport import run_token_request
-from millstream._stamp import stamp
-from millstream.auth import OAuth
-from millstream.destinations.tracking_api import TrackingAPI
+from millstream.auth import OAuth, with_token
+from millstream.destinations import TrackingAPI
 from millstream.errors import AuthError, TransportError
 from millstream.http._common import proxy_from_environment
 from millstream.http.urllib3 import Urllib3Client
@@ -134,13 +133,12 @@ def _link(route: Route, parts: SplitResult) -> http.client.HTTPSConnection:
 
 def answer(route: Route, write_key: str, token: str | None) -> Findings:
     """What the server says to a batch without events: a Tracking API takes it, and nothing is recorded."""
-    api = TrackingAPI(
-        write_key=write_key, url=route.url, timeout=route.timeout, compress=False, oauth=token is not None
-    )
+    api = TrackingAPI(write_key, host=route.url, path="", timeout=route.timeout, oauth=token is not None)
     client = Urllib3Client()
     began = time.time()
     try:
-        response = client.send(api.request([], 1, stamp()[0], token))
+        request = api.request([], 1, began)
+        response = client.send(request if token is None else with_token(request, token))
     except TransportError as error:
         yield problem("answer", str(error), "is it up, is it an HTTP server at all, and does it need more time?")
         return
