@@ -33,6 +33,7 @@ from .routing import allows, options
 __all__ = [
     "Answer",
     "Awaited",
+    "Beside",
     "Dialog",
     "PipelineHost",
     "PluginLike",
@@ -62,8 +63,41 @@ class Awaited(Struct, eq=False):
     answer: Answer = (None, None)
 
 
+class Beside(Struct, eq=False):
+    """An event at its destination plugins, where their hooks run beside its delivery."""
+
+    receipt: Receipt
+    plugins: list[PluginLike]
+    delivered: Shared[Mapping[str, Outcome]] | None  # what became of it if all go well, where all plugins take it
+    sent: bool
+    left: int
+    noted: dict[str, Outcome] | None = None
+    after: list[PluginLike] = []
+    outcome: Outcome | None = None
+
+    def note(self, plugin: PluginLike, answer: Answer | None, host: PipelineHost) -> bool:
+        """Note what came of a hook. Return whether it was the last."""
+        context = self.receipt.context()
+        if self.delivered is None or answer is not None:
+            self.noted = self.noted or {}
+            self.noted[plugin.name] = _noted(plugin, answer, context, host)
+        self.left -= 1
+        if not self.left:
+            if self.noted is None and self.delivered is not None:
+                context.is_at(self.delivered)  # as nearly always: no dict for each event, that waits with it
+            else:
+                context.deliveries.update({p.name: AT_PLUGIN for p in self.plugins} | (self.noted or {}))
+        return not self.left
+
+
 class PipelineHost(Protocol):
     """What a driver does for the pipeline."""
+
+    runs_beside: bool
+    """Whether the hooks of destinations run beside delivery, and not when they are called."""
+
+    def run_beside(self, beside: Beside, contexts: list[Context]) -> object:
+        """Run the hooks of destinations, each with its context; go on at once."""
 
     def call(self, plugin: PluginLike, hook: str, context: Context) -> Answer | Awaited | None:
         """Call this plugin's hook. None: it has returned nothing, or the context, which is the same."""
@@ -202,11 +236,14 @@ def _deliver(receipt: Receipt, context: Context, data: bytes, registry: PluginRe
     sent = host.takes(integrations)
     host.hand_over(receipt, data if sent else None)
     if plugins:
-        answers: list[Answer | Awaited | None] = []
-        for plugin in plugins:
-            # Each gets a context of its own, so that none can change what another sees.
-            own = Context(data, context.id, 0, None, _options(plugin, data, integrations))
-            answers.append(host.call(plugin, kind, own))
+        # Each gets a context of its own, so that none can change what another sees.
+        own = [Context(data, context.id, 0, None, _options(plugin, data, integrations)) for plugin in plugins]
+        if host.runs_beside:
+            delivered = stages.delivered if plugins is stages.destinations else None
+            beside = Beside(receipt, plugins, delivered, sent, len(plugins), None, stages.after)
+            host.run_beside(beside, own)
+            return
+        answers = [host.call(plugin, kind, its) for plugin, its in zip(plugins, own, strict=True)]
         if plugins is stages.destinations and not any(answers):
             context.is_at(stages.delivered)  # as nearly always: no dict for each event, that waits with it
         else:

@@ -86,7 +86,8 @@ def on_loop(parts: Parts, make_exit_client: Callable[[], HTTPClient], hook_timeo
 
 def _blocking(parts: Parts, runtime: InlineRuntime | ThreadRuntime) -> Driver:
     worker = _worker(parts, runtime)
-    worker.plugins.runner = Runner(parts.emitter, worker.takes, worker.plugins.deliver, worker.end, worker.lock)
+    post = runtime.post if isinstance(runtime, ThreadRuntime) else None
+    worker.plugins.runner = Runner(parts.emitter, worker.takes, worker.plugins.deliver, worker.end, worker.lock, post)
     _open(parts, worker, runtime, lambda: ThreadTransport(parts.make_client, runtime.run, parts.emitter))
     driver = Driver(worker, runtime, parts.emitter, disabled=parts.disabled)
     _attach_spool(parts, worker, runtime, driver)

@@ -83,7 +83,7 @@ class Driver:
         Looks again every few milliseconds: a condition variable would deadlock when a signal handler calls in here.
         """
         while self.accept_if_room(receipt) is not None:
-            if self.worker.finished or self._runtime.in_turn():
+            if self.worker.finished or self._in_own_code():
                 self.accept(receipt)
                 return
             self._runtime.post(self.worker.flush_all)  # or a queue smaller than flush_at would sit out flush_interval
@@ -220,12 +220,12 @@ class Driver:
         Where that cannot be waited for (on the worker itself, or while a hook hangs) it stops at once.
         """
         plugins = self.worker.plugins
-        if not self._runtime.in_turn():
+        if not self._in_own_code():
             gone = threading.Event()
 
             def remove() -> None:
                 plugins.runner.registry.remove(name)
-                gone.set()
+                plugins.runner.when_quiet(name, gone.set)
 
             self._runtime.post(lambda: plugins.change(remove))
             self._runtime.wait_for(gone, self.worker.clock() + UNPLUG_PATIENCE)
@@ -286,12 +286,16 @@ class Driver:
         pending = self._ledger.totals().pending
         return FlushResult(pending=pending, spooled=pending - self.exposed())
 
+    def _in_own_code(self) -> bool:
+        """Whether the caller is in a callback, listener or hook: delivery waits for it."""
+        return self._runtime.in_turn() or self.worker.plugins.runner.in_hook()
+
     def _refuse_on_worker(self, what: str) -> None:
         if self._orphaned:
             raise MillstreamError(
                 f"{what}: the event was recorded before the fork, and is the parent process's to deliver"
             )
-        if self._runtime.in_turn():
+        if self._in_own_code():
             raise MillstreamError(
                 f"{what} was called on the client's own worker (in a callback, listener or plugin), "
                 "which would wait for itself: call it from another thread"

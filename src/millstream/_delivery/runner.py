@@ -11,11 +11,12 @@ from typing import Any
 from msgspec import Struct
 
 from .._core.context import Context
-from .._core.pipeline import Answer, Awaited, Dialog, PluginLike, PluginRegistry, conclude, process
+from .._core.pipeline import Answer, Awaited, Beside, Dialog, PluginLike, PluginRegistry, conclude, process
 from .._core.receipt import Outcome, Receipt
 from ..emitter import Emitter, reportable
 from ..errors import PluginError
 from ..types import ErrorEvent
+from .hook_threads import Answered, HookThreads
 from .worker_lock import Superseded, WorkerLock
 
 __all__ = ["PipelineRun", "Runner"]
@@ -51,6 +52,7 @@ class Runner:
         deliver: Callable[[Receipt, bytes], object],
         settle: Callable[[list[Receipt], Outcome], object],
         lock: WorkerLock,
+        post: Callable[[Callable[[], object]], object] | None = None,
     ) -> None:
         self.registry = PluginRegistry()
         self._emitter = emitter
@@ -58,9 +60,14 @@ class Runner:
         self._deliver = deliver
         self._settle = settle
         self._lock = lock
+        self._threads = None if post is None else HookThreads(self._call_beside, post, self._answered)
+        self.runs_beside = post is not None
+        self._beside: dict[Receipt, Beside] = {}  # with destinations, beside delivery
         self._runs: dict[Receipt, PipelineRun] = {}  # with their plugins: whose dialog is not over
         self._out: dict[Receipt, list[PluginLike]] = {}  # handed over, and who is to see their outcome
-        self._back: deque[tuple[Receipt, list[PluginLike], Outcome]] = deque()  # the same, and their outcome is there
+        self._back: deque[tuple[Receipt, list[PluginLike], Outcome | None]] = (
+            deque()
+        )  # the same, and their outcome is there
         self._ended: deque[tuple[Receipt, Outcome]] = deque()  # to be settled in a moment, together
         self._running: tuple[PluginLike, str, float] | None = None
 
@@ -76,6 +83,8 @@ class Runner:
             after = self._out.pop(receipt, None)
             if after is not None:
                 self._back.append((receipt, after, outcome))
+            elif receipt in self._beside:
+                self._beside[receipt].outcome = outcome
             elif receipt in self._runs:
                 self._runs[receipt].outcome = outcome
             else:
@@ -90,7 +99,7 @@ class Runner:
             self._settle_ended()
         self._settle_ended()
 
-    def _conclude(self, receipt: Receipt, after: list[PluginLike], outcome: Outcome) -> None:
+    def _conclude(self, receipt: Receipt, after: list[PluginLike], outcome: Outcome | None) -> None:
         dialog = conclude(receipt, after, outcome, self.registry, self)
         run = self._runs[receipt] = PipelineRun(receipt, dialog, outcome, handed_over=True)
         self._advance(run)
@@ -109,12 +118,18 @@ class Runner:
         Returns the events that nobody else knows of.
         """
         runs, self._runs = self._runs, {}
+        beside, self._beside = [*self._beside.values()], {}
+        if self._threads is not None:
+            self._threads.abandon()
+        self._ended += [(each.receipt, each.outcome) for each in beside if each.outcome is not None]
         self._ended += [(run.receipt, run.outcome) for run in runs.values() if run.outcome is not None]
-        self._ended += [(receipt, outcome) for receipt, _, outcome in self._back]
+        self._ended += [(receipt, outcome) for receipt, _, outcome in self._back if outcome is not None]
+        left = [receipt for receipt, _, outcome in self._back if outcome is None]
+        left += [each.receipt for each in beside if each.outcome is None and not each.sent]
         self._back.clear()
         self._out.clear()
         self._settle_ended()
-        return [run.receipt for run in runs.values() if run.outcome is None and not run.handed_over]
+        return left + [run.receipt for run in runs.values() if run.outcome is None and not run.handed_over]
 
     def when_passed(self, command: Callable[[], object]) -> None:
         """Do this when all events that were started before are through the hooks that come before delivery: now."""
@@ -128,12 +143,51 @@ class Runner:
     @property
     def busy(self) -> bool:
         """Whether any event is with its plugins, or will come back to them."""
-        return bool(self._runs or self._out or self._back)
+        return bool(self._runs or self._out or self._back or self._beside)
 
     def running(self) -> tuple[str, float] | None:
         """The hook that runs now (`plugin.hook`), and for how many seconds."""
         now = self._running
+        if now is None and self._threads is not None:
+            return self._threads.running()
         return None if now is None else (f"{now[0].name}.{now[1]}", time.monotonic() - now[2])
+
+    # -- destinations, beside delivery ------------------------------------------------------------------
+
+    def run_beside(self, beside: Beside, contexts: list[Context]) -> None:
+        """Run the hooks of destinations on their threads."""
+        assert self._threads is not None  # noqa: S101 - `runs_beside`
+        self._beside[beside.receipt] = beside
+        for plugin, context in zip(beside.plugins, contexts, strict=True):
+            self._threads.run((beside, plugin, context))
+
+    def _call_beside(self, plugin: PluginLike, hook: str, context: Context) -> Answer | None:
+        """Call a hook, on its plugin's thread."""
+        returned = getattr(plugin, hook)(context)
+        if returned is None or returned is context:
+            return None
+        answer = self._awaited(plugin, hook, context, returned) if inspect.isawaitable(returned) else (returned, None)
+        return answer if isinstance(answer, tuple) else None
+
+    def _answered(self, answers: Answered) -> None:
+        for beside, plugin, answer in answers:
+            if self._beside.get(beside.receipt) is beside and beside.note(plugin, answer, self):  # else given up
+                del self._beside[beside.receipt]
+                if beside.outcome is not None or not beside.sent:
+                    self._back.append((beside.receipt, beside.after, beside.outcome))
+                else:
+                    self._out[beside.receipt] = beside.after
+
+    def when_quiet(self, name: str, then: Callable[[], object]) -> None:
+        """Do this as soon as no hook of this plugin runs: where they run on the worker, that is now."""
+        if self._threads is None:
+            then()
+        else:
+            self._threads.when_quiet(name, then)
+
+    def in_hook(self) -> bool:
+        """Whether the calling thread is in the hook of a destination, beside delivery."""
+        return self._threads is not None and self._threads.in_hook()
 
     # -- dialogs --------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import pytest
 
 from millstream import Context, DropEvent, Dropped, PluginError
 from millstream._core.encoding import encode
-from millstream._core.pipeline import Answer, Awaited, PluginLike, PluginRegistry, conclude, process
+from millstream._core.pipeline import Answer, Awaited, Beside, PluginLike, PluginRegistry, conclude, process
 from millstream._core.receipt import Driver, Outcome, Receipt
 
 EVENT = {"type": "track", "messageId": "m1", "timestamp": "2024-02-16T10:00:00.000Z", "event": "A", "userId": "u"}
@@ -45,6 +45,11 @@ def registry(*plugins: P) -> PluginRegistry:
 
 class Talk:
     """The way of one event, and the host that it is in: they note what they are asked for."""
+
+    runs_beside = False
+
+    def run_beside(self, beside: Beside, contexts: list[Context]) -> None:
+        raise NotImplementedError
 
     def __init__(self, *plugins: P, **event: Any) -> None:
         self.receipt = Receipt(encode({**EVENT, **event}), "track", "m1", cast("Driver", None), "integrations" in event)
