@@ -45,6 +45,7 @@ FLOORS = {
 # Rooms that share a floor and a door between them: (who, may use whom).
 DOORS = {
     ("settings", "errors"),
+    ("_log", "emitter"),
     ("_life", "_calls"),
     ("_clients", "_life"),
     ("client", "_clients"),

@@ -14,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import time
 from asyncio import _get_running_loop
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +40,12 @@ from .worker import LINGER, earliest
 
 if TYPE_CHECKING:
     from ..log import Spool
+    from .ending import EndingGate
 
 __all__ = ["AsyncDisabledDriver", "AsyncDriver"]
+
+LOOK_PAUSE = 0.001
+"""Seconds between two looks whether a loop's last request has ended."""
 
 
 class AsyncDriver(InlineDriver):
@@ -64,7 +69,7 @@ class AsyncDriver(InlineDriver):
         self._own_loop = OwnLoop()
         self._tether = Tether(self._tell, self._on_loop_end)
         self._standby = Standby()
-        self._exit: Job[FlushResult] | None = None  # the close, where it has begun
+        self._begun: Job[FlushResult] | None = None  # the flush or close that has begun
         self._hooks = AsyncRunner(self._emitter, self._deliver, self._end, self._baton, self._wait_for_hook)
         self._runner = self._hooks
         self._scheduled: asyncio.AbstractEventLoop | None = None  # on it a turn is coming
@@ -107,30 +112,59 @@ class AsyncDriver(InlineDriver):
         if self._tether.runs():
             self._tell(self._hurry)
 
+    def begin_flush(self, timeout: float) -> None:
+        """Begin a `flush` at the end of the process, also where there is no loop."""
+        super().begin_flush(timeout)
+        self._begin(super().flush, timeout)
+
     def begin_close(self, timeout: float) -> None:
         """Begin what `close` will wait for, also where there is no loop."""
-        self.hurry()
-        if not self._tether.runs():
-            self._exit = self._standby.do(lambda: self._close_here(timeout))
+        self._begin(self._close_here, timeout)
+
+    def _begin(self, what: Callable[[float], FlushResult], timeout: float) -> None:
+        loop = self._tether.loop
+        if loop is None or not self._tether.runs():
+            self._begun = self._standby.do(lambda: what(timeout))
+        elif not threading.main_thread().is_alive():  # from then on executors refuse work, and looking up a name is some
+            loop.call_soon_threadsafe(loop.set_default_executor, Here())
 
     def close(self, timeout: float) -> FlushResult:
         """For the end of the process: deliver what is left, without an event loop if need be."""
-        loop = self._tether.loop
-        if loop is not None and self._tether.runs():
-            loop.call_soon_threadsafe(loop.set_default_executor, Here())  # its own refuses work by now
-            return self._close_here(timeout)
-        close, self._exit = self._exit, None
-        return self._without_loop(self._close_here, timeout, close)
+        return self._close_here(timeout) if self._tether.runs() else self._without_loop(self._close_here, timeout)
 
     def flush(self, timeout: float) -> FlushResult:
         """The same, but do not stop: in a thread, for a process that is told to end."""
         flush = super().flush
         return flush(timeout) if self._tether.runs() else self._without_loop(flush, timeout)
 
-    def _without_loop(
-        self, what: Callable[[float], FlushResult], timeout: float, begun: Job[FlushResult] | None = None
-    ) -> FlushResult:
+    def detach(self, gate: EndingGate, until: float) -> Iterator[None]:
+        """Leave the event loop, in steps that all clients take together.
+
+        First no request is sent any more; then those in flight have ended; then the loop is stopped, and whatever
+        delivers next does so on a private loop.
+        """
+        loop = self._tether.loop
+        if loop is None or not self._tether.runs():
+            return
+        held = threading.Event()
+        self._tell(lambda: (self._on_hold(), held.set()))
+        yield
+        held.wait(max(0.0, until - self._clock()))
+        while self._tether.at_work and self._clock() < until:
+            time.sleep(LOOK_PAUSE)
+        yield
+        if gate.stop(loop, until):
+            self._tether.release()
+        self._tell(self._on_release)
+
+    def retire(self, then: Callable[[], object], *, hang_up: bool) -> None:
+        """Deliver what is left and end, if the loop runs."""
+        if self._tether.runs():
+            self._tell(lambda: self._on_retire(then, hang_up=hang_up))
+
+    def _without_loop(self, what: Callable[[float], FlushResult], timeout: float) -> FlushResult:
         """Do this where whatever hangs hangs by itself; but there need not be such a thread."""
+        begun, self._begun = self._begun, None
         job = begun or self._standby.do(lambda: what(timeout))
         if job is None:
             return what(timeout)

@@ -54,6 +54,7 @@ class Courier:
         self._tokens = None if oauth is None else Tokens(oauth, engine, emitter, self._clock)
         self._closing = False
         self._deadline = 0.0  # of the close
+        self._limit: float | None = None  # when a request ends at the latest: the process is ending, or the client
         self._finished = False
 
     def _send(self, send: Send) -> None:
@@ -92,8 +93,8 @@ class Courier:
     def _request(self, send: Send) -> Request:
         token = None if self._tokens is None else self._tokens.token
         request = self._destination.request(send.batch.items, send.attempt, sent_at(), token)
-        if self._closing:  # an answer that comes later is of no use; and without threads nothing else is done meanwhile
-            request = replace(request, timeout=max(0.01, min(request.timeout, self._deadline - self._clock())))
+        if self._limit is not None:  # a later answer is of no use; and without threads nothing else is done until then
+            request = replace(request, timeout=max(0.01, min(request.timeout, self._limit - self._clock())))
         self._emitter.emit("http_request", shown(request))
         return request
 

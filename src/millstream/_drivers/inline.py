@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator
-from typing import Any
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -17,6 +17,9 @@ from ..errors import DeliveryError, MillstreamError, PluginError, QueueFull
 from ..types import Callback, FlushResult, Stats
 from .courier import Command
 from .worker import Worker, earliest
+
+if TYPE_CHECKING:
+    from .ending import EndingGate
 
 __all__ = ["InlineDriver", "nothing"]
 
@@ -43,18 +46,21 @@ class InlineDriver(Worker):
 
     def accept(self, receipt: Receipt) -> None:
         """Count an event in and put it on its way, if there is room; else it is dropped."""
-        if self._backlog is not None and self._spooled(receipt):
-            return
-        full = self._ledger.accept(receipt)
-        if full is None:
-            self.submit(receipt)
-        else:
-            self._ledger.settle([receipt], Outcome(QueueFull(full)))
+        try:
+            if self._backlog is not None and self._spooled(receipt):
+                return
+            full = self._ledger.accept(receipt)
+            if full is None:
+                self.submit(receipt)
+                return
+        except BaseException:
+            self._complete_later(receipt)
+            raise
+        self._ledger.settle_at_once(receipt, Outcome(QueueFull(full)))
 
     def refuse(self, receipt: Receipt, error: DeliveryError) -> None:
         """Count an event in, and settle it at once: it cannot be sent."""
-        self._ledger.accept(receipt)
-        self._ledger.settle([receipt], Outcome(error))
+        self._ledger.settle_at_once(receipt, Outcome(error))
 
     def reject(self, receipt: Receipt, error: DeliveryError) -> None:
         """Settle an event that was never accepted."""
@@ -62,13 +68,26 @@ class InlineDriver(Worker):
 
     def accept_if_room(self, receipt: Receipt) -> QueueFull | None:
         """The same, but say what is full, and count nothing, if there is no room."""
-        if self._spooled(receipt):
-            return None
-        full = self._ledger.accept(receipt, over=False)
-        if full is not None:
-            return QueueFull(full)
-        self.submit(receipt)
+        try:
+            if self._spooled(receipt):
+                return None
+            full = self._ledger.accept(receipt)
+            if full is not None:
+                return QueueFull(full)
+            self.submit(receipt)
+        except BaseException:
+            self._complete_later(receipt)
+            raise
         return None
+
+    def _complete_later(self, receipt: Receipt) -> None:
+        """Have the worker complete a call that a signal handler's exception has interrupted, unless it did nothing.
+
+        The command comes after the event, if that is in the mailbox. It is put there first of all: no handler runs
+        before the first call.
+        """
+        self._mailbox.put(lambda: self._complete_call(receipt))
+        self._wake()
 
     def accept_when_room(self, receipt: Receipt) -> None:
         """The same, after waiting for room: until the client is closed, and not on the worker, which makes it.
@@ -90,8 +109,8 @@ class InlineDriver(Worker):
         backlog = self._backlog
         if backlog is None or not backlog.keep(receipt):
             return False
-        if backlog.behind or self._ledger.accept(receipt, over=False) is not None:
-            self._ledger.accept_on_disk()
+        if backlog.behind or self._ledger.accept(receipt) is not None:
+            self._ledger.accept_on_disk(receipt)
             self._tell(backlog.later(receipt))
         else:
             self.submit(receipt)
@@ -151,9 +170,27 @@ class InlineDriver(Worker):
     def hurry(self) -> None:
         """Have the worker send at once what there is, if there is a worker."""
 
-    def begin_close(self, timeout: float) -> None:  # noqa: ARG002 - who has no worker needs it
-        """Begin what `close` will wait for, if that takes no waiting: others are to be closed at the same time."""
+    def begin_flush(self, timeout: float) -> None:
+        """Begin a `flush` at the end of the process, without waiting: the flushes of several clients overlap."""
+        deadline = self._clock() + timeout
+        self._mailbox.put(lambda: self._on_end(deadline))
         self.hurry()
+
+    def begin_close(self, timeout: float) -> None:  # noqa: ARG002 - AsyncDriver needs it
+        """Begin what `close` will wait for, without waiting."""
+        self.hurry()
+
+    def detach(self, gate: EndingGate, until: float) -> Iterator[None]:  # noqa: ARG002 - AsyncDriver needs them
+        """Leave the event loop, in steps that all clients take together. Without a loop there is nothing to leave."""
+        return iter(())
+
+    def retire(self, then: Callable[[], object], *, hang_up: bool) -> None:
+        """Deliver what is left and end, because no call can come any more; does nothing without a worker.
+
+        Args:
+            then: called when every event has its outcome.
+            hang_up: whether to close the HTTP client.
+        """
 
     def let_go(self) -> None:
         """At the end of the process: hold up nobody else."""
@@ -192,7 +229,12 @@ class InlineDriver(Worker):
 
     def watch(self, receipt: Receipt, watcher: Callable[[Receipt], object]) -> None:
         """Call `watcher(receipt)` when the receipt has its outcome; what it raises is reported, not raised."""
-        self._ledger.watch(receipt, self._guarded(watcher))
+
+        def watch(receipt: Receipt) -> None:
+            if not self._emitter.hushed():
+                watcher(receipt)
+
+        self._ledger.watch(receipt, self._guarded(watch))
 
     def watch_callback(self, receipt: Receipt, callback: Callback, *, first: bool = True) -> None:
         """Call `callback(err, ctx)` when the receipt has its outcome, and see to an awaitable that it returns.
@@ -203,7 +245,9 @@ class InlineDriver(Worker):
         watch(receipt, _Callback(self, callback))
 
     def call_back(self, callback: Callback, receipt: Receipt) -> None:
-        """Call it now."""
+        """Call it now, unless the process is ending and a thread that waits for that may hold what it needs."""
+        if self._emitter.hushed():
+            return
         try:
             context = receipt.context()
             returned: object = callback(context.failed_delivery(), context)

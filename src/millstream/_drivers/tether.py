@@ -58,6 +58,11 @@ class Tether:
         """Whether there is a loop that will do what it is told."""
         return self.loop is not None and self.loop.is_running()
 
+    @property
+    def at_work(self) -> bool:
+        """Whether there are tasks that an event's delivery waits for."""
+        return any(undone is not None for undone in list(self._tasks.values()))
+
     def tie(self, running: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
         """From now on this is the loop. Called on its own thread."""
         with self._tying:

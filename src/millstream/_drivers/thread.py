@@ -51,6 +51,11 @@ class ThreadDriver(InlineDriver):
         if self._running:
             self._tell(self._hurry)
 
+    def retire(self, then: Callable[[], object], *, hang_up: bool) -> None:
+        """Deliver what is left and end."""
+        if self._running:
+            self._tell(lambda: self._on_retire(then, hang_up=hang_up))
+
     def _wake(self) -> None:
         self._mailbox.put(nothing)
         self._rouse()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 from .._core.actions import Done, Send, Wait
 from .._core.engine import Engine, Policy
 from .._core.events import KINDS
-from .._core.ledger import Ledger, Ticket
+from .._core.ledger import COUNTED, COUNTED_ON_DISK, Ledger, Ticket
 from .._core.receipt import Home, Outcome, Receipt
 from .._log import Summary, label
 from ..auth import OAuth
@@ -53,6 +53,8 @@ UNDELIVERED = (Abandoned, RetriesExhausted, RateLimitExpired)
 LINGER = 0.005
 """For drivers that come back. In a burst a batch carries hundreds of events then, and not fifteen: a request costs as
 much as fifty events. Next to a request's way it is nothing."""
+UNHURRIED = 86_400.0
+"""Seconds that retiring may take: longer than any rule for retries lets an event wait."""
 NEVER = 1 << 62
 """More events than will ever be in a mailbox."""
 
@@ -98,6 +100,7 @@ class Worker(Courier):
         self._holds = 0  # critical plugins that are being loaded, or could not be
         self._held: deque[Mail] = deque()  # events that plugins have not seen yet, and commands that must wait for them
         self._halted: PluginError | None = None
+        self._hangs_up = True  # whether the end closes the HTTP client
         self._over = threading.Event()  # finished, and all has been let go of
 
     # -- mail ---------------------------------------------------------------------------------------
@@ -178,6 +181,17 @@ class Worker(Courier):
             self._abandon(receipts)
         else:
             self._route(receipts)
+
+    def _complete_call(self, receipt: Receipt) -> None:
+        """Enter an event whose call was interrupted after it was counted, or after it was written to the spool."""
+        if receipt.outcome is not None or receipt._epoch > 0:  # noqa: SLF001 - the ledger's friend
+            return
+        if receipt._epoch == COUNTED:  # noqa: SLF001
+            self._enter([receipt])
+        elif self._backlog is not None and receipt._place is not None:  # noqa: SLF001
+            if receipt._epoch != COUNTED_ON_DISK:  # noqa: SLF001
+                self._ledger.accept_on_disk(receipt)
+            self._backlog.later(receipt)()
 
     def _route(self, receipts: list[Receipt]) -> None:
         """To the plugins first, or to the engine."""
@@ -278,12 +292,24 @@ class Worker(Courier):
         if self._halted is not None:  # nothing will come of waiting
             ticket.on_done()
 
+    def _on_end(self, deadline: float) -> None:
+        """Hurry, and let no request last beyond the end of the process."""
+        if not self._closing:
+            self._limit = deadline
+        self._hurry()
+
     def _on_close(self, ticket: Ticket, deadline: float) -> None:
         self._closing = True
-        self._deadline = deadline if self._halted is None else self._clock()
+        self._deadline = self._limit = deadline if self._halted is None else self._clock()
         self._adopt_all()
         self._engine.close(self._deadline)
         self._ledger.open(ticket)
+
+    def _on_retire(self, then: Callable[[], object], *, hang_up: bool) -> None:
+        """End when the events that are here have their outcomes, by the rules for retries alone."""
+        if not self._closing:
+            self._hangs_up = hang_up
+            self._on_close(Ticket(then), self._clock() + UNHURRIED)
 
     def _adopt_all(self) -> None:
         """Somebody waits for all that was there before him, what dead processes have left included."""
@@ -384,7 +410,8 @@ class Worker(Courier):
         if self._backlog is not None:
             self._backlog.close()
         self._summary.tick(now, last=True)
-        self._hang_up()
+        if self._hangs_up:
+            self._hang_up()
         self._over.set()
 
     def _take_over(self, ticket: Ticket, patience: float) -> None:
