@@ -22,9 +22,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from millstream._core.actions import Done, Send, Wait
 from millstream._core.engine import REST, SAFETY_ATTEMPTS, Engine, Policy
-from millstream._core.ledger import Ledger, Ticket
+from millstream._core.ledger import Ledger
 from millstream._core.receipt import Outcome, Receipt
 from millstream._core.retry import Delivered, Limited, Refused, Retry, TooLarge, Unauthorized, Verdict, backoff
+from millstream._core.ticket import Ticket
 from millstream.destinations.tracking_api import TrackingAPI
 from millstream.errors import (
     Abandoned,
@@ -405,8 +406,7 @@ class Delivery(RuleBasedStateMachine):
     def accepted(self, size: int) -> Receipt:
         receipt = self.made(size)
         if size == TOO_LARGE:
-            self.ledger.accept(receipt)
-            self.settle([receipt], Outcome(EventTooLarge(size, 1, "properties")))
+            self.ledger.settle_at_once(receipt, Outcome(EventTooLarge(size, 1, "properties")))
             return receipt
         waiting = [each for each in self.receipts[:-1] if each.outcome is None]
         too_many = len(waiting) >= MAX_EVENTS
@@ -414,7 +414,7 @@ class Delivery(RuleBasedStateMachine):
         full = self.ledger.accept(receipt)
         assert (full is not None) == (too_many or too_much)
         if full:
-            self.settle([receipt], Outcome(QueueFull(full)))
+            self.ledger.settle_at_once(receipt, Outcome(QueueFull(full)))
         return receipt
 
     def open_ticket(self) -> None:

@@ -21,10 +21,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._core.actions import Send
-from .._core.ledger import Ticket
 from .._core.oauth import Ask
 from .._core.pipeline import Answer
 from .._core.receipt import Receipt
+from .._core.ticket import Ticket
 from ..errors import AuthError, MillstreamError
 from ..http import as_response, is_async
 from ..types import FlushResult, HTTPClient, Request

@@ -72,17 +72,15 @@ class FinalDelivery:
         if self.pending:
             self._unsent += len(self.driver.close(self._left(began)).unsent)
 
-    def report(self, write: Callable[[str], object]) -> None:
-        """Write the last line, if anything was lost."""
-        lost = self._unsent + self.driver.exposed()
-        said = f"{_events(lost)} not delivered within exit_timeout={self.timeout:g} s" if lost else ""
-        self._summary.last_words(said, ADVICE, write)
-
-    def report_interruption(self, by: BaseException, write: Callable[[str], object]) -> None:
-        """Write the last line of an end that was cut short."""
-        lost = self._unsent + self.driver.exposed()
-        why = f"the end of the process was interrupted ({type(by).__name__})"
-        self._summary.last_words(f"{_events(lost)} not delivered: {why}" if lost else "", write=write)
+    def report(self, write: Callable[[str], object], by: BaseException | None = None) -> None:
+        """Write the last line, if anything was lost. `by` is what has interrupted the end."""
+        lost, self._unsent = self._unsent + self.driver.exposed(), 0
+        if by is None:
+            why, advice = f" within exit_timeout={self.timeout:g} s", ADVICE
+        else:
+            why, advice = f": the end of the process was interrupted ({type(by).__name__})", ""
+        number = "1 event was" if lost == 1 else f"{lost:,} events were"
+        self._summary.last_words(f"{number} not delivered{why}" if lost else "", advice, write)
 
     def retire(self, then: Callable[[], object]) -> bool:
         """Have the driver end once its events are delivered. Returns whether there are any; then `then` is called."""
@@ -93,6 +91,3 @@ class FinalDelivery:
     def _left(self, began: float) -> float:
         return max(0.0, began + self.timeout - time.monotonic())
 
-
-def _events(number: int) -> str:
-    return "1 event was" if number == 1 else f"{number:,} events were"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from .._core.ledger import Ticket
 from .._core.receipt import Outcome, Receipt
+from .._core.ticket import Ticket
 from ..emitter import reportable
 from ..errors import DeliveryError, MillstreamError, PluginError, QueueFull
 from ..types import Callback, FlushResult, Stats

@@ -16,7 +16,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
 from .._log import to_stderr, warn
@@ -44,7 +43,7 @@ class Client(Protocol):
 
 class _Watched(NamedTuple):
     ref: weakref.ref[Client]
-    final: FinalDelivery
+    final: FinalDelivery | None  # None in a forked child, until the client is used there
 
 
 gate = EndingGate()
@@ -62,8 +61,8 @@ def watch(client: Client, final: FinalDelivery, *, handle_sigterm: bool) -> None
     _clients[who] = _Watched(weakref.ref(client), final)
     if not known:
         weakref.finalize(client, _collected, who).atexit = False
-        if gate.closed:
-            client._at_gate()
+    if gate.closed:
+        client._at_gate()
     _hook()
     if _ended and not known:
         client._after_end(final.timeout)
@@ -114,16 +113,16 @@ def end() -> None:
         _sigterm.wait(began + _timeout(finals))
     _sigterm.at_exit = True
     look_up_without_threads()
+    interrupted: BaseException | None = None
     try:
         _deliver_the_rest(began, finals)
-        report = partial(FinalDelivery.report, write=warn)
     except BaseException as exc:  # noqa: BLE001 - a signal's KeyboardInterrupt or SystemExit: do not wait any longer
-        report = partial(FinalDelivery.report_interruption, by=exc, write=warn)
+        interrupted = exc
     _ended = True
     for client, final in _alive():
         client._after_end(max(0.0, began + final.timeout - time.monotonic()))
     gate.open()
-    _each(finals, report)
+    _each(finals, lambda final: final.report(warn, interrupted))
     _sigterm.end()
 
 
@@ -166,7 +165,8 @@ def _deliver_the_rest(began: float, finals: list[FinalDelivery], *, goes_on: boo
 
 
 def _alive() -> list[tuple[Client, FinalDelivery]]:
-    return [(client, final) for ref, final in list(_clients.values()) if (client := ref()) is not None]
+    watched = [(ref(), final) for ref, final in list(_clients.values())]
+    return [(client, final) for client, final in watched if client is not None and final is not None]
 
 
 def _finals() -> list[FinalDelivery]:
@@ -188,10 +188,9 @@ def _each(some: Iterable[T], do: Callable[[T], object]) -> None:
 
 def _collected(who: int) -> None:
     """Nothing refers to this client any more: its driver ends when its events are delivered."""
-    watched = _clients.pop(who, None)
-    if watched is None:
+    final = _clients.pop(who).final
+    if final is None:
         return
-    final = watched.final
 
     def delivered() -> None:
         _retired.pop(id(final), None)
@@ -214,8 +213,11 @@ def _after_fork() -> None:
     for final in _retired.values():
         final.driver.orphan()
     _retired.clear()
-    for client, _ in _alive():
-        client._after_fork()
+    for who, (ref, _) in list(_clients.items()):
+        _clients[who] = _Watched(ref, None)
+        client = ref()
+        if client is not None:
+            client._after_fork()
 
 
 _sigterm = Sigterm(flush=_flush, end=_end_by_signal)

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, cast
 from .._core.actions import Done, Send, Wait
 from .._core.engine import Engine, Policy
 from .._core.events import KINDS
-from .._core.ledger import COUNTED, COUNTED_ON_DISK, Ledger, Ticket
+from .._core.ledger import COUNTED, COUNTED_ON_DISK, Ledger
 from .._core.receipt import Home, Outcome, Receipt
+from .._core.ticket import Ticket
 from .._log import Summary, label
 from ..auth import OAuth
 from ..destinations.tracking_api import TrackingAPI
