@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import settings
 from millstream import Analytics
 from support.api import Api
 from support.faults import PEM
+from support.processes import end_children
 from support.proxy import Proxy
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -22,6 +24,18 @@ DECIDED_OUTSIDE = ("MILLSTREAM_WRITE_KEY", "MILLSTREAM_HOST", "MILLSTREAM_DISABL
 settings.register_profile("same", derandomize=True)
 settings.register_profile("deep", derandomize=False)
 settings.load_profile(os.environ.get("MILLSTREAM_HYPOTHESIS", "same"))
+
+
+# Where SIGINT is ignored (a background job of a shell, many CI systems), children would ignore it, too: they inherit
+# that, and not a handler.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_child_outlives_its_test() -> Iterator[None]:
+    """Processes that a test has started are ended with it, also when it fails."""
+    yield
+    end_children()
 
 
 @pytest.fixture(autouse=True)

@@ -46,6 +46,7 @@ FLOORS = {
 DOORS = {
     ("settings", "errors"),
     ("plugins", "destinations"),
+    ("_log", "emitter"),
     ("_life", "_calls"),
     ("_clients", "_life"),
     ("client", "_clients"),

@@ -12,6 +12,7 @@ from ._core.encoding import decode, encode, largest_field
 from ._core.events import LIBRARY, MAX_EVENT_BYTES, Defaults, WireEvent
 from ._core.receipt import Receipt, SpooledReceipt
 from ._delivery.driver import Driver
+from ._delivery.process import gate
 from ._log import Summary
 from ._stamp import stamp
 from .emitter import Emitter, Listener
@@ -34,8 +35,9 @@ class EventCalls:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._plugins: dict[str, Any] = {}
-        self._summary = Summary()
-        self._emitter = Emitter(lambda fault: self._summary.fault(fault, monotonic()))
+        self._summary = summary = Summary()
+        # Not `self`, which the driver would keep alive with it.
+        self._emitter = Emitter(lambda fault: summary.fault(fault, monotonic()), lambda: gate.closed)
         self._closed = False
         self._receipt = Receipt if settings.spool is None else SpooledReceipt
         self._context_providers = settings.context_providers
@@ -313,3 +315,14 @@ class EventCalls:
         error.__cause__ = exc.with_traceback(None)
         self._driver.reject(receipt, error)
         return receipt
+
+
+gate.guard(
+    EventCalls.identify,
+    EventCalls.track,
+    EventCalls.page,
+    EventCalls.screen,
+    EventCalls.group,
+    EventCalls.alias,
+    EventCalls.send,
+)

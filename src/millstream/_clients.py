@@ -37,7 +37,8 @@ class Client(Life):
         self._halted: PluginError | None = None
         if settings.http_client is not None:
             as_client(settings.http_client, may_await=self._awaits)  # refused here, not at the first event
-        self._begin()
+        if not self._waits_in_pool_child():
+            self._begin()
 
     # -- how it is made -----------------------------------------------------------------------------
 
@@ -45,7 +46,7 @@ class Client(Life):
         raise NotImplementedError
 
     def _make_driver(self) -> Driver:
-        settings = self._settings
+        settings, awaits = self._settings, self._awaits
         destination = TrackingAPI(
             settings.write_key,
             host=settings.url,
@@ -62,7 +63,7 @@ class Client(Life):
             summary=self._summary,
             max_events=settings.max_queue_events,
             max_bytes=settings.max_queue_bytes,
-            oauth=oauth_of(settings, lambda given: as_client(given, may_await=self._awaits)),
+            oauth=oauth_of(settings, lambda given: as_client(given, may_await=awaits)),
             spool=self._make_spool(),
             spool_max_age=settings.spool_max_age,
             disabled=settings.disable,

@@ -1,12 +1,12 @@
-"""A client's life in a process: it begins, in a forked child anew; it ends with the process, or by a signal.
+"""A client's life in a process: it begins, in a forked child again; it ends with the process, or by a signal.
 
 `_delivery/process` says when.
 """
 
 from __future__ import annotations
 
+import sys
 from _thread import RLock  # see _delivery/worker.py
-from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -14,20 +14,26 @@ from ._calls import EventCalls
 from ._core.receipt import Receipt
 from ._delivery import process
 from ._delivery.driver import Driver
-from ._log import Summary, logger
+from ._delivery.process import fork_hooks
+from ._delivery.process.final_delivery import FinalDelivery
+from ._log import to_stderr, warn
+from .errors import ClientClosed
 from .settings import Settings
-from .types import Callback, FlushResult
+from .types import Callback
 
 __all__ = ["Life"]
 
-ADVICE = "; a longer exit_timeout gives them more time, and a spool keeps them for the next start"
+ENDING = "the process is ending"
+POOL_CHILD = (
+    "events are recorded in a daemon process of multiprocessing (such as those of a Pool), which is terminated without "
+    "delivering them: call pool.close() and pool.join(), or use flush_on_return on the task, or set spool"
+)
 
 
 class _BeginsWhenUsed:
     """A client's driver while it has none. In a forked child it gets one when it is used: most children never do.
 
-    A `__getattr__` would do as well, but with one every attribute of the client takes ten times as long to look up
-    (0.5 µs a call, Python 3.11).
+    A `__getattr__` would do as well, but with one every attribute of the client takes ten times as long to look up.
     """
 
     def __get__(self, client: Life, kind: type[Life]) -> Driver:
@@ -35,10 +41,11 @@ class _BeginsWhenUsed:
 
 
 class Life(EventCalls):
-    """Base of the clients: has a driver when it is used, and sees to what is left when there will be no more use."""
+    """Base of the clients: has a driver when it is used, and takes part in the end of the process."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        self._gated = False  # closed by the end of the process, and not by the application
         self._exit_left: float | None = None  # seconds that events which come after the end may take; None: no end yet
         self._beginning = RLock()
 
@@ -48,14 +55,30 @@ class Life(EventCalls):
         raise NotImplementedError
 
     def _begin(self) -> Driver:
-        """A driver, for this process or for an event that comes after its end. Made once, whoever asks first."""
+        """Return the driver of this process. Made once, by the first caller."""
         with self._beginning:
             driver = vars(self).get("_driver")
             if driver is None:
-                self._driver = driver = self._make_driver()
-                process.watch(self, handle_sigterm=self._settings.handle_sigterm and not self._settings.disable)
+                if self._waits_in_pool_child():
+                    warn(POOL_CHILD)
+                driver = self._renew()[0]
                 driver.start()
         return driver
+
+    def _renew(self) -> tuple[Driver, FinalDelivery]:
+        """Make a driver, for this process or for an event that comes after its end."""
+        settings = self._settings
+        driver = self._make_driver()
+        final = FinalDelivery(
+            driver, self._summary, settings.exit_timeout, shared_http=settings.http_client is not None
+        )
+        self._driver = driver
+        process.watch(self, final, handle_sigterm=settings.handle_sigterm and not settings.disable)
+        return driver, final
+
+    def _waits_in_pool_child(self) -> bool:
+        """Whether its events may be lost with this process: then it begins with its first event, which is warned of."""
+        return self._settings.spool is None and not self._settings.disable and fork_hooks.is_daemon()
 
     if not TYPE_CHECKING:  # to a type checker it is an attribute like any other
         _driver = _BeginsWhenUsed()
@@ -66,89 +89,66 @@ class Life(EventCalls):
         if driver is not None:
             driver.orphan()
             self._parents = driver  # kept: to let go of its connections would reach into the parent's event loop
-        self._summary = Summary()
+        self._summary.start_over()
         self._beginning = RLock()  # the parent's may be locked for ever
+        if self._gated and self._exit_left is None:
+            self._closed = self._gated = False
 
     # -- it ends ----------------------------------------------------------------------------------------
 
-    def _begin_exit(self) -> None:
-        driver = self._unfinished()
-        if driver is not None:
-            driver.let_go()
-            driver.begin_close(self._settings.exit_timeout)
-
-    def _at_exit(self, began: float) -> None:
-        """Deliver what is left, and from here on what still comes in its call, as long as there is time."""
-        deadline = began + self._settings.exit_timeout
+    def _at_gate(self) -> None:
+        """Have calls that come from now on ask the gate."""
         if not self._closed:
-            self._closed, self._exit_left = True, 0.0
-        self._see_out(lambda driver: driver.close(max(0.0, deadline - monotonic())))
-        if self._exit_left is not None:
-            self._exit_left = max(0.0, deadline - monotonic())
+            self._closed = self._gated = True
+
+    def _after_end(self, left: float) -> None:
+        """From here on what still comes is delivered in its call, as long as there is time."""
+        self._at_gate()
+        if self._gated:
+            self._exit_left = left
 
     def _submit_late(self, receipt: Receipt, callback: Callback | None) -> None:
-        """An event that comes when the client is closed: after the end of the process it is delivered in its call."""
-        with self._beginning:
-            left, began = self._exit_left, monotonic()
-            if left is None:
-                super()._submit_late(receipt, callback)
-                return
-            if not left and self._settings.spool is None:
+        """Submit an event that comes when the client is closed, or when the process ends."""
+        if not self._gated:
+            super()._submit_late(receipt, callback)
+            return
+        if sys.is_finalizing():
+            self._refuse(receipt)
+            if self._exit_left is not None:
                 self._exit_left = None
-                timeout = self._settings.exit_timeout
-                logger.warning("events that come now are not delivered: exit_timeout=%g s is used up", timeout)
+                self._summary.hush()
+                self._summary.last_words(write=to_stderr)
+            return
+        admitted = process.gate.admit(monotonic() + self._settings.exit_timeout)
+        if admitted or self._settings.spool is not None:
+            self._submit_after_end(receipt, callback, in_time=admitted)
+        else:
+            self._refuse(receipt)
+
+    def _refuse(self, receipt: Receipt) -> None:
+        self._driver.reject(receipt, ClientClosed(ENDING))
+        self._summary.count(f"event not accepted: {ENDING}", 1, monotonic())
+
+    def _submit_after_end(self, receipt: Receipt, callback: Callback | None, *, in_time: bool) -> None:
+        """Deliver an event in its call, or leave it in the spool."""
+        with self._beginning:
+            left, began = self._exit_left if in_time else 0.0, monotonic()
+            if left is None or (not left and self._settings.spool is None):
+                if left is not None:
+                    self._exit_left = None
+                    timeout = self._settings.exit_timeout
+                    warn(f"events that come now are not delivered: exit_timeout={timeout:g} s is used up")
                 super()._submit_late(receipt, callback)
                 return
-            vars(self).pop("_driver", None)
+            driver, final = self._renew()
+            receipt.move(driver)
             self._closed = False
             try:
-                receipt.move(self._driver)
                 self._submit(receipt, callback)
             finally:
                 self._closed = True
-                self._see_out(lambda driver: driver.close(left), silently=not left)
+                final.hush()
+                final.close(monotonic() - self._settings.exit_timeout + left)
+                if left:
+                    final.report(warn)
                 self._exit_left = max(0.0, left - (monotonic() - began))
-
-    def _hurry(self) -> None:
-        driver = self._unfinished()
-        if driver is not None:
-            driver.request_flush()
-
-    def _at_signal(self, began: float, *, last: bool) -> None:
-        """Deliver what is there, while the program goes on; `last`: and give up what cannot be delivered."""
-
-        def flush(driver: Driver) -> FlushResult:
-            result = driver.flush(max(0.0, began + self._settings.exit_timeout - monotonic()))
-            if not (last and result.pending):
-                return result
-            self._closed, self._exit_left = True, 0.0
-            return driver.close(0.0)
-
-        self._see_out(flush)
-
-    def _interrupted(self, by: BaseException) -> None:
-        """Somebody does not want to wait for the end."""
-        driver = self._unfinished()
-        left = 0 if driver is None else driver.exposed()
-        why = f"the end of the process was interrupted ({type(by).__name__})"
-        self._summary.last_words(f"{_events(left)} not delivered: {why}" if left else "")
-
-    def _see_out(self, how: Callable[[Driver], FlushResult], *, silently: bool = False) -> None:
-        """Deliver in this way, and say in one line what could not be."""
-        driver, left = self._unfinished(), 0
-        self._summary.hush()
-        if driver is not None:
-            result = how(driver)
-            left = len(result.unsent) + result.pending - result.spooled
-        if not silently:
-            timeout = f"exit_timeout={self._settings.exit_timeout:g} s"
-            self._summary.last_words(f"{_events(left)} not delivered within {timeout}" if left else "", ADVICE)
-
-    def _unfinished(self) -> Driver | None:
-        """The driver, if there is one, and it has something to deliver."""
-        driver = vars(self).get("_driver")
-        return driver if driver is not None and driver.stats().pending else None
-
-
-def _events(number: int) -> str:
-    return "1 event was" if number == 1 else f"{number:,} events were"

@@ -215,9 +215,10 @@ WAYS_TO_WORK = {
         assert [child.exitcode for child in children] == [0] * 4
     """,
     "pool": """
-        with how.Pool(2) as pool:  # whose end terminates the children
+        with how.Pool(2) as pool:
             assert pool.map(work, range(4)) == [0, 1, 2, 3]
-        pool.join()
+            pool.close()
+            pool.join()
     """,
     "executor": """
         with ProcessPoolExecutor(2, mp_context=how) as pool:

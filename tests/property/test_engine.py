@@ -22,10 +22,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from millstream._core.actions import Done, Send, Wait
 from millstream._core.engine import Engine
-from millstream._core.ledger import Ledger, Ticket
+from millstream._core.ledger import Ledger
 from millstream._core.policy import Policy
 from millstream._core.receipt import Outcome, Receipt
 from millstream._core.retry import backoff
+from millstream._core.ticket import Ticket
 from millstream._core.verdicts import Delivered, Limited, Partial, Paused, Refused, Retry, Split, Unauthorized, Verdict
 from millstream.destinations.tracking_api import TrackingAPI
 from millstream.errors import (
@@ -445,8 +446,7 @@ class Delivery(RuleBasedStateMachine):
     def accepted(self, size: int) -> Receipt:
         receipt = self.made(size)
         if size == TOO_LARGE:
-            self.ledger.accept(receipt)
-            self.settle([receipt], Outcome(EventTooLarge(size, 1, "properties")))
+            self.ledger.settle_at_once(receipt, Outcome(EventTooLarge(size, 1, "properties")))
             return receipt
         waiting = [each for each in self.receipts[:-1] if each.outcome is None]
         too_many = len(waiting) >= MAX_EVENTS
@@ -454,7 +454,7 @@ class Delivery(RuleBasedStateMachine):
         full = self.ledger.accept(receipt)
         assert (full is not None) == (too_many or too_much)
         if full:
-            self.settle([receipt], Outcome(QueueFull(full)))
+            self.ledger.settle_at_once(receipt, Outcome(QueueFull(full)))
         return receipt
 
     def open_ticket(self) -> None:

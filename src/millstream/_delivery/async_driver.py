@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from asyncio import _get_running_loop
-from collections.abc import Callable, Generator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any
 
-from .._core.ledger import Ticket
 from .._core.receipt import Receipt
+from .._core.ticket import Ticket
 from ..emitter import Emitter
 from ..errors import MillstreamError
 from ..types import FlushResult
@@ -19,7 +21,13 @@ from .event_loop import LoopRuntime
 from .process.exit_thread import Job
 from .worker import Worker
 
+if TYPE_CHECKING:
+    from .process.ending import EndingGate
+
 __all__ = ["AsyncDriver"]
+
+LOOK_PAUSE = 0.001
+"""Seconds between two looks whether a loop's last request has ended."""
 
 
 class AsyncDriver(Driver):
@@ -49,7 +57,7 @@ class AsyncDriver(Driver):
         self._loop_runtime = runtime
         self._runner = runner
         self._hook_timeout = hook_timeout
-        self._exit: Job[FlushResult] | None = None  # the close, where it has begun
+        self._begun: Job[FlushResult] | None = None  # the flush or close that has begun
 
     async def aflush(self, timeout: float) -> FlushResult:
         """Send everything submitted before now, and wait for its outcome, `timeout` seconds at most."""
@@ -80,30 +88,61 @@ class AsyncDriver(Driver):
             raise MillstreamError("Receipt.wait would block the event loop: await it instead (`await receipt`)")
         super().wait(receipt, timeout)
 
+    def begin_flush(self, timeout: float) -> None:
+        """Begin a `flush` at the end of the process, also where there is no loop."""
+        super().begin_flush(timeout)
+        self._begin(super().flush, timeout)
+
     def begin_close(self, timeout: float) -> None:
         """Begin what `close` will wait for, also where there is no loop."""
+        self._begin(self._close_here, timeout)
+
+    def _begin(self, what: Callable[[float], FlushResult], timeout: float) -> None:
         runtime = self._loop_runtime
-        runtime.request_flush()
-        if not runtime.binding.runs():
-            self._exit = runtime.exit_thread.do(lambda: self._close_here(timeout))
+        if not runtime.runs():
+            self._begun = runtime.exit_thread.do(lambda: what(timeout))
+        elif (
+            not threading.main_thread().is_alive()
+        ):  # from then on executors refuse work, and looking up a name is some
+            runtime.use_blocking_executor()
 
     def close(self, timeout: float) -> FlushResult:
         """Deliver what is left at the end of the process, without an event loop if need be."""
-        if self._loop_runtime.binding.runs():
-            self._loop_runtime.use_blocking_executor()
-            return self._close_here(timeout)
-        close, self._exit = self._exit, None
-        return self._without_loop(self._close_here, timeout, close)
+        close = self._close_here
+        return close(timeout) if self._loop_runtime.runs() else self._without_loop(close, timeout)
 
     def flush(self, timeout: float) -> FlushResult:
         """The same, but do not stop: in a thread, for a process that received SIGTERM."""
         flush = super().flush
-        return flush(timeout) if self._loop_runtime.binding.runs() else self._without_loop(flush, timeout)
+        return flush(timeout) if self._loop_runtime.runs() else self._without_loop(flush, timeout)
 
-    def _without_loop(
-        self, what: Callable[[float], FlushResult], timeout: float, begun: Job[FlushResult] | None = None
-    ) -> FlushResult:
+    def detach(self, gate: EndingGate, until: float) -> Iterator[None]:
+        """Leave the event loop, in steps that all clients take together.
+
+        First no request is sent any more; then those in flight have ended; then the loop is stopped, and delivery goes
+        on with a private loop.
+        """
+        runtime, clock = self._loop_runtime, self.worker.clock
+        binding = runtime.binding
+        loop = binding.loop
+        if loop is None or not binding.runs():
+            return
+        held = threading.Event()
+        plugins = self.worker.plugins
+        runtime.post(plugins.hold)
+        runtime.post(held.set)
+        yield
+        held.wait(max(0.0, until - clock()))
+        while binding.at_work and clock() < until:
+            time.sleep(LOOK_PAUSE)
+        yield
+        if gate.stop(loop, until):
+            binding.release()
+        runtime.post(plugins.release)
+
+    def _without_loop(self, what: Callable[[float], FlushResult], timeout: float) -> FlushResult:
         """Do this on a thread that may hang; but there need not be such a thread."""
+        begun, self._begun = self._begun, None
         job = begun or self._loop_runtime.exit_thread.do(lambda: what(timeout))
         if job is None:
             return what(timeout)

@@ -89,6 +89,7 @@ class Backlog:
                 return
             known = remembered()
             if known is not None:
+                known._epoch = self._ledger.epoch  # noqa: SLF001 - the ledger's friend
                 self._receipts[place.start] = known
             self._add(Stretch.of(place), own=True)
 
@@ -105,7 +106,7 @@ class Backlog:
             if stretch is None:
                 self._adoption = None
                 return False
-            self._ledger.accept_on_disk(stretch.count)
+            self._ledger.adopt(stretch.count)
             self._ledger.enter_on_disk(stretch.count)
             self._add(stretch, own=False)
             if enough():

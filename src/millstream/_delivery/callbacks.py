@@ -36,7 +36,8 @@ class Callbacks:
 
         def guarded(receipt: Receipt) -> None:
             try:
-                watcher(receipt)
+                if not self._emitter.hushed():
+                    watcher(receipt)
             except BaseException as exc:  # noqa: BLE001 - passed on, or reported
                 self._raised(receipt, exc)
 
@@ -51,7 +52,9 @@ class Callbacks:
         watch(receipt, _Callback(self, callback))
 
     def call(self, callback: Callback, receipt: Receipt) -> None:
-        """Call it now."""
+        """Call it now, unless the process is ending and a thread that waits for that may hold what it needs."""
+        if self._emitter.hushed():
+            return
         try:
             context = receipt.context()
             returned: object = callback(context.failed_delivery(), context)

@@ -61,7 +61,8 @@ class Channel:
         self._transport = transport
         self._emitter = emitter
         self._tokens = tokens
-        self._deadline: float | None = None  # of the close
+        self._closing = False
+        self._limit: float | None = None  # when a request ends at the latest: the process is ending, or the client
 
     def takes(self, integrations: Mapping[str, Any]) -> bool:
         """Return whether an event with these integrations goes here."""
@@ -74,8 +75,14 @@ class Channel:
 
     def close_by(self, deadline: float) -> None:
         """Send everything, and give up at `deadline` what has no outcome then."""
-        self._deadline = deadline
+        self._closing = True
+        self._limit = deadline
         self.engine.close(deadline)
+
+    def limit_requests(self, deadline: float) -> None:
+        """Let no request last beyond `deadline`: the end of the process."""
+        if not self._closing:
+            self._limit = deadline
 
     def close(self) -> None:
         """Release the connections: nothing more will be sent."""
@@ -89,7 +96,7 @@ class Channel:
 
     def due_at(self) -> float | None:
         """When time alone makes a token request due."""
-        return None if self._tokens is None else self._tokens.due_at(closing=self._deadline is not None)
+        return None if self._tokens is None else self._tokens.due_at(closing=self._closing)
 
     def settle(self, settled: Settled) -> None:
         """Pass on the events that have an outcome here, and that it decides for."""
@@ -124,10 +131,10 @@ class Channel:
         request = self._destination.request(cast("Sequence[Part]", send.batch.items), send.attempt, time.time())
         if self._tokens is not None:
             request = with_token(request, self._tokens.token)
-        if self._deadline is None:
+        if self._limit is None:
             return request
-        # An answer that comes later is of no use; and without threads nothing else is done while it is awaited.
-        return replace(request, timeout=max(0.01, min(request.timeout, self._deadline - self.clock())))
+        # A later answer is of no use; and without threads nothing else is done until then.
+        return replace(request, timeout=max(0.01, min(request.timeout, self._limit - self.clock())))
 
     def _on_answer(self, send: Send, request: Request, answer: Response | BaseException) -> None:
         if isinstance(answer, BaseException):
@@ -145,7 +152,7 @@ class Channel:
         self._emitter.emit("http_response", shown(request), response)
 
     def _request_token(self, tokens: Tokens) -> None:
-        due = tokens.next_request(closing=self._deadline is not None)
+        due = tokens.next_request(closing=self._closing)
         if due is None:
             return
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any
 
-from .._core.ledger import Ticket
 from .._core.receipt import Outcome, Receipt
+from .._core.ticket import Ticket
 from ..destinations import Destination
 from ..emitter import Emitter
 from ..errors import DeliveryError, MillstreamError, PluginError, QueueFull
 from ..types import Callback, DestinationStats, FlushResult, Stats
 from .callbacks import Callbacks, CallbackThreads
 from .runtime import Runtime
+from .transport import Command
 from .worker import Worker
+
+if TYPE_CHECKING:
+    from .process.ending import EndingGate
 
 __all__ = ["Driver"]
 
@@ -41,7 +45,9 @@ class Driver:
         self.worker = worker
         self._runtime = runtime
         self._ledger = worker.ledger
-        self._submit = self._succeed if disabled else runtime.submit
+        self._submit = runtime.submit
+        if disabled:
+            self.accept = self.accept_if_room = self._succeed  # type: ignore[method-assign]
         self._orphaned = False
         self._callback_threads = CallbackThreads(emitter)
         self._callbacks = Callbacks(worker.ledger, emitter, self._callback_threads.run)
@@ -50,18 +56,21 @@ class Driver:
 
     def accept(self, receipt: Receipt) -> None:
         """Count an event in and hand it over, if there is room; else it is dropped."""
-        if self.worker.backlog is not None and self._spooled(receipt):
-            return
-        full = self._ledger.accept(receipt)
-        if full is None:
-            self._submit(receipt)
-        else:
-            self._ledger.settle([receipt], Outcome(QueueFull(full)))
+        try:
+            if self.worker.backlog is not None and self._spooled(receipt):
+                return
+            full = self._ledger.accept(receipt)
+            if full is None:
+                self._submit(receipt)
+                return
+        except BaseException:
+            self._complete_later(receipt)
+            raise
+        self._ledger.settle_at_once(receipt, Outcome(QueueFull(full)))
 
     def refuse(self, receipt: Receipt, error: DeliveryError) -> None:
         """Count an event in, and settle it at once: it cannot be sent."""
-        self._ledger.accept(receipt)
-        self._ledger.settle([receipt], Outcome(error))
+        self._ledger.settle_at_once(receipt, Outcome(error))
 
     def reject(self, receipt: Receipt, error: DeliveryError) -> None:
         """Settle an event that was never accepted."""
@@ -69,13 +78,26 @@ class Driver:
 
     def accept_if_room(self, receipt: Receipt) -> QueueFull | None:
         """The same as `accept`, but return what is full, and count nothing, if there is no room."""
-        if self._spooled(receipt):
-            return None
-        full = self._ledger.accept(receipt, over=False)
-        if full is not None:
-            return QueueFull(full)
-        self._submit(receipt)
+        try:
+            if self._spooled(receipt):
+                return None
+            full = self._ledger.accept(receipt)
+            if full is not None:
+                return QueueFull(full)
+            self._submit(receipt)
+        except BaseException:
+            self._complete_later(receipt)
+            raise
         return None
+
+    def _complete_later(self, receipt: Receipt) -> None:
+        """Have the worker complete a call that a signal handler's exception has interrupted, unless it did nothing.
+
+        The command comes after the event, if that is in the mailbox. It is put there first of all: no handler runs
+        before the first call.
+        """
+        self.worker.mailbox.put(lambda: self.worker.complete_call(receipt))
+        self._runtime.wake()
 
     def accept_when_room(self, receipt: Receipt) -> None:
         """The same, after waiting for room: until the client is closed, and not on the worker, which makes it.
@@ -97,8 +119,8 @@ class Driver:
         backlog = self.worker.backlog
         if backlog is None or not backlog.keep(receipt):
             return False
-        if backlog.behind or self._ledger.accept(receipt, over=False) is not None:
-            self._ledger.accept_on_disk()
+        if backlog.behind or self._ledger.accept(receipt) is not None:
+            self._ledger.accept_on_disk(receipt)
             self._runtime.post(backlog.later(receipt))
         else:
             self._submit(receipt)
@@ -108,7 +130,7 @@ class Driver:
         return True
 
     def _succeed(self, receipt: Receipt) -> None:
-        self._ledger.settle([receipt], Outcome())
+        self._ledger.settle_at_once(receipt, Outcome())
 
     # -- the life of a client -----------------------------------------------------------------------------
 
@@ -150,11 +172,32 @@ class Driver:
 
     def request_flush(self) -> None:
         """Have the worker send at once what there is, if that does not block the caller."""
-        self._runtime.request_flush()
+        if self._runtime.runs():
+            self._runtime.post(self.worker.flush_all)
 
-    def begin_close(self, timeout: float) -> None:  # noqa: ARG002 - where there is no worker it is needed
-        """Begin what `close` will wait for, without waiting: other clients are to be closed at the same time."""
+    def begin_flush(self, timeout: float) -> None:
+        """Begin a `flush` at the end of the process, without waiting: the flushes of several clients overlap."""
+        deadline = self.worker.clock() + timeout
+        self.worker.mailbox.put(lambda: self.worker.on_end(deadline))
         self.request_flush()
+
+    def begin_close(self, timeout: float) -> None:  # noqa: ARG002 - AsyncDriver needs it
+        """Begin what `close` will wait for, without waiting."""
+        self.request_flush()
+
+    def detach(self, gate: EndingGate, until: float) -> Iterator[None]:  # noqa: ARG002 - AsyncDriver needs them
+        """Leave the event loop, in steps that all clients take together. Without a loop there is nothing to leave."""
+        return iter(())
+
+    def retire(self, then: Command, *, close_http: bool) -> None:
+        """Deliver what is left and end, because no call can come any more; does nothing where no turns run.
+
+        Args:
+            then: called when every event has its outcome.
+            close_http: whether to close the HTTP clients.
+        """
+        if self._runtime.runs():
+            self._runtime.post(lambda: self.worker.on_retire(then, close_http=close_http))
 
     def let_go(self) -> None:
         """At the end of the process: release what an interrupted call may hold."""

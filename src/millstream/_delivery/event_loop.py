@@ -100,10 +100,9 @@ class LoopRuntime:
         except RuntimeError:  # closed at this very moment: the mail waits for the next one
             self._scheduled = None
 
-    def request_flush(self) -> None:
-        """Have the loop send at once what there is, if there is a loop."""
-        if self.binding.runs():
-            self.post(self.worker.flush_all)
+    def runs(self) -> bool:
+        """Whether turns run without a caller: while a loop does."""
+        return self.binding.runs()
 
     def wait_for(self, event: threading.Event, deadline: float | None) -> None:
         """Wait while the loop does the work; without one, run turns here."""

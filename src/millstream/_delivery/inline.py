@@ -60,8 +60,9 @@ class InlineRuntime:
         """Have the worker look around, also if it has not started yet."""
         self.post(nothing)
 
-    def request_flush(self) -> None:
-        """Have the worker send at once what there is, if that does not block the caller: here it would."""
+    def runs(self) -> bool:
+        """Whether turns run without a caller: they do not."""
+        return False
 
     def wait_for(self, event: threading.Event, deadline: float | None) -> None:
         """Wait for the event until `deadline`, and run turns, if no other thread does."""

@@ -59,6 +59,11 @@ class LoopBinding:
         """Whether there is a loop that will do what it is told."""
         return self.loop is not None and self.loop.is_running()
 
+    @property
+    def at_work(self) -> bool:
+        """Whether there are tasks that an event's delivery waits for."""
+        return any(requeue is not None for requeue in list(self._tasks.values()))
+
     def bind(self, running: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
         """From now on this is the loop. Called on its own thread."""
         with self._binding:

@@ -79,10 +79,9 @@ class ThreadRuntime:
         self._mailbox.put(nothing)
         self._rouse()
 
-    def request_flush(self) -> None:
-        """Have the worker send at once what there is, if it has a thread."""
-        if self._running:
-            self.post(self.worker.flush_all)
+    def runs(self) -> bool:
+        """Whether turns run without a caller: once the thread has started."""
+        return self._running
 
     def wait_for(self, event: threading.Event, deadline: float | None) -> None:
         """Wait for the event until `deadline`."""

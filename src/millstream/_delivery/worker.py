@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .._core.actions import Done, Send, Wait
 from .._core.encoding import head
 from .._core.events import KINDS
-from .._core.ledger import Ledger, Ticket
+from .._core.ledger import COUNTED, COUNTED_ON_DISK, Ledger
 from .._core.receipt import Outcome, Receipt
+from .._core.ticket import Ticket
 from .._log import Summary, label
 from ..destinations import Destination
 from ..emitter import Emitter
@@ -39,6 +40,9 @@ __all__ = ["NEVER", "Mail", "Pace", "Worker", "earliest"]
 
 AFTER_A_FAULT = 1.0
 """Seconds until the worker tries again after an error of our own: it must neither die nor spin."""
+
+UNHURRIED = 86_400.0
+"""Seconds that retiring may take: longer than any rule for retries lets an event wait."""
 
 NEVER = 1 << 62
 """More events than will ever be in a mailbox."""
@@ -92,6 +96,7 @@ class Worker:
         self.finished = False
         self.over = threading.Event()
         """Set when the worker has finished, and released everything."""
+        self._closes_http = True  # whether the end closes the HTTP clients
         self._emitter = emitter
         self._summary = summary
         # What is configured joins these; what is not costs no turn a question.
@@ -196,6 +201,17 @@ class Worker:
         else:
             self.route(receipts)
 
+    def complete_call(self, receipt: Receipt) -> None:
+        """Enter an event whose call was interrupted after it was counted, or after it was written to the spool."""
+        if receipt.outcome is not None or receipt._epoch > 0:  # noqa: SLF001 - the ledger's friend
+            return
+        if receipt._epoch == COUNTED:  # noqa: SLF001
+            self._enter([receipt])
+        elif self.backlog is not None and receipt._place is not None:  # noqa: SLF001
+            if receipt._epoch != COUNTED_ON_DISK:  # noqa: SLF001
+                self.ledger.accept_on_disk(receipt)
+            self.backlog.later(receipt)()
+
     def route(self, receipts: list[Receipt]) -> None:
         """Take events to the plugins that want to see them, else to the channels."""
         if not self.plugins.take(receipts):
@@ -273,6 +289,18 @@ class Worker:
         self.ledger.open(ticket)
         if self.plugins.halted is not None:  # there will be no outcomes to wait for
             ticket.on_done()
+
+    def on_end(self, deadline: float) -> None:
+        """Make everything due, and let no request last beyond the end of the process."""
+        for channel in self.channels:
+            channel.limit_requests(deadline)
+        self.flush_all()
+
+    def on_retire(self, then: Command, *, close_http: bool) -> None:
+        """End when the events that are here have their outcomes, by the rules for retries alone."""
+        if not self.closing:
+            self._closes_http = close_http
+            self.on_close(Ticket(then), self.clock() + UNHURRIED)
 
     def on_close(self, ticket: Ticket, deadline: float) -> None:
         """Deliver everything until `deadline`, then abandon the rest."""
@@ -364,8 +392,9 @@ class Worker:
         if self.backlog is not None:
             self.backlog.close()
         self._summary.tick(now, last=True)
-        for channel in self.channels:
-            channel.close()
+        if self._closes_http:
+            for channel in self.channels:
+                channel.close()
         self.over.set()
 
     def _announce(self, receipts: Sequence[Receipt], outcome: Outcome) -> None:

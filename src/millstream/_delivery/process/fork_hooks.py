@@ -15,7 +15,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-__all__ = ["of_multiprocessing", "on_fork", "watch"]
+__all__ = ["is_daemon", "of_multiprocessing", "on_fork", "watch"]
 
 LAST = -100
 """Priority of our finalizer: after those of the application, and of multiprocessing's own queues."""
@@ -41,6 +41,12 @@ def of_multiprocessing() -> bool:
     """Whether this process is a child of multiprocessing."""
     process: Any = sys.modules.get("multiprocessing.process")
     return process is not None and process.parent_process() is not None
+
+
+def is_daemon() -> bool:
+    """Whether this process is terminated when its parent ends, as the children of a `multiprocessing.Pool` are."""
+    process: Any = sys.modules.get("multiprocessing.process")
+    return process is not None and bool(process.current_process().daemon)
 
 
 def _again(util: Any, end: Callable[[], object], _: object) -> None:

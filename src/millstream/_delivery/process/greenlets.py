@@ -12,7 +12,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-__all__ = ["TOO_LATE", "end_copies", "look_up_without_threads", "start_thread"]
+__all__ = ["TOO_LATE", "end_copies", "in_hub", "look_up_without_threads", "start_thread"]
 
 TOO_LATE = sys.version_info >= (3, 12)
 """Whether it is too late to start a thread when the process ends."""
@@ -30,6 +30,13 @@ def start_thread(name: str, run: Callable[[], object]) -> None:
         _greenlets.add(import_module("gevent").spawn(run))
     else:
         threading.Thread(target=run, name=name, daemon=True).start()
+
+
+def in_hub() -> bool:
+    """Whether this is gevent's hub, where nothing may block."""
+    gevent: Any = sys.modules.get("gevent")
+    hub: Any = sys.modules.get("gevent.hub")
+    return gevent is not None and hub is not None and isinstance(gevent.getcurrent(), hub.Hub)
 
 
 def end_copies() -> None:

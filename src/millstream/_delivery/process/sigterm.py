@@ -1,9 +1,8 @@
-"""SIGTERM: flush as at the end of the process, and then end by it, as if nobody had handled it.
+"""SIGTERM: deliver as at the end of the process, and then end by the signal, as if nothing had handled it.
 
 Python runs a handler on the main thread, between two steps of whatever is there. That may be `track()` with a lock in
-hand that the worker needs, or the very event loop that is to deliver: whoever waits here may wait for himself. So the
-handler only starts a thread, which flushes and then kills. Meanwhile the program goes on, as if the signal had come a
-little later.
+hand that the worker needs, or the very event loop that has to deliver. So the handler only starts a thread, which
+delivers and then kills; until the gate closes (ending.py) the program goes on, as if the signal had come a little later.
 """
 
 from __future__ import annotations
@@ -12,49 +11,49 @@ import _thread
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
-from .bell import Bell
 from .fork_hooks import of_multiprocessing
 
 __all__ = ["Sigterm"]
 
-SIGTERM = signal.SIGTERM
-
-
-class Flush(Protocol):
-    def __call__(self, *, last: bool) -> object: ...
+SIGTERM, SIGINT = signal.SIGTERM, signal.SIGINT
+GRACE = 1.0
+"""Seconds after its time is up that an exit hook leaves to the thread that ends the process by the signal."""
 
 
 class Sigterm:
     """The handler, one for all clients. It is only ever put over the default.
 
-    Whoever installs another one later has the signal for himself. If he calls ours from there, it sends what there is
-    to send, and leaves the rest to him.
+    A handler that the application installs later has the signal to itself. If it calls ours, that sends what there is
+    to send, and leaves the rest to the application. Children of multiprocessing have none of ours: their parent
+    terminates them with a lock in hand that they wait for, and waits for them without limit.
 
     Args:
-        flush: has all clients deliver what they have, and `last` says whether it is the last time; called in a thread.
-        end: the same for the last time, where there can be no thread.
+        flush: has all clients deliver what they have; called in a thread.
+        end: the same for the last time; in a thread, or where none can be started in the handler.
     """
 
-    def __init__(self, flush: Flush, end: Callable[[], object]) -> None:
-        self.ending = False
-        """Whether the process is at its end already, and delivers."""
+    def __init__(self, flush: Callable[[], object], end: Callable[[], object]) -> None:
+        self.at_exit = False
+        """Whether the exit hook delivers."""
+        self.delivers = False
+        """Whether a thread delivers, and ends the process by the signal."""
         self._flush = flush
         self._end = end
         self._wanted: set[int] = set()
         self._pid = 0  # where it is installed
         self._came = False
-        self._bell: Bell | None = None
-        self._lock = _thread.RLock()  # a second signal may come to the handler while that has it
+        self._sigint: Any = None  # its handler before the signal came
         self._masks: dict[int, set[int | signal.Signals]] = {}  # of threads that fork, as they were before
 
     def want(self, who: int) -> None:
         """Install it, if it can be: on the main thread of the main interpreter, and over the default alone."""
         self._wanted.add(who)
-        if self.ending:
+        if self.at_exit or of_multiprocessing():
             return
         if _on_main_thread() and signal.getsignal(SIGTERM) == signal.SIG_DFL and not _caught_by_others():
             try:
@@ -62,8 +61,12 @@ class Sigterm:
             except ValueError:  # a subinterpreter, whose main thread is not the one
                 return
             self._pid = os.getpid()
-            if of_multiprocessing() and self._bell is None:
-                self._bell = Bell(SIGTERM, lambda: self._came or not self._is_ours(), self._lock)
+
+    def replace(self, who: int, by: int) -> None:
+        """Keep it installed for another's sake, if it is for this one's."""
+        if who in self._wanted:
+            self._wanted.add(by)
+            self._wanted.discard(who)
 
     def release(self, who: int) -> None:
         """One client less. Without any, the default is restored."""
@@ -84,12 +87,19 @@ class Sigterm:
 
     def after_fork(self) -> None:
         """In a forked child: the default, until a client is used there."""
-        self._lock = _thread.RLock()
         self._remove()
+        if self._came and self._sigint is not None and _on_main_thread():
+            signal.signal(SIGINT, self._sigint)
         self._wanted.clear()
-        self.ending = self._came = False
+        self.at_exit = self.delivers = self._came = False
         self.let_through()
         self._masks.clear()
+
+    def wait(self, until: float) -> None:
+        """Wait for the thread that ends the process; if it does not in time, the exit hook goes on without it."""
+        until += GRACE
+        while self.delivers and time.monotonic() < until:
+            time.sleep(0.01)
 
     def end(self) -> None:
         """All has been delivered that could be, and the process ends: by the signal, if it has come."""
@@ -100,37 +110,41 @@ class Sigterm:
     def _remove(self) -> None:
         if self._is_ours() and _on_main_thread():
             signal.signal(SIGTERM, signal.SIG_DFL)
-            if self._bell is not None:
-                self._bell.remove()
-                self._bell = None
 
     def _is_ours(self) -> bool:
         return signal.getsignal(SIGTERM) == self._handle
 
     def _handle(self, _number: int, _frame: object) -> None:
-        last = self._is_ours()
-        if last:
-            with self._lock:  # else the bell rings once more, and that is a second one
-                self._came = True
-                signal.signal(SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
-            if self._pid != os.getpid():  # a child that has not come to restore the default
-                _die()
-        if self.ending:
-            return
-        try:
-            # Not threading.Thread: that waits until the thread runs, and here nobody may wait (gevent refuses to).
-            _thread.start_new_thread(self._see_out, (last,))
-        except RuntimeError:
-            if last:
-                self._end()
-                _die()
+        if self._is_ours():
+            self._handle_last()
+        elif not self.at_exit:
+            try:
+                # Not threading.Thread: that waits until the thread runs, and a handler must not (gevent refuses to).
+                _thread.start_new_thread(self._flush, ())
+            except RuntimeError:  # at the end of the process, which delivers, or where no thread can be had
+                pass
 
-    def _see_out(self, last: bool) -> None:
+    def _handle_last(self) -> None:
+        self._came = True
+        signal.signal(SIGTERM, signal.SIG_DFL)  # a second one ends the process at once, and so does Ctrl-C
+        self._sigint = signal.getsignal(SIGINT)
+        if self._sigint not in (signal.SIG_IGN, signal.SIG_DFL, None):
+            signal.signal(SIGINT, signal.SIG_DFL)
+        if self._pid != os.getpid():  # a child that has not come to restore the default
+            _die()
+        if self.at_exit:
+            return
+        self.delivers = True
         try:
-            self._flush(last=last)
+            _thread.start_new_thread(self._end_and_die, ())
+        except RuntimeError:
+            self._end_and_die()
+
+    def _end_and_die(self) -> None:
+        try:
+            self._end()
         finally:
-            if last and not self.ending:  # else the main thread has come to its end meanwhile, and delivers the rest
-                _die()
+            _die()
 
 
 def _on_main_thread() -> bool:
