@@ -109,7 +109,10 @@ class _HookThread:
         try:
             start_thread("millstream-destination", self._run)
         except RuntimeError:  # at the end of the process: on the worker, then
-            self._run(linger=0.0)
+            try:
+                self._run(linger=0.0)
+            finally:
+                self._alive = False
 
     def clear(self) -> None:
         try:
@@ -147,8 +150,14 @@ class _HookThread:
         while True:
             beside, plugin, context = job
             self.running = f"{plugin.name}.{beside.receipt.kind}", now
-            answers.append((beside, plugin, self._answer(plugin, beside.receipt.kind, context)))
-            self.running = None
+            try:
+                answer = self._answer(plugin, beside.receipt.kind, context)
+            except BaseException:  # ends the program, or a call; the event's delivery decides what becomes of it
+                self._report([*answers, (beside, plugin, None)])
+                raise
+            finally:
+                self.running = None
+            answers.append((beside, plugin, answer))
             now = time.monotonic()
             if len(answers) == TOGETHER or now - began > AT_ONCE:
                 return answers
