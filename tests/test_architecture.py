@@ -20,6 +20,7 @@ FLOORS = {
     "errors": 0,
     "types": 0,
     "settings": 0,
+    "urls": 0,
     "_core": 1,
     "_stamp": 2,
     "_log": 2,
@@ -45,6 +46,8 @@ FLOORS = {
 # Rooms that share a floor and a door between them: (who, may use whom).
 DOORS = {
     ("settings", "errors"),
+    ("settings", "urls"),
+    ("types", "urls"),
     ("_life", "_calls"),
     ("_clients", "_life"),
     ("client", "_clients"),

@@ -163,7 +163,7 @@ def _not_ours(directory: Path, access: Access) -> dict[str, int]:
 
 
 def _is_mine(lane: LaneInfo, access: Access) -> bool:
-    return lane.source == source_of(access.write_key or "")
+    return lane.source == source_of(access.key)
 
 
 def _lanes(directory: Path) -> list[LaneInfo]:

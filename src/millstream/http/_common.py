@@ -8,6 +8,7 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ..errors import TransportError
+from ..urls import hidden
 
 __all__ = ["MAX_BODY", "MAX_HOPS", "cached_proxies", "no_answer", "proxy_from_environment", "redirected"]
 
@@ -61,5 +62,5 @@ def _reason(exc: BaseException) -> str:
     inner = getattr(exc, "reason", None)
     exc = inner if isinstance(inner, BaseException) else exc
     said = getattr(exc, "message", "") or str(exc).rpartition(": ")[2] or str(exc)  # aiohttp's text quotes the URL
-    first_line = next(iter(str(said).splitlines()), "")[:MAX_REASON].rstrip(": ")
+    first_line = hidden(next(iter(str(said).splitlines()), ""))[:MAX_REASON].rstrip(": ")
     return f"{type(exc).__name__}: {first_line}" if first_line else type(exc).__name__
