@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 from ._core.engine import Policy
 from ._drivers.inline import InlineDriver
@@ -37,6 +37,14 @@ class Client(Life):
         if settings.http_client is not None:
             as_client(settings.http_client, may_await=self._awaits)  # refused here, not at the first event
         self._begin()
+
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
+        """Refuse to be copied or pickled: to close the copy would close the original, and its events have one owner."""
+        name = type(self).__name__
+        raise TypeError(
+            f"{name} cannot be copied or pickled: share the one client; in a process that is not forked from this one, "
+            f"make another {name} with the same settings"
+        )
 
     # -- how it is made -----------------------------------------------------------------------------
 
