@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from time import monotonic
-from typing import Any, TypeVar, overload
+from typing import Any, SupportsIndex, TypeAlias, TypeVar, overload
+from uuid import UUID
 
 from ._core import events
 from ._core.encoding import decode, encode, largest_field
@@ -23,7 +24,9 @@ from .types import Callback, Stats
 __all__ = ["EventCalls"]
 
 F = TypeVar("F", bound=Listener)
-Id = str | int | None
+Key: TypeAlias = str | SupportsIndex | UUID
+"""An id: numpy's integers are no int, but have an index."""
+Id = Key | None
 Map = Mapping[str, Any] | None
 
 
@@ -58,7 +61,7 @@ class EventCalls:
         timestamp: datetime | str | None = None,
         context: Map = None,
         integrations: Map = None,
-        message_id: str | None = None,
+        message_id: str | UUID | None = None,
         callback: Callback | None = None,
     ) -> Receipt:
         """Tie a user to their actions and record traits about them.
@@ -91,7 +94,7 @@ class EventCalls:
         timestamp: datetime | str | None = None,
         context: Map = None,
         integrations: Map = None,
-        message_id: str | None = None,
+        message_id: str | UUID | None = None,
         callback: Callback | None = None,
     ) -> Receipt:
         """Record an action that a user performed.
@@ -116,7 +119,7 @@ class EventCalls:
         timestamp: datetime | str | None = None,
         context: Map = None,
         integrations: Map = None,
-        message_id: str | None = None,
+        message_id: str | UUID | None = None,
         callback: Callback | None = None,
     ) -> Receipt:
         """Record a page view.
@@ -143,7 +146,7 @@ class EventCalls:
         timestamp: datetime | str | None = None,
         context: Map = None,
         integrations: Map = None,
-        message_id: str | None = None,
+        message_id: str | UUID | None = None,
         callback: Callback | None = None,
     ) -> Receipt:
         """Record a view of an app's screen. The arguments are those of `page`; `category` is not made a property."""
@@ -153,7 +156,7 @@ class EventCalls:
 
     def group(
         self,
-        group_id: str | int,
+        group_id: Key,
         *,
         user_id: Id = None,
         anonymous_id: Id = None,
@@ -161,7 +164,7 @@ class EventCalls:
         timestamp: datetime | str | None = None,
         context: Map = None,
         integrations: Map = None,
-        message_id: str | None = None,
+        message_id: str | UUID | None = None,
         callback: Callback | None = None,
     ) -> Receipt:
         """Tie a user to a group: a company, an account, a team.
@@ -177,13 +180,13 @@ class EventCalls:
 
     def alias(
         self,
-        user_id: str | int,
+        user_id: Key,
         *,
-        previous_id: str | int,
+        previous_id: Key,
         timestamp: datetime | str | None = None,
         context: Map = None,
         integrations: Map = None,
-        message_id: str | None = None,
+        message_id: str | UUID | None = None,
         callback: Callback | None = None,
     ) -> Receipt:
         """Say that one user has had two ids.
