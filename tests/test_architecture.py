@@ -22,6 +22,7 @@ FLOORS = {
     "settings": 0,
     "urls": 0,
     "_core": 1,
+    "_feedback": 2,
     "_stamp": 2,
     "_log": 2,
     "auth": 2,

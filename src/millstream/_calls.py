@@ -14,14 +14,17 @@ from ._core.events import LIBRARY, MAX_EVENT_BYTES, Defaults, WireEvent
 from ._core.pipeline import SEGMENT
 from ._core.receipt import Receipt, SpooledReceipt
 from ._drivers.inline import InlineDriver
+from ._feedback import feeds_back, is_exchanging
 from ._log import Summary
 from ._stamp import stamp
 from .emitter import Emitter, Listener
-from .errors import ClientClosed, Dropped, EventTooLarge, InvalidEvent, SettingsError
+from .errors import ClientClosed, DeliveryError, Dropped, EventTooLarge, InvalidEvent, SettingsError
 from .settings import Settings
 from .types import Callback, Stats
 
 __all__ = ["EventCalls"]
+
+FED_BACK = "a log handler recorded a line that a request of ours has written, which would go on endlessly"
 
 F = TypeVar("F", bound=Listener)
 Key: TypeAlias = str | SupportsIndex | UUID
@@ -259,7 +262,7 @@ class EventCalls:
         elsewhere = self._elsewhere if integrations is None else _elsewhere(event.integrations)
         driver = self._driver
         receipt = self._receipt(data, event.kind, event.message_id, driver, elsewhere)
-        if self._drops and not self._closed and len(data) <= MAX_EVENT_BYTES:
+        if self._drops and not self._closed and len(data) <= MAX_EVENT_BYTES and not is_exchanging():
             if callback is not None:
                 driver.watch_callback(receipt, callback)
             driver.accept(receipt)
@@ -269,6 +272,10 @@ class EventCalls:
 
     def _submit(self, receipt: Receipt, callback: Callback | None) -> None:
         """From the encoded event to the queue, with whatever may be out of the ordinary."""
+        if feeds_back():
+            self._reject(receipt, Dropped(FED_BACK), callback)
+            self._summary.count(f"event not accepted: {FED_BACK}", 1, monotonic())
+            return
         if self._closed:
             self._submit_late(receipt, callback)
             return
@@ -291,10 +298,14 @@ class EventCalls:
 
     def _submit_late(self, receipt: Receipt, callback: Callback | None) -> None:
         """The same, when the client is closed: nowhere."""
+        self._reject(receipt, ClientClosed(), callback)
+        self._emitter.emit("call_after_close", decode(receipt.data))
+
+    def _reject(self, receipt: Receipt, error: DeliveryError, callback: Callback | None) -> None:
+        """Settle an event that is not accepted."""
         if callback is not None:
             self._driver.watch_callback(receipt, callback)
-        self._driver.reject(receipt, ClientClosed())
-        self._emitter.emit("call_after_close", decode(receipt.data))
+        self._driver.reject(receipt, error)
 
     def _provided(self, context: Map) -> Map:
         """The call's context over what the providers say here and now."""
@@ -312,11 +323,9 @@ class EventCalls:
             raise exc
         self._emitter.fault("invalid_event", exc)
         receipt = Receipt(b"{}", kind, "", self._driver)
-        if callback is not None:
-            self._driver.watch_callback(receipt, callback)
         error = Dropped(str(exc))
         error.__cause__ = exc.with_traceback(None)
-        self._driver.reject(receipt, error)
+        self._reject(receipt, error, callback)
         return receipt
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 from ._core.engine import Policy
 from ._drivers.inline import InlineDriver
+from ._feedback import feeds_back, in_log_call
 from ._life import Life
 from .auth import oauth_of
 from .destinations.tracking_api import TrackingAPI
@@ -102,7 +103,16 @@ class Client(Life):
         return default_client(proxy)
 
     def _timeout(self, given: float | None) -> float:
-        return self._settings.patience if given is None else seconds("timeout", given)
+        """Seconds that a flush or a close may wait.
+
+        A log handler that flushes holds its own lock: a thread that sends waits for that when it logs, and the flush
+        for the thread. And if it is the line of a request that it handles, this thread is the one that sends.
+        """
+        settings = self._settings
+        patience = settings.patience if given is None else seconds("timeout", given)
+        if feeds_back():
+            return 0.0
+        return min(patience, settings.exit_timeout) if given is None and in_log_call() else patience
 
     # -- plugins ------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ there is no loop: at the end of the process above all.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import threading
 from asyncio import _get_running_loop
@@ -24,6 +25,7 @@ from .._core.ledger import Ticket
 from .._core.oauth import Ask
 from .._core.pipeline import Answer
 from .._core.receipt import Receipt
+from .._feedback import exchanging
 from ..errors import AuthError, MillstreamError
 from ..http import as_response, is_async
 from ..types import FlushResult, HTTPClient, Request
@@ -310,13 +312,15 @@ class AsyncDriver(InlineDriver):
         )
 
     async def _answer(self, request: Request, client: HTTPClient) -> Any:
-        if is_async(client) or client in self._answers_late:
-            answer = client.send(request)
-        else:
-            answer = await asyncio.get_running_loop().run_in_executor(None, client.send, request)
-            if inspect.isawaitable(answer):
-                self._answers_late.append(client)
-        return await answer if inspect.isawaitable(answer) else answer
+        with exchanging():
+            if is_async(client) or client in self._answers_late:
+                answer = client.send(request)
+            else:  # in this task's context, for what logs there
+                send = partial(contextvars.copy_context().run, client.send, request)
+                answer = await asyncio.get_running_loop().run_in_executor(None, send)
+                if inspect.isawaitable(answer):
+                    self._answers_late.append(client)
+            return await answer if inspect.isawaitable(answer) else answer
 
     def _report(self, send: Send, request: Request, answer: object, exc: BaseException | None) -> Command:
         if exc is None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from .._core.actions import Send
 from .._core.engine import Engine
 from .._core.oauth import Ask
+from .._feedback import exchanging
 from .._stamp import sent_at
 from ..auth import OAuth, bearer, quotes, shown, without
 from ..destinations.tracking_api import TrackingAPI
@@ -101,7 +102,9 @@ class Courier:
     def _exchange(self, send: Send, request: Request, client: HTTPClient) -> Command:
         """Exchange a request for an answer, in any thread, and make of it a report for the worker."""
         try:
-            response = as_response(client.send(request))
+            with exchanging():
+                answer = client.send(request)
+            response = as_response(answer)
         except BaseException as exc:
             if not reportable(exc):
                 raise
@@ -123,7 +126,8 @@ class Courier:
     def _obtain(self, tokens: Tokens, ask: Ask, client: HTTPClient) -> Command:
         """Ask for a token, in any thread, and make of the answer a report for the worker."""
         try:
-            response = talk(tokens.dialog(ask), tokens.sign, client)
+            with exchanging():
+                response = talk(tokens.dialog(ask), tokens.sign, client)
         except AuthError as exc:
             error = bare(exc)
             return lambda: tokens.failed(ask, error)
