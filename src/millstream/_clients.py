@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
-from ._core.engine import Policy
+from ._core.policy import Policy
 from ._drivers.inline import InlineDriver
 from ._feedback import feeds_back, in_log_call
 from ._life import Life
