@@ -311,11 +311,11 @@ def seconds(name: str, value: object, *, above_zero: bool = False, long: bool = 
     return float(value)
 
 
-def _check_path(name: str, value: str | os.PathLike[str] | None) -> None:
+def _check_path(name: str, value: Any) -> None:
     if value is None:
         return
     try:
-        path = os.fspath(value)
+        path = cast("str | bytes", os.fspath(value))
         usable = isinstance(path, str) and bool(path) and b"\0" not in os.fsencode(path)
     except (TypeError, ValueError):
         usable = False
@@ -381,7 +381,7 @@ def _check_printable(name: str, value: str) -> None:
         raise _wrong(name, value, "a text without line breaks and other invisible characters")
 
 
-def _stripped(values: Mapping[str, Any], *names: str) -> dict[str, str]:
+def _stripped(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """Of these values those that are texts, without white space around them."""
     return {name: values[name].strip() for name in names if isinstance(values.get(name), str)}
 

@@ -263,7 +263,7 @@ def _message_id(field: str, value: object) -> str:
     raise InvalidEvent(f"{field} must be a str of 1 to {MAX_MESSAGE_ID} characters, got {describe(value)}")
 
 
-def _scalar(value: object) -> Any:
+def _scalar(value: object) -> object:
     """What a value is sent as, if that is a str, an int or a UUID; else anything else."""
     try:
         return standins.scalar(value)

@@ -213,7 +213,7 @@ def _behind(value: Any, kind: type) -> Any:
     return NOTHING
 
 
-def _container(value: Any, kind: type) -> Any:
+def _container(value: Any, kind: type[Any]) -> Any:
     if callable(getattr(kind, "tolist", None)):
         return _listed(value)
     if callable(getattr(kind, "__fspath__", None)):

@@ -316,8 +316,10 @@ class AsyncDriver(InlineDriver):
             if is_async(client) or client in self._answers_late:
                 answer = client.send(request)
             else:  # in this task's context, for what logs there
-                send = partial(contextvars.copy_context().run, client.send, request)
-                answer = await asyncio.get_running_loop().run_in_executor(None, send)
+                context = contextvars.copy_context()
+                answer = await asyncio.get_running_loop().run_in_executor(
+                    None, lambda: context.run(client.send, request)
+                )
                 if inspect.isawaitable(answer):
                     self._answers_late.append(client)
             return await answer if inspect.isawaitable(answer) else answer

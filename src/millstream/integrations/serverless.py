@@ -39,11 +39,11 @@ def flush_on_return(analytics: _Flushes, *, timeout: float = 5.0, margin: float 
 
     Args:
         analytics: the client that the function records with.
-        timeout: seconds that delivery may take, where nobody says how much time the function has.
+        timeout: seconds that delivery may take, if no argument says how much time the function has.
         margin: seconds to leave of the time that AWS Lambda's `context` says remains.
 
     Raises:
-        MillstreamError: there is no client, no function to call, or a `def` that cannot await an AsyncAnalytics.
+        MillstreamError: the client or the function is missing, or a `def` cannot await an AsyncAnalytics.
         SettingsError: `timeout` or `margin` is no number of seconds.
     """
     if not callable(getattr(analytics, "flush", None)):
@@ -89,9 +89,10 @@ class _Flusher:
 
     async def aflush(self, *args: Any, **kwargs: Any) -> None:
         """The same on an event loop, which a flush that waits must not hold up: it has a thread."""
-        flush = self._analytics.flush if self.awaits else functools.partial(asyncio.to_thread, self._analytics.flush)
+        flush = self._analytics.flush
         try:
-            flushed = cast("Awaitable[FlushResult]", flush(self._limit(*args, *kwargs.values())))
+            limit = self._limit(*args, *kwargs.values())
+            flushed: Any = flush(limit) if self.awaits else asyncio.to_thread(flush, limit)
             _report(await flushed)
         except Exception as exc:  # noqa: BLE001 - as above
             _warn(FAILED, type(exc).__name__, exc)
@@ -127,7 +128,7 @@ def _calling(fn: Handler, flusher: _Flusher) -> Handler:
     def flushing(*args: Any, **kwargs: Any) -> Any:
         wrap = None
         try:
-            result = fn(*args, **kwargs)
+            result: Any = fn(*args, **kwargs)
             wrap = next((wrap for _, is_kind, wrap in _KINDS if is_kind(result)), None)
         finally:
             if wrap is None:
@@ -150,7 +151,8 @@ def _awaiting(fn: Handler, flusher: _Flusher) -> Handler:
 def _generating(fn: Handler, flusher: _Flusher) -> Handler:
     def flushing(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         try:
-            return (yield from fn(*args, **kwargs))
+            items: Generator[Any, Any, Any] = fn(*args, **kwargs)
+            return (yield from items)
         finally:
             flusher.flush(*args, **kwargs)
 
