@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from time import monotonic
-from typing import Any, TypeVar, overload
+from typing import Any, SupportsIndex, TypeAlias, TypeVar, overload
+from uuid import UUID
 
 from ._core import events
 from ._core.encoding import decode, encode, largest_field
@@ -13,17 +14,22 @@ from ._core.events import LIBRARY, MAX_EVENT_BYTES, Defaults, WireEvent
 from ._core.receipt import Receipt, SpooledReceipt
 from ._delivery.driver import Driver
 from ._delivery.process import gate
+from ._feedback import feeds_back, is_exchanging
 from ._log import Summary
 from ._stamp import stamp
 from .emitter import Emitter, Listener
-from .errors import ClientClosed, Dropped, EventTooLarge, InvalidEvent, SettingsError
+from .errors import ClientClosed, DeliveryError, Dropped, EventTooLarge, InvalidEvent, SettingsError
 from .settings import Settings
 from .types import Callback, Stats
 
 __all__ = ["EventCalls"]
 
+FED_BACK = "a log handler recorded a line that a request of ours has written, which would go on endlessly"
+
 F = TypeVar("F", bound=Listener)
-Id = str | int | None
+Key: TypeAlias = str | SupportsIndex | UUID
+"""An id: numpy's integers are no int, but have an index."""
+Id = Key | None
 Map = Mapping[str, Any] | None
 
 
@@ -59,7 +65,7 @@ class EventCalls:
         timestamp: datetime | str | None = None,
         context: Map = None,
         integrations: Map = None,
-        message_id: str | None = None,
+        message_id: str | UUID | None = None,
         callback: Callback | None = None,
     ) -> Receipt:
         """Tie a user to their actions and record traits about them.
@@ -92,7 +98,7 @@ class EventCalls:
         timestamp: datetime | str | None = None,
         context: Map = None,
         integrations: Map = None,
-        message_id: str | None = None,
+        message_id: str | UUID | None = None,
         callback: Callback | None = None,
     ) -> Receipt:
         """Record an action that a user performed.
@@ -117,7 +123,7 @@ class EventCalls:
         timestamp: datetime | str | None = None,
         context: Map = None,
         integrations: Map = None,
-        message_id: str | None = None,
+        message_id: str | UUID | None = None,
         callback: Callback | None = None,
     ) -> Receipt:
         """Record a page view.
@@ -144,7 +150,7 @@ class EventCalls:
         timestamp: datetime | str | None = None,
         context: Map = None,
         integrations: Map = None,
-        message_id: str | None = None,
+        message_id: str | UUID | None = None,
         callback: Callback | None = None,
     ) -> Receipt:
         """Record a view of an app's screen. The arguments are those of `page`; `category` is not made a property."""
@@ -154,7 +160,7 @@ class EventCalls:
 
     def group(
         self,
-        group_id: str | int,
+        group_id: Key,
         *,
         user_id: Id = None,
         anonymous_id: Id = None,
@@ -162,7 +168,7 @@ class EventCalls:
         timestamp: datetime | str | None = None,
         context: Map = None,
         integrations: Map = None,
-        message_id: str | None = None,
+        message_id: str | UUID | None = None,
         callback: Callback | None = None,
     ) -> Receipt:
         """Tie a user to a group: a company, an account, a team.
@@ -178,13 +184,13 @@ class EventCalls:
 
     def alias(
         self,
-        user_id: str | int,
+        user_id: Key,
         *,
-        previous_id: str | int,
+        previous_id: Key,
         timestamp: datetime | str | None = None,
         context: Map = None,
         integrations: Map = None,
-        message_id: str | None = None,
+        message_id: str | UUID | None = None,
         callback: Callback | None = None,
     ) -> Receipt:
         """Say that one user has had two ids.
@@ -256,7 +262,7 @@ class EventCalls:
         integrated = self._integrations if integrations is None else bool(event.integrations)
         driver = self._driver
         receipt = self._receipt(data, event.kind, event.message_id, driver, integrated)
-        if self._drops and not self._closed and len(data) <= MAX_EVENT_BYTES:
+        if self._drops and not self._closed and len(data) <= MAX_EVENT_BYTES and not is_exchanging():
             if callback is not None:
                 driver.watch_callback(receipt, callback)
             driver.accept(receipt)
@@ -266,6 +272,10 @@ class EventCalls:
 
     def _submit(self, receipt: Receipt, callback: Callback | None) -> None:
         """From the encoded event to the queue, with whatever may be out of the ordinary."""
+        if feeds_back():
+            self._reject(receipt, Dropped(FED_BACK), callback)
+            self._summary.count(f"event not accepted: {FED_BACK}", 1, monotonic())
+            return
         if self._closed:
             self._submit_late(receipt, callback)
             return
@@ -288,10 +298,14 @@ class EventCalls:
 
     def _submit_late(self, receipt: Receipt, callback: Callback | None) -> None:
         """The same, when the client is closed: nowhere."""
+        self._reject(receipt, ClientClosed(), callback)
+        self._emitter.emit("call_after_close", decode(receipt.data))
+
+    def _reject(self, receipt: Receipt, error: DeliveryError, callback: Callback | None) -> None:
+        """Settle an event that is not accepted."""
         if callback is not None:
             self._driver.watch_callback(receipt, callback)
-        self._driver.reject(receipt, ClientClosed())
-        self._emitter.emit("call_after_close", decode(receipt.data))
+        self._driver.reject(receipt, error)
 
     def _provided(self, context: Map) -> Map:
         """The call's context over what the providers say here and now."""
@@ -309,11 +323,9 @@ class EventCalls:
             raise exc
         self._emitter.fault("invalid_event", exc)
         receipt = Receipt(b"{}", kind, "", self._driver)
-        if callback is not None:
-            self._driver.watch_callback(receipt, callback)
         error = Dropped(str(exc))
         error.__cause__ = exc.with_traceback(None)
-        self._driver.reject(receipt, error)
+        self._reject(receipt, error, callback)
         return receipt
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 from ._core.policy import Policy
 from ._delivery.assemble import Parts
 from ._delivery.driver import Driver
+from ._feedback import feeds_back, in_log_call
 from ._life import Life
 from .auth import oauth_of
 from .destinations import Destination, Limits, TrackingAPI
@@ -39,6 +40,14 @@ class Client(Life):
             as_client(settings.http_client, may_await=self._awaits)  # refused here, not at the first event
         if not self._waits_in_pool_child():
             self._begin()
+
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
+        """Refuse to be copied or pickled: to close the copy would close the original, and its events have one owner."""
+        name = type(self).__name__
+        raise TypeError(
+            f"{name} cannot be copied or pickled: share the one client; in a process that is not forked from this one, "
+            f"make another {name} with the same settings"
+        )
 
     # -- how it is made -----------------------------------------------------------------------------
 
@@ -99,7 +108,16 @@ class Client(Life):
         return default_client(proxy)
 
     def _timeout(self, given: float | None) -> float:
-        return self._settings.patience if given is None else seconds("timeout", given)
+        """Seconds that a flush or a close may wait.
+
+        A log handler that flushes holds its own lock: a thread that sends waits for that when it logs, and the flush
+        for the thread. And if it is the line of a request that it handles, this thread is the one that sends.
+        """
+        settings = self._settings
+        patience = settings.patience if given is None else seconds("timeout", given)
+        if feeds_back():
+            return 0.0
+        return min(patience, settings.exit_timeout) if given is None and in_log_call() else patience
 
     # -- plugins ------------------------------------------------------------------------------------
 

@@ -76,8 +76,8 @@ class Analytics(Client):
         Flushes may overlap; none waits for what is submitted after it.
 
         Args:
-            timeout: seconds to wait; by default 75, or more with a long `flush_interval`. What is undecided then
-                stays on its way and is counted as `pending`.
+            timeout: seconds to wait; by default 75, or more with a long `flush_interval`, and in a log handler
+                `exit_timeout`. What is undecided then stays on its way and is counted as `pending`.
 
         Raises:
             MillstreamError: called on the client's own worker, which would wait for itself.
@@ -88,8 +88,9 @@ class Analytics(Client):
         """Stop accepting events, deliver those that were accepted, wait for their callbacks, and let go of everything.
 
         Args:
-            timeout: seconds to wait; by default 75, or more with a long `flush_interval`. What is undecided then is
-                given up: it is returned in `unsent`, and its receipts raise `Abandoned`.
+            timeout: seconds to wait; by default 75, or more with a long `flush_interval`, and in a log handler
+                `exit_timeout`. What is undecided then is given up: it is returned in `unsent`, and its receipts raise
+                `Abandoned`.
 
         Raises:
             MillstreamError: called on the client's own worker, which would wait for itself.

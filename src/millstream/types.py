@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
+from .urls import redacted
+
 if TYPE_CHECKING:
     from ._core.context import Context
     from .errors import DeliveryError
@@ -53,7 +55,7 @@ class Request:
 
     def __repr__(self) -> str:
         # The headers hold the write key: a request may be printed, its secrets may not.
-        return f"Request({self.method} {self.url}, {len(self.body)} bytes)"
+        return f"Request({self.method} {redacted(self.url)}, {len(self.body)} bytes)"
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,7 @@ def test_a_disk_without_room_for_another_file_is_a_full_disk(tmp_path: Path, mon
     append(store, b"0123456789")
     real = os.open
 
-    def full(path: Any, *how: Any) -> int:
+    def full(path: Any, *how: Any, **more: Any) -> int:
         raise OSError(errno.ENOSPC, "No space left on device", path)
 
     monkeypatch.setattr(os, "open", full)

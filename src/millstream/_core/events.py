@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
+from uuid import UUID
 
 from msgspec import Raw, Struct
 
@@ -230,17 +231,16 @@ def _library(given: object) -> Mapping[Any, Any]:
 
 
 def _identity(field: str, value: object) -> str:
-    """An id: a non-empty str; an int is taken as its text, because so many databases count their users."""
+    """An id: a non-empty str; an int or a UUID is taken as its text, because so many databases have those as keys."""
     if type(value) is str and value:
         return value
-    kind = type(value)
-    if issubclass(kind, str) and (plain_text := str.__str__(cast("str", value))):
-        return plain_text
-    if issubclass(kind, int) and kind is not bool:
-        try:
-            return int.__repr__(cast("int", value))
-        except ValueError:  # over 4,300 digits
-            pass
+    plain = _scalar(value)
+    kind = type(plain)
+    try:
+        if kind is int or kind is UUID or (kind is str and plain):
+            return str(plain)
+    except ValueError:  # an int of over 4,300 digits
+        pass
     raise InvalidEvent(f"{field} must be a non-empty str or an int, got {describe(value)}")
 
 
@@ -248,17 +248,27 @@ def _name(field: str, value: object) -> str:
     """A name: a non-empty str."""
     if type(value) is str and value:
         return value
-    if issubclass(type(value), str) and (plain_text := str.__str__(cast("str", value))):
-        return plain_text
+    plain = _scalar(value)
+    if type(plain) is str and plain:
+        return plain
     raise InvalidEvent(f"{field} must be a non-empty str, got {describe(value)}")
 
 
 def _message_id(field: str, value: object) -> str:
-    if issubclass(type(value), str):
-        plain_text = standins.text(str.__str__(cast("str", value)))
+    plain = _scalar(value)
+    if type(plain) in {str, UUID}:
+        plain_text = standins.text(str(plain))
         if 0 < len(plain_text) <= MAX_MESSAGE_ID:
             return plain_text
     raise InvalidEvent(f"{field} must be a str of 1 to {MAX_MESSAGE_ID} characters, got {describe(value)}")
+
+
+def _scalar(value: object) -> object:
+    """What a value is sent as, if that is a str, an int or a UUID; else anything else."""
+    try:
+        return standins.scalar(value)
+    except Exception:  # noqa: BLE001 - a user's object may raise anything
+        return None
 
 
 def mapping(field: str, value: object) -> dict[Any, Any]:

@@ -35,6 +35,7 @@ import msgspec
 from .._version import __version__
 from ..errors import AuthError
 from ..types import Request, Response
+from ..urls import hidden
 from .retry import backoff, header, retry_after, server_time
 
 __all__ = ["REFUSAL_REMEMBERED", "ClientCredentials", "Sign", "TokenRequest", "TokenState", "ask"]
@@ -113,7 +114,7 @@ def ask(grant: ClientCredentials, server_time: float, jti: str) -> Dialog:
     try:
         response: Response = yield Request("POST", url, headers, urlencode(form).encode(), grant.timeout)
     except Exception as exc:
-        said = f"{type(exc).__name__}: {exc}"
+        said = hidden(f"{type(exc).__name__}: {exc}")
         if assertion in said:  # whoever has it can ask for a token, for a minute
             raise AuthError(f"the token request failed: {type(exc).__name__}, whose text quotes it") from None
         raise AuthError(f"the token request failed: {said}") from exc

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from copy import copy
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import msgspec
 
@@ -64,6 +64,12 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
     _context: Context | None = None  # the one that plugins had in hand, if any
     _place: Place | None = None  # where it is in the spool
     _watcher: Callable[[Receipt], object] | None = None  # the one that was there before anybody else had the receipt
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError("a receipt cannot be copied: a copy would never have an outcome; share the receipt")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a receipt cannot be pickled: it is settled in this process; pass on its message_id")
 
     def __repr__(self) -> str:
         state = "pending" if self._outcome is None else self._outcome.kind

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from .._core.oauth import Dialog, Sign
+from .._feedback import exchanging
 from ..auth import Signer
 from ..emitter import Emitter, reportable
 from ..errors import AuthError
@@ -93,13 +96,16 @@ class LoopTransport:
         runtime.spawn(response, done, recall, timeout=deadline - runtime.worker.clock() + PATIENCE)
 
     async def _send(self, request: Request, client: HTTPClient) -> Response:
-        if is_async(client) or client in self._answers_late:
-            answer: Any = client.send(request)
-        else:
-            answer = await asyncio.get_running_loop().run_in_executor(None, client.send, request)
-            if inspect.isawaitable(answer):
-                self._answers_late.append(client)
-        return as_response(await answer if inspect.isawaitable(answer) else answer)
+        with exchanging():
+            if is_async(client) or client in self._answers_late:
+                answer: Any = client.send(request)
+            else:  # in this task's context, for what logs there
+                context = contextvars.copy_context()
+                send = partial(context.run, client.send, request)
+                answer = await asyncio.get_running_loop().run_in_executor(None, send)
+                if inspect.isawaitable(answer):
+                    self._answers_late.append(client)
+            return as_response(await answer if inspect.isawaitable(answer) else answer)
 
     async def _converse(self, dialog: Dialog, sign: Signer, client: HTTPClient) -> Response:
         """Run a token request to its end.

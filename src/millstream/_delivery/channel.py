@@ -16,6 +16,7 @@ from ..destinations.base import Destination, Part
 from ..emitter import Emitter
 from ..errors import AuthError, DeliveryError, TransportError
 from ..types import Clock, Request, Response
+from ..urls import hidden
 from .copies import Copies
 from .tokens import Tokens, bare
 from .transport import Transport
@@ -174,7 +175,7 @@ def transport_error(exc: BaseException, token: str = "") -> DeliveryError:
     """
     if quotes(exc, token):
         return TransportError(f"{type(exc).__name__}, whose text quotes the token")
-    error = exc if isinstance(exc, DeliveryError) else TransportError(f"{type(exc).__name__}: {exc}")
+    error = exc if isinstance(exc, DeliveryError) else TransportError(hidden(f"{type(exc).__name__}: {exc}"))
     cause = exc.__cause__ if error is exc else exc
     error.__cause__ = None if cause is None else cause.with_traceback(None)
     error.__context__ = None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from .._core.oauth import Dialog, Sign
+from .._feedback import exchanging
 from ..auth import Signer
 from ..emitter import Emitter, reportable
 from ..errors import AuthError, TransportError
@@ -67,7 +68,7 @@ class ThreadTransport:
         client = self._http()
 
         def job() -> Command:
-            answer = attempt(lambda: as_response(client.send(request)))
+            answer = attempt(lambda: _sent(client, request))
             return lambda: report(answer)
 
         if not self._run(job, deadline):
@@ -80,7 +81,8 @@ class ThreadTransport:
         client = client or self._http()
 
         def job() -> Command:
-            answer = attempt(lambda: run_token_request(dialog, sign, client))
+            with exchanging():
+                answer = attempt(lambda: run_token_request(dialog, sign, client))
             return lambda: report(answer)
 
         if not self._run(job, deadline):
@@ -96,6 +98,12 @@ class ThreadTransport:
         if self._client is None:
             self._client = self._make_client()
         return self._client
+
+
+def _sent(client: HTTPClient, request: Request) -> Response:
+    with exchanging():
+        answer = client.send(request)
+    return as_response(answer)
 
 
 def attempt(do: Callable[[], Response]) -> Response | BaseException:

@@ -67,7 +67,7 @@ def tail(
 
     When the connection is lost it is made again. Ctrl-C ends it.
     """
-    Settings.make("any", {"host": host})
+    base = Settings.make("any", {"host": host}).host.rstrip("/")
     asked = {
         "type": _known("--type", kind, KINDS),
         "kind": _known("--outcome", outcome, OUTCOMES),
@@ -79,7 +79,7 @@ def tail(
     query = urlencode({name: value for name, value in asked.items() if value is not None}, doseq=True)
     show = _Show(as_json=as_json)
     try:
-        _follow(f"{host.rstrip('/')}/debug/events?{query}", last, token, show)
+        _follow(f"{base}/debug/events?{query}", last, token, show)
     except KeyboardInterrupt:
         output.note(f"millstream: interrupted after {show.shown:,} events")
         raise typer.Exit(130) from None

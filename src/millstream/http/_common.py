@@ -14,6 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from ..errors import TransportError
 from ..types import Request, Response
+from ..urls import hidden
 
 __all__ = ["MAX_BODY", "Attempt", "check_end", "no_answer", "proxies", "proxy_from_environment"]
 
@@ -97,7 +98,7 @@ def _reason(exc: BaseException) -> str:
     inner = getattr(exc, "reason", None)
     exc = inner if isinstance(inner, BaseException) else exc
     said = getattr(exc, "message", "") or str(exc).rpartition(": ")[2] or str(exc)  # aiohttp's text quotes the URL
-    text = said.splitlines()[0][:MAX_REASON].rstrip(": ") if isinstance(said, str) and said else ""
+    text = hidden(next(iter(str(said).splitlines()), ""))[:MAX_REASON].rstrip(": ")
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 

@@ -5,6 +5,7 @@
     spool      a directory of lanes: writes into its own, adopts those of the dead
     inspect    a look at a spool from outside
     aside      where what cannot be read is put
+    files      opens regular files only, and makes what is made with fixed rights
 
 The format, and what can be said of it without a file, is in `_core/log.py`.
 """

@@ -9,6 +9,8 @@ import time
 from _thread import RLock  # threading's is another under gevent, and there a signal handler may come between its steps
 from pathlib import Path
 
+from .files import entries, open_file
+
 __all__ = ["SUFFIX", "Log", "Segment", "force_directory", "segments_in"]
 
 SUFFIX = ".jsonl"
@@ -45,13 +47,9 @@ def segments_in(directory: Path, prefix: str = "") -> list[Segment]:
     Raises:
         OSError: it cannot be read.
     """
-    try:
-        paths = list(directory.iterdir())
-    except FileNotFoundError:
-        return []
     found = [
         Segment(path, int(match[1]))
-        for path in paths
+        for path in entries(directory)
         if path.name.startswith(prefix) and (match := _NAME.fullmatch(path.name.removeprefix(prefix)))
     ]
     return sorted(found, key=lambda segment: segment.base)
@@ -251,7 +249,7 @@ class Log:
         if self._closed:
             raise OSError(errno.EBADF, "the log is closed")
         path = self.directory / f"{self._prefix}{start:020d}{SUFFIX}"
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        file = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         segment = Segment(path, start, file)
         self.segments.append(segment)
         self._open.append(segment)
@@ -297,7 +295,7 @@ def _write(file: int, data: bytes, offset: int) -> None:
 
 def _mended(path: Path) -> int:
     """Cut off a last line that has no end. Returns the size that is left."""
-    with path.open("r+b") as file:
+    with os.fdopen(open_file(path, os.O_RDWR), "r+b") as file:
         end = size = file.seek(0, os.SEEK_END)
         while end:
             begin = max(0, end - (1 << 16))

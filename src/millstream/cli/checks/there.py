@@ -22,6 +22,7 @@ from millstream.errors import AuthError, TransportError
 from millstream.http._common import proxy_from_environment
 from millstream.http.urllib3 import Urllib3Client
 from millstream.types import Response
+from millstream.urls import redacted
 
 from ..options import Access
 from . import here
@@ -157,7 +158,7 @@ def objection(access: Access, url: str, timeout: float) -> Finding | None:
         granted, finding = token(oauth)
         found.append(finding)
     if not any(finding.status == "problem" for finding in found):
-        found += answer(route, access.write_key or "", granted)
+        found += answer(route, access.key, granted)
     return next((finding for finding in found if finding.status == "problem"), None)
 
 
@@ -167,16 +168,18 @@ def _judged(response: Response, route: Route) -> Finding:
     told = f"[{status}] to an empty batch" + (f": {said}" if said else "")
     if 200 <= status < 300:
         if "html" in (header(response, "content-type") or ""):
-            return problem("answer", f"[{status}] with a web page, as no Tracking API does", f"check {route.url}")
+            return problem(
+                "answer", f"[{status}] with a web page, as no Tracking API does", f"check {redacted(route.url)}"
+            )
         return ok("answer", told)
     if 300 <= status < 400:
         return problem("answer", f"[{status}] to {header(response, 'location')}", "use the new address as the host")
     remedies = {
         401: "check the write key; if the source demands OAuth, pass the --oauth options",
         403: "check the write key",
-        404: f"there is no Tracking API at {route.url}: check the host",
-        405: f"there is no Tracking API at {route.url}: check the host",
-        407: f"the proxy {here.without_password(route.proxy or '')} wants a user and a password",
+        404: f"there is no Tracking API at {redacted(route.url)}: check the host",
+        405: f"there is no Tracking API at {redacted(route.url)}: check the host",
+        407: f"the proxy {redacted(route.proxy or '')} wants a user and a password",
     }
     if status in remedies:
         return problem("answer", told, remedies[status])
@@ -212,7 +215,7 @@ def token(oauth: OAuth) -> tuple[str | None, Finding]:
             response = run_token_request(dialog, oauth.sign, client)
             error = tokens.responded(asked, response, time.monotonic(), time.time())
             if granted := tokens.token(time.monotonic()):
-                return granted, ok("OAuth", f"{oauth.grant.auth_server} grants a token")
+                return granted, ok("OAuth", f"{redacted(oauth.grant.auth_server)} grants a token")
     except AuthError as exc:
         error = exc
     finally:
