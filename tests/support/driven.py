@@ -19,7 +19,8 @@ PATIENCE = 10.0
 class InlineAnalytics(Analytics):
     """Analytics where there can be no thread."""
 
-    def _new_driver(self, parts: Parts) -> Driver:
+    @staticmethod
+    def _build(settings: Any, parts: Parts) -> Driver:
         return inline(parts)
 
 
@@ -65,7 +66,7 @@ class Inline(Driven):
 
     def later(self, seconds: float) -> None:
         """Let the driver believe that so much time has passed."""
-        worker = self.client._driver.worker
+        worker = self.client._lifecycle.driver.worker
         clock = worker.clock
         worker.clock = lambda: clock() + seconds
         for channel in worker.channels:

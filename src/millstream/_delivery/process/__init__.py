@@ -34,11 +34,11 @@ T = TypeVar("T")
 class Client(Protocol):
     """What a client does at these moments."""
 
-    def _at_gate(self) -> None: ...
+    def at_gate(self) -> None: ...
 
-    def _after_end(self, left: float) -> None: ...
+    def after_end(self, left: float) -> None: ...
 
-    def _after_fork(self) -> None: ...
+    def after_fork(self) -> None: ...
 
 
 class _Watched(NamedTuple):
@@ -62,10 +62,10 @@ def watch(client: Client, final: FinalDelivery, *, handle_sigterm: bool) -> None
     if not known:
         weakref.finalize(client, _collected, who).atexit = False
     if gate.closed:
-        client._at_gate()
+        client.at_gate()
     _hook()
     if _ended and not known:
-        client._after_end(final.timeout)
+        client.after_end(final.timeout)
     fork_hooks.watch(client, end)
     if handle_sigterm and not _ended:
         _sigterm.want(who)
@@ -120,7 +120,7 @@ def end() -> None:
         interrupted = exc
     _ended = True
     for client, final in _alive():
-        client._after_end(max(0.0, began + final.timeout - time.monotonic()))
+        client.after_end(max(0.0, began + final.timeout - time.monotonic()))
     gate.open()
     _each(finals, lambda final: final.report(warn, interrupted))
     _sigterm.end()
@@ -157,7 +157,7 @@ def _deliver_the_rest(began: float, finals: list[FinalDelivery], *, goes_on: boo
     closing = [final for final in finals if not (goes_on and final.on_disk)]
     for client, final in _alive():
         if final in closing:
-            client._at_gate()
+            client.at_gate()
     _each(finals, FinalDelivery.hush)
     gate.wait_until_empty(began + _timeout(finals))
     _each(closing, lambda final: final.begin_close(began))
@@ -217,7 +217,7 @@ def _after_fork() -> None:
         _clients[who] = _Watched(ref, None)
         client = ref()
         if client is not None:
-            client._after_fork()
+            client.after_fork()
 
 
 _sigterm = Sigterm(flush=_flush, end=_end_by_signal)

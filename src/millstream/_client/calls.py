@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from time import monotonic
-from typing import Any, SupportsIndex, TypeAlias, TypeVar, overload
+from typing import Any, NoReturn, SupportsIndex, TypeAlias, TypeVar, overload
 from uuid import UUID
 
-from ._core import events
-from ._core.encoding import decode, encode, largest_field
-from ._core.events import LIBRARY, MAX_EVENT_BYTES, Defaults, WireEvent
-from ._core.receipt import Receipt, SpooledReceipt
-from ._delivery.driver import Driver
-from ._delivery.process import gate
-from ._feedback import feeds_back, is_exchanging
-from ._log import Summary
-from ._stamp import stamp
-from .emitter import Emitter, Listener
-from .errors import ClientClosed, DeliveryError, Dropped, EventTooLarge, InvalidEvent, SettingsError
-from .settings import Settings
-from .types import Callback, Stats
+from .._core import events
+from .._core.encoding import decode, encode, largest_field
+from .._core.events import LIBRARY, MAX_EVENT_BYTES, Defaults, WireEvent
+from .._core.receipt import Receipt, SpooledReceipt
+from .._delivery.assemble import Parts
+from .._delivery.driver import Driver
+from .._delivery.process import gate
+from .._feedback import feeds_back, in_log_call, is_exchanging
+from .._log import Summary
+from .._stamp import stamp
+from ..emitter import Emitter, Listener
+from ..errors import ClientClosed, DeliveryError, Dropped, EventTooLarge, InvalidEvent, SettingsError
+from ..http import as_client
+from ..settings import Settings, seconds
+from ..types import Callback, Stats
+from .lifecycle import Lifecycle
+from .parts import parts_of
+from .registration import Registration
 
 __all__ = ["EventCalls"]
 
@@ -34,17 +39,21 @@ Map = Mapping[str, Any] | None
 
 
 class EventCalls:
-    """Base of the clients: records what users do, and says what became of it."""
+    """Base of the clients: records what users do, and says what became of it.
 
-    _driver: Driver
+    Args:
+        settings: checked ones.
+        build: makes a driver of its parts; it must not refer to the client, which would keep it alive.
+        may_await: whether hooks and HTTP clients may be `async def`.
+    """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, build: Callable[[Settings, Parts], Driver], *, may_await: bool) -> None:
+        if settings.http_client is not None:
+            as_client(settings.http_client, may_await=may_await)  # refused here, not at the first event
         self._settings = settings
-        self._plugins: dict[str, Any] = {}
         self._summary = summary = Summary()
-        # Not `self`, which the driver would keep alive with it.
-        self._emitter = Emitter(lambda fault: summary.fault(fault, monotonic()), lambda: gate.closed)
-        self._closed = False
+        self._emitter = emitter = Emitter(lambda fault: summary.fault(fault, monotonic()), lambda: gate.closed)
+        self._registration = registration = Registration(emitter, may_await=may_await)
         self._receipt = Receipt if settings.spool is None else SpooledReceipt
         self._context_providers = settings.context_providers
         self._drops = settings.overflow == "drop_newest"
@@ -53,6 +62,21 @@ class EventCalls:
         except InvalidEvent as exc:
             raise SettingsError(str(exc)) from exc
         self._integrations = bool(self._defaults.integrations)
+
+        def make_driver() -> Driver:  # refers to the parts, and not to the client
+            driver = build(settings, parts_of(settings, emitter, summary, may_await=may_await))
+            registration.apply(driver)
+            return driver
+
+        self._lifecycle = Lifecycle(settings, make_driver, summary)
+
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
+        """Refuse to be copied or pickled: to close the copy would close the original, and its events have one owner."""
+        name = type(self).__name__
+        raise TypeError(
+            f"{name} cannot be copied or pickled: share the one client; in a process that is not forked from this one, "
+            f"make another {name} with the same settings"
+        )
 
     # -- the six calls ------------------------------------------------------------------------------
 
@@ -218,7 +242,9 @@ class EventCalls:
             data = encode(whole)
         except InvalidEvent as exc:
             return self._invalid("send", exc, callback)
-        receipt = self._receipt(data, whole["type"], whole["messageId"], self._driver, bool(whole["integrations"]))
+        receipt = self._receipt(
+            data, whole["type"], whole["messageId"], self._lifecycle.driver, bool(whole["integrations"])
+        )
         self._submit(receipt, callback)
         return receipt
 
@@ -226,7 +252,7 @@ class EventCalls:
 
     def stats(self) -> Stats:
         """The client's counters as of now."""
-        return self._driver.stats()
+        return self._lifecycle.driver.stats()
 
     @overload
     def on(self, name: str) -> Callable[[F], F]: ...
@@ -260,9 +286,10 @@ class EventCalls:
         except InvalidEvent as exc:
             return self._invalid(event.kind, exc, callback)
         integrated = self._integrations if integrations is None else bool(event.integrations)
-        driver = self._driver
+        life = self._lifecycle
+        driver = life.driver
         receipt = self._receipt(data, event.kind, event.message_id, driver, integrated)
-        if self._drops and not self._closed and len(data) <= MAX_EVENT_BYTES and not is_exchanging():
+        if self._drops and not life.closed and len(data) <= MAX_EVENT_BYTES and not is_exchanging():
             if callback is not None:
                 driver.watch_callback(receipt, callback)
             driver.accept(receipt)
@@ -276,10 +303,12 @@ class EventCalls:
             self._reject(receipt, Dropped(FED_BACK), callback)
             self._summary.count(f"event not accepted: {FED_BACK}", 1, monotonic())
             return
-        if self._closed:
-            self._submit_late(receipt, callback)
+        if self._lifecycle.closed:
+            self._lifecycle.submit_late(
+                receipt, lambda: self._submit(receipt, callback), lambda: self._refuse_closed(receipt, callback)
+            )
             return
-        driver, size, overflow = self._driver, len(receipt.data), self._settings.overflow
+        driver, size, overflow = self._lifecycle.driver, len(receipt.data), self._settings.overflow
         # Before the worker has it; but QueueFull may be raised, and then nobody may remember the callback.
         if callback is not None and overflow != "raise":
             driver.watch_callback(receipt, callback)
@@ -296,16 +325,28 @@ class EventCalls:
         if callback is not None and overflow == "raise":
             driver.watch_callback(receipt, callback, first=False)
 
-    def _submit_late(self, receipt: Receipt, callback: Callback | None) -> None:
-        """The same, when the client is closed: nowhere."""
+    def _refuse_closed(self, receipt: Receipt, callback: Callback | None) -> None:
+        """Settle an event that comes when the application has closed the client."""
         self._reject(receipt, ClientClosed(), callback)
         self._emitter.emit("call_after_close", decode(receipt.data))
 
     def _reject(self, receipt: Receipt, error: DeliveryError, callback: Callback | None) -> None:
         """Settle an event that is not accepted."""
         if callback is not None:
-            self._driver.watch_callback(receipt, callback)
-        self._driver.reject(receipt, error)
+            self._lifecycle.driver.watch_callback(receipt, callback)
+        self._lifecycle.driver.reject(receipt, error)
+
+    def _timeout(self, given: float | None) -> float:
+        """Seconds that a flush or a close may wait.
+
+        A log handler that flushes holds its own lock: a thread that sends waits for that when it logs, and the flush
+        for the thread. And if it is the line of a request that it handles, this thread is the one that sends.
+        """
+        settings = self._settings
+        patience = settings.patience if given is None else seconds("timeout", given)
+        if feeds_back():
+            return 0.0
+        return min(patience, settings.exit_timeout) if given is None and in_log_call() else patience
 
     def _provided(self, context: Map) -> Map:
         """The call's context over what the providers say here and now."""
@@ -322,7 +363,7 @@ class EventCalls:
         if self._settings.on_invalid == "raise":
             raise exc
         self._emitter.fault("invalid_event", exc)
-        receipt = Receipt(b"{}", kind, "", self._driver)
+        receipt = Receipt(b"{}", kind, "", self._lifecycle.driver)
         error = Dropped(str(exc))
         error.__cause__ = exc.with_traceback(None)
         self._reject(receipt, error, callback)
