@@ -156,7 +156,7 @@ class Lifecycle:
                 refuse()
                 return
             final = self._renew()
-            receipt.move(self.driver)
+            receipt._move(self.driver)
             self.closed = False
             try:
                 submit()

@@ -84,7 +84,7 @@ class Beside(Struct, eq=False):
         self.left -= 1
         if not self.left:
             if self.noted is None and self.delivered is not None:
-                context.is_at(self.delivered)  # as nearly always: no dict for each event, that waits with it
+                context._is_at(self.delivered)  # as nearly always: no dict for each event, that waits with it
             else:
                 context.deliveries.update({p.name: AT_PLUGIN for p in self.plugins} | (self.noted or {}))
         return not self.left
@@ -181,10 +181,10 @@ class PluginRegistry:
 def process(receipt: Receipt, registry: PluginRegistry, host: PipelineHost) -> Dialog:
     """One event's way through the plugins, up to its delivery."""
     kind, context = receipt.kind, Context(receipt.data, receipt.message_id)
-    receipt.attach(context)
+    receipt._attach(context)
     first = registry.stages(kind).first
     for plugin, passed in first:
-        context.passes(passed)
+        context._passes(passed)
         answer = host.call(plugin, kind, context)
         if isinstance(answer, Awaited):
             yield [answer]
@@ -195,7 +195,7 @@ def process(receipt: Receipt, registry: PluginRegistry, host: PipelineHost) -> D
                 host.settle(receipt, outcome)
                 return
     try:
-        data = context.data if not context.looked_at else _sealed(context, [plugin.name for plugin, _ in first])
+        data = context.data if not context._looked_at else _sealed(context, [plugin.name for plugin, _ in first])
     except DeliveryError as exc:
         host.settle(receipt, Outcome(exc))
     else:
@@ -225,7 +225,7 @@ def _take(answer: Answer, kind: str, context: Context) -> None:
         return
     if not isinstance(returned, Context):
         raise TypeError(f"{kind} returned {type(returned).__name__}; it must return the context, or nothing")
-    context.adopt(returned)
+    context._adopt(returned)
 
 
 def _deliver(receipt: Receipt, context: Context, data: bytes, registry: PluginRegistry, host: PipelineHost) -> Dialog:
@@ -245,7 +245,7 @@ def _deliver(receipt: Receipt, context: Context, data: bytes, registry: PluginRe
             return
         answers = [host.call(plugin, kind, its) for plugin, its in zip(plugins, own, strict=True)]
         if plugins is stages.destinations and not any(answers):
-            context.is_at(stages.delivered)  # as nearly always: no dict for each event, that waits with it
+            context._is_at(stages.delivered)  # as nearly always: no dict for each event, that waits with it
         else:
             late = yield from _late(answers)
             for plugin, answer in zip(plugins, late, strict=True):
@@ -277,7 +277,7 @@ def conclude(
     """
     context = receipt.context()
     outcome = _in_sum(context.deliveries) if delivered is None else delivered
-    context.settle(outcome.attempts, outcome.error)
+    context._settle(outcome.attempts, outcome.error)
     for plugin in after:
         if plugin in registry:
             answer = host.call(plugin, receipt.kind, context)
@@ -311,7 +311,7 @@ def _in_sum(deliveries: Mapping[str, Outcome]) -> Outcome:
 
 def _integrations(receipt: Receipt, data: bytes) -> Mapping[str, Any]:
     """What the event says of who is to get it. That this is nothing is known since the call: 0.8 µs less."""
-    nothing = not receipt._integrations and data is receipt.data  # noqa: SLF001 - a public name would be the user's, too
+    nothing = not receipt._integrations and data is receipt.data
     return {} if nothing else head(data).integrations
 
 
@@ -336,7 +336,7 @@ def _sealed(context: Context, plugins: Sequence[str]) -> bytes:
         raise PluginError(", ".join(plugins), f"the event cannot be sent any more: {exc}") from None
     if len(data) > MAX_EVENT_BYTES:
         raise EventTooLarge(len(data), MAX_EVENT_BYTES, largest_field(data))
-    context.seal(data)
+    context._seal(data)
     return data
 
 

@@ -116,18 +116,18 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
         """The event and how far it came: the Context that its plugins had, or else a fresh one."""
         context = self._context or Context(self.data, self.message_id)
         if self._outcome is not None:
-            context.settle(self._outcome.attempts, self._outcome.error)
+            context._settle(self._outcome.attempts, self._outcome.error)
         return context
 
-    def move(self, driver: Driver) -> None:
+    def _move(self, driver: Driver) -> None:
         """Another driver has the event from here on."""
         self._driver = driver
 
-    def attach(self, context: Context) -> None:
+    def _attach(self, context: Context) -> None:
         """From now on the event has this Context: the one that plugins get."""
         self._context = context
 
-    def note_delivery(self, destination: str, outcome: Outcome) -> None:
+    def _note_delivery(self, destination: str, outcome: Outcome) -> None:
         """Note in the event's context what became of it at a destination."""
         if self._context is None:
             self._context = Context(self.data, self.message_id)

@@ -75,12 +75,12 @@ class Backlog:
 
     def keep(self, receipt: Receipt) -> bool:
         """Write an event down. False: it is in memory alone, and somebody has been told why."""
-        receipt._place = self.spool.append(receipt.data)  # noqa: SLF001 - the ledger's friend
-        return receipt._place is not None  # noqa: SLF001
+        receipt._place = self.spool.append(receipt.data)
+        return receipt._place is not None
 
     def later(self, receipt: Receipt) -> Callable[[], None]:
         """What the worker has to do about an event that is written down, and has no room in memory."""
-        place, remembered = cast("Place", receipt._place), weakref.ref(receipt)  # noqa: SLF001
+        place, remembered = cast("Place", receipt._place), weakref.ref(receipt)
 
         def queue_up() -> None:
             self._ledger.enter_on_disk(1)
@@ -89,7 +89,7 @@ class Backlog:
                 return
             known = remembered()
             if known is not None:
-                known._epoch = self._ledger.epoch  # noqa: SLF001 - the ledger's friend
+                known._epoch = self._ledger.epoch
                 self._receipts[place.start] = known
             self._add(Stretch.of(place), own=True)
 
@@ -187,18 +187,18 @@ class Backlog:
 
     def too_old(self, receipts: Sequence[Receipt]) -> bool:
         """Whether these have been kept for long enough."""
-        places = [r._place for r in receipts if r._place is not None]  # noqa: SLF001
+        places = [r._place for r in receipts if r._place is not None]
         return bool(places) and time.time() - self.spool.written_at(places[-1]) > self._max_age
 
     @staticmethod
     def part(receipts: Sequence[Receipt]) -> tuple[list[Receipt], list[Receipt]]:
         """Those that are written down, and those that are not."""
-        kept = [r for r in receipts if r._place is not None]  # noqa: SLF001
-        return kept, [r for r in receipts if r._place is None]  # noqa: SLF001
+        kept = [r for r in receipts if r._place is not None]
+        return kept, [r for r in receipts if r._place is None]
 
     def forget(self, receipts: Sequence[Receipt]) -> None:
         """These have their outcome."""
-        places = [r._place for r in receipts if r._place is not None]  # noqa: SLF001
+        places = [r._place for r in receipts if r._place is not None]
         if places:
             self.spool.settle(places)
 

@@ -106,7 +106,7 @@ class Channel:
                 receipts = cast("list[Receipt]", items)
                 if self.notes_deliveries:
                     for receipt in receipts:
-                        receipt.note_delivery(self.name, outcome)
+                        receipt._note_delivery(self.name, outcome)
                 settled(receipts, outcome)
             else:
                 self.copies.settle(items, outcome, settled)

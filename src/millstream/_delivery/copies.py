@@ -110,7 +110,7 @@ class Copies:
         self._bytes -= copy.size
         outcome, receipt = copy.outcome, copy.receipt
         self.counts["failed" if outcome.kind == "kept" else outcome.kind] += 1
-        receipt.note_delivery(self._destination.name, outcome)
+        receipt._note_delivery(self._destination.name, outcome)
         if copy.decides:
             settled([receipt], outcome)
         self._ledger.copy_ended(copy.epoch)

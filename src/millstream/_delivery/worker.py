@@ -203,12 +203,12 @@ class Worker:
 
     def complete_call(self, receipt: Receipt) -> None:
         """Enter an event whose call was interrupted after it was counted, or after it was written to the spool."""
-        if receipt.outcome is not None or receipt._epoch > 0:  # noqa: SLF001 - the ledger's friend
+        if receipt.outcome is not None or receipt._epoch > 0:
             return
-        if receipt._epoch == COUNTED:  # noqa: SLF001
+        if receipt._epoch == COUNTED:
             self._enter([receipt])
-        elif self.backlog is not None and receipt._place is not None:  # noqa: SLF001
-            if receipt._epoch != COUNTED_ON_DISK:  # noqa: SLF001
+        elif self.backlog is not None and receipt._place is not None:
+            if receipt._epoch != COUNTED_ON_DISK:
                 self.ledger.accept_on_disk(receipt)
             self.backlog.later(receipt)()
 
@@ -219,14 +219,14 @@ class Worker:
 
     def enqueue(self, receipts: list[Receipt]) -> None:
         """Hand events to the channels that their integrations allow."""
-        if self._copying or any([r._integrations for r in receipts]):  # noqa: C419, SLF001 - a generator takes twice as long
+        if self._copying or any([r._integrations for r in receipts]):  # noqa: C419 - a generator takes twice as long
             receipts = [receipt for receipt in receipts if self._goes_to_first(receipt)]
         if receipts:
             self.channels[0].engine.enqueue(receipts, self.clock())
 
     def _goes_to_first(self, receipt: Receipt) -> bool:
         """Copy an event to the other channels. Return whether it goes to the first."""
-        integrations = head(receipt.data).integrations if receipt._integrations else {}  # noqa: SLF001
+        integrations = head(receipt.data).integrations if receipt._integrations else {}
         channels = [channel for channel in self.channels if channel.takes(integrations)]
         if not channels:
             self.settled([receipt], Outcome(Dropped("its integrations allow no destination that there is")))

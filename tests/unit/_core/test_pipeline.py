@@ -82,7 +82,7 @@ class Talk:
 
     def deliver(self, outcome: Outcome) -> None:
         """The delivery has its outcome."""
-        self.receipt.note_delivery("Segment.io", outcome)
+        self.receipt._note_delivery("Segment.io", outcome)
         self.dialog = conclude(self.receipt, self.after or [], outcome, self.registry, self)
         self.awaited = self.go()
 

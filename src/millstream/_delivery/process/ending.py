@@ -78,7 +78,7 @@ class EndingGate:
     def _may_wait(self) -> bool:
         if _runs_event_loop() or in_hub():
             return False
-        frames = _stack(sys._getframe())  # noqa: SLF001 - public, documented for CPython
+        frames = _stack(sys._getframe())
         for frame in frames:
             if frame.f_code in self._calls:
                 break
@@ -106,7 +106,7 @@ class EndingGate:
         # Greenlets that are not running have no stack here. They are switched away from inside a call only where it
         # waits for room: what they record then is counted before the end.
         outside = {EndingGate._wait.__code__, EndingGate._is_occupied.__code__}
-        for frame in sys._current_frames().values():  # noqa: SLF001 - public, documented for CPython
+        for frame in sys._current_frames().values():
             codes = {each.f_code for each in _stack(frame)}
             if codes & self._calls and not codes & outside:
                 return True
@@ -138,7 +138,7 @@ def _stack(frame: FrameType | None) -> Iterator[FrameType]:
 
 def _runs_event_loop() -> bool:
     events: Any = sys.modules.get("asyncio.events")
-    return events is not None and events._get_running_loop() is not None  # noqa: SLF001 - documented
+    return events is not None and events._get_running_loop() is not None
 
 
 def _signal_handlers() -> set[CodeType]:
