@@ -223,3 +223,22 @@ def test_a_client_without_an_event_loop_loads_none():
         "assert not unused, unused\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+def test_at_most_two_classes_stand_in_a_line_of_inheritance():
+    """What differs is a part that is passed in. Errors, structs and protocols are apart."""
+    parents: dict[str, list[str]] = {}
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                bases = [base.value if isinstance(base, ast.Subscript) else base for base in node.bases]
+                parents[node.name] = [base.id for base in bases if isinstance(base, ast.Name)]
+
+    def line(name: str) -> list[str]:
+        ours = [line(base) for base in parents[name] if base in parents]
+        return [name, *max(ours, key=len, default=[])]
+
+    def is_apart(names: list[str]) -> bool:
+        return bool({"MillstreamError", "WireEvent"} & {*names}) or "Protocol" in parents[names[0]]
+
+    assert [names for names in map(line, parents) if len(names) > 2 and not is_apart(names)] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -200,6 +201,32 @@ def test_options_reach_the_destination_by_any_of_its_names(make: Callable[..., D
     driven.track("A", integrations={"Actions Pairs": {"suffix": "!"}})
     driven.flush()
     assert lines(other) == ["A!-1", "A!-2"]
+
+
+def test_a_spool_keeps_what_one_destination_has_not(tmp_path: Path, api: Api, other: Api):
+    """With a spool an event stays on disk until every destination has it; the next start sends it again, by its id."""
+    other.always = status(503, retry_after=300)
+    first = Analytics("key", host=api.url, spool=tmp_path)
+    first.register(second(other))
+    receipt = first.track("A", user_id="u")
+    receipt.wait(timeout=10)
+    first.close_and_flush(timeout=0.2)
+    assert names(other) == []
+    other.always = status(200)
+    with Analytics("key", host=api.url, spool=tmp_path) as again:
+        again.register(second(other))
+        again.track("B", user_id="u")
+    assert sorted(names(other)) == ["A", "B"]
+    assert {event["messageId"] for event in api.accepted if event["event"] == "A"} == {receipt.message_id}
+
+
+def test_what_every_destination_has_leaves_the_spool(tmp_path: Path, api: Api, other: Api):
+    """Nothing is sent again that all destinations had."""
+    for name in ("A", "B"):
+        with Analytics("key", host=api.url, spool=tmp_path) as analytics:
+            analytics.register(second(other))
+            analytics.track(name, user_id="u")
+    assert names(api) == names(other) == ["A", "B"]
 
 
 def test_a_name_stands_for_one_destination(api: Api):

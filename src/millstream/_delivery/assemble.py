@@ -124,6 +124,7 @@ def _open(parts: Parts, worker: Worker, runtime: Runtime, new_transport: Callabl
             keeps=False,
         )
         copies = Copies(destination, worker.ledger, parts.max_events, parts.max_bytes)
+        copies.backlog = worker.backlog
         return Channel(
             destination, Engine(policy, random.random), new_transport(), parts.emitter, None, worker.clock, copies
         )

@@ -28,6 +28,10 @@ __all__ = ["Backlog"]
 UNDELIVERED = (Abandoned, RetriesExhausted, RateLimitExpired)
 """Why an event can fail that no host has refused."""
 
+GRACE = 0.1
+"""Seconds from a client's start until it takes over what others have left: destinations that are registered first get
+it, too."""
+
 CHUNK = 1 << 20
 """Bytes that are read back at a time."""
 
@@ -61,12 +65,14 @@ class Backlog:
         # Their receipts, as long as a caller has a use for them.
         self._receipts: weakref.WeakValueDictionary[int, Receipt] = weakref.WeakValueDictionary()
         self._adoption: Iterator[Stretch] | None = None
+        self._begins_at: float | None = None  # when the adoption does
         self._closed = False
+        self._copies: dict[Receipt, _CopiesOf] = {}  # events of which further destinations have copies
         worker.steps.append(self._read_back)
         worker.after_settling.append(self._after_settling)
 
     def __bool__(self) -> bool:
-        return bool(self._waiting) or self._adoption is not None
+        return bool(self._waiting) or self._adoption is not None or self._begins_at is not None
 
     @property
     def behind(self) -> bool:
@@ -96,8 +102,12 @@ class Backlog:
         return queue_up
 
     def start(self) -> None:
-        """From now on `adopt` finds something to do."""
-        self._adoption = self.spool.adopt()
+        """Take over what other processes have left, in a moment, or when a caller waits for it."""
+        self._begins_at = self._worker.clock() + GRACE
+
+    def _begin(self) -> None:
+        if self._begins_at is not None:
+            self._begins_at, self._adoption = None, self.spool.adopt()
 
     def adopt(self, enough: Callable[[], bool]) -> bool:
         """Take over what dead processes have left, until it is enough for now. Returns whether there is more."""
@@ -115,6 +125,7 @@ class Backlog:
 
     def adopt_all(self) -> None:
         """Take over everything that was left before now: a caller waits for all of it."""
+        self._begin()
         worker = self._worker
         self.adopt(lambda: worker.closing and worker.clock() >= worker.deadline)
 
@@ -123,7 +134,10 @@ class Backlog:
         worker = self._worker
         if worker.finished:
             return False
-        until = worker.clock() + worker.pace.slice
+        now = worker.clock()
+        if self._begins_at is not None and self._begins_at <= now:
+            self._begin()
+        until = now + worker.pace.slice
         more = self.adopt(lambda: worker.clock() >= until)
         engine, plugins = worker.channels[0].engine, worker.plugins
         while self.readable and engine.hungry and not (plugins.stalled or engine.at_rest):
@@ -131,14 +145,14 @@ class Backlog:
             worker.flush_all()  # these have waited long enough
         return more
 
-    def sync_due_at(self, now: float) -> float | None:
-        """Return when the spool must be forced to disk again; if that is now, have it done."""
+    def due_at(self, now: float) -> float | None:
+        """Return when the spool must be forced to disk again, or its adoption begins. What is due now is done."""
         due = self.spool.due_at()
         if due is not None and due <= now:
             self.sync_requested = False
             self._sync(self.spool.sync_now)
-            return None
-        return due
+            due = None
+        return min((moment for moment in (due, self._begins_at) if moment is not None), default=None)
 
     def _after_settling(self) -> None:
         """Fail batches that rest and have been kept for long enough; end flushes that would wait for the others."""
@@ -197,10 +211,32 @@ class Backlog:
         return kept, [r for r in receipts if r._place is None]
 
     def forget(self, receipts: Sequence[Receipt]) -> None:
-        """These have their outcome."""
+        """Note that these have their outcome: they leave the spool, unless copies of them are on their way."""
+        if self._copies:
+            receipts = [receipt for receipt in receipts if not self._is_on_its_way(receipt)]
         places = [r._place for r in receipts if r._place is not None]
         if places:
             self.spool.settle(places)
+
+    def _is_on_its_way(self, receipt: Receipt) -> bool:
+        copies = self._copies.get(receipt)
+        if copies is not None:
+            copies.settled = True
+        return copies is not None
+
+    def copy_made(self, receipt: Receipt) -> None:
+        """Keep an event on disk until a further destination has it, too."""
+        self._copies.setdefault(receipt, _CopiesOf()).number += 1
+
+    def copy_ended(self, receipt: Receipt, outcome: Outcome) -> None:
+        """Note what became of a copy. At the close, the next start has the undelivered ones."""
+        copies = self._copies[receipt]
+        copies.number -= 1
+        copies.undelivered |= self._worker.closing and isinstance(outcome.error, UNDELIVERED)
+        if not copies.number:
+            del self._copies[receipt]
+            if copies.settled and not copies.undelivered:
+                self.forget([receipt])
 
     def close(self) -> None:
         """What is left stays in the spool, for whoever opens it next."""
@@ -208,7 +244,7 @@ class Backlog:
         for stretch, epoch, _ in self._waiting:
             self._ledger.leave(stretch.count, epoch)
         self._waiting.clear()
-        self._adoption = None
+        self._adoption = self._begins_at = None
         self._own = 0
         for receipt in list(self._receipts.values()):
             self._ledger.reject(receipt, Outcome(Abandoned(spooled=True)))
@@ -231,6 +267,14 @@ class Backlog:
             return known
         head = _head(data)
         return Receipt(data, head.type, head.message_id, self._home, bool(head.integrations), _place=place)
+
+
+class _CopiesOf(msgspec.Struct):
+    """The copies of one event that are on their way."""
+
+    number: int = 0
+    settled: bool = False
+    undelivered: bool = False
 
 
 class _Head(msgspec.Struct, rename="camel"):

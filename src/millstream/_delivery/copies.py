@@ -19,6 +19,7 @@ from ..errors import Dropped, QueueFull, TransportError
 
 if TYPE_CHECKING:
     from .._core.batcher import Item
+    from .backlog import Backlog
 
 __all__ = ["Copies"]
 
@@ -56,6 +57,8 @@ class Copies:
     def __init__(self, destination: Destination, ledger: Ledger, max_events: int, max_bytes: int) -> None:
         self.counts = {"delivered": 0, "failed": 0, "dropped": 0}
         self.pending = 0
+        self.backlog: Backlog | None = None
+        """Keeps events on disk until their copies have an outcome, where there is a spool."""
         self._bytes = 0
         self._destination = destination
         self._ledger = ledger
@@ -66,6 +69,8 @@ class Copies:
         self, receipt: Receipt, *, decides: bool, settled: Callable[[list[Receipt], Outcome], object]
     ) -> list[Item]:
         """Return the parts of an event. One that has none, or no room, has its outcome now."""
+        if self.backlog is not None:
+            self.backlog.copy_made(receipt)
         copy = Copy(receipt, len(receipt.data), self._ledger.copy_entered(), decides)
         self.pending += 1
         self._bytes += copy.size
@@ -113,4 +118,6 @@ class Copies:
         receipt._note_delivery(self._destination.name, outcome)
         if copy.decides:
             settled([receipt], outcome)
+        if self.backlog is not None:
+            self.backlog.copy_ended(receipt, outcome)
         self._ledger.copy_ended(copy.epoch)

@@ -23,16 +23,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .captured import Capture
     from .live import LiveCollector
-    from .record import Match, RejectedEvent, SeenRequest
+    from .receiver import Match, RejectedEvent, SeenRequest
 
 __all__ = ["Capture", "LiveCollector", "Match", "RejectedEvent", "SeenRequest", "capture", "collector"]
 
 _ROOMS = {
     "Capture": "captured",
     "LiveCollector": "live",
-    "Match": "record",
-    "RejectedEvent": "record",
-    "SeenRequest": "record",
+    "Match": "receiver",
+    "RejectedEvent": "receiver",
+    "SeenRequest": "receiver",
 }
 
 

@@ -19,8 +19,7 @@ from millstream.collector.events import REASONS, Accepted
 
 from . import faults
 from .loopback import Loopback
-from .receiver import Receiver
-from .record import RejectedEvent, SeenRequest
+from .receiver import Receiver, RejectedEvent, SeenRequest
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
