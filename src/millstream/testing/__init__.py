@@ -1,7 +1,6 @@
 """For the tests of those who use Millstream: a collector that can be made to fail, and a stand-in for HTTP.
 
-    record     what came, and waiting for more
-    receiver   a record, and clients that deliver to it
+    receiver   what came, waiting for more, and clients that deliver to it
     captured   clients deliver to it instead of to HTTP
     live       a whole collector on a free port, with faults to order
     faults     what a Tracking API may do wrong
