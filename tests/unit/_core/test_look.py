@@ -61,7 +61,6 @@ class Text(str):
         {1: "a"}, {"a": 1, Text("b"): 2}, {None: 1}, type("Own", (dict,), {})(a=1), type("Own", (list,), {})(),
         type("Moment", (datetime,), {})(2024, 5, 17), Ellipsis, int, len,
     ],
-    ids=repr,
 )  # fmt: skip
 def test_of_anything_else_it_says_that_it_does_not_know(value: object) -> None:
     """Alone, among others, in a dict, a list and a tuple; it neither raises nor calls what is in there."""
