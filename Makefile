@@ -7,6 +7,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 JOBS ?= 4
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
+# Compiled once, and not by each of the processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-matrix lint format bench chaos soak clean
 

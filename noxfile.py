@@ -5,7 +5,6 @@ on continuous integration it fails the run.
 """
 
 import os
-from pathlib import Path
 
 import nox
 
