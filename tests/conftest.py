@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -23,6 +24,10 @@ DECIDED_OUTSIDE = ("MILLSTREAM_WRITE_KEY", "MILLSTREAM_HOST", "MILLSTREAM_DISABL
 settings.register_profile("same", derandomize=True)
 settings.register_profile("deep", derandomize=False)
 settings.load_profile(os.environ.get("MILLSTREAM_HYPOTHESIS", "same"))
+
+# A shell starts what runs in its background with SIGINT ignored, and every program that a test starts would inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 watch = Watch()
 

@@ -12,7 +12,7 @@ from millstream import Analytics, AsyncAnalytics, FlushResult, Receipt
 from millstream._drivers.disabled import DisabledDriver
 from millstream._drivers.inline import InlineDriver
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that a test waits for what must come."""
 
 
