@@ -40,6 +40,13 @@ def test_every_page_is_in_the_index():
     }
 
 
+@pytest.mark.parametrize("document", pages(), ids=str)
+def test_no_page_installs_millstream_from_the_index(document: Page):
+    """Until a version is released, no command installs `millstream` by name: the index could serve another package."""
+    assert not re.search(r"(pip|uv|pipx)\b[^\n`]* install [^\n`]*[ '\"]millstream\b", document.text)
+    assert not re.search(r"\buvx millstream\b", document.text)
+
+
 def test_the_changelog_knows_this_version():
     """The version of the package has an entry in the changelog."""
     assert re.search(rf"^## {re.escape(__version__)}\b", page("CHANGELOG.md").text, re.MULTILINE)
