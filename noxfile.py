@@ -16,7 +16,7 @@ nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = "CI" in os.environ
 
 
-def run(session: nox.Session, constraints: str, marks: str) -> None:
+def run_tests(session: nox.Session, constraints: str, marks: str) -> None:
     session.install("-r", "requirements/test.txt", "-c", f"requirements/{constraints}.txt", ".[all]")
     session.run("python", "-m", "pytest", "-n", JOBS, "--dist", "worksteal", "-m", marks, *session.posargs)
 
@@ -24,10 +24,10 @@ def run(session: nox.Session, constraints: str, marks: str) -> None:
 @nox.session(python=PYTHONS)
 def fast(session: nox.Session) -> None:
     """The fast tests, on each Python."""
-    run(session, "newest", "not process and not server")
+    run_tests(session, "newest", "not process and not server")
 
 
 @nox.session(python=PYTHONS[0])
 def oldest(session: nox.Session) -> None:
     """The fast tests and those with a server in the process, with the oldest libraries."""
-    run(session, "oldest", "not process")
+    run_tests(session, "oldest", "not process")

@@ -1,4 +1,4 @@
-"""Holds the marks `process` and `server` to the truth, for they decide which tests are the fast ones."""
+"""Which marks a test needs, by what it does: `process` and `server` decide which tests are the fast ones."""
 
 from __future__ import annotations
 
