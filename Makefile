@@ -2,36 +2,49 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements/newest.txt
+# Tests wait more than they compute: two processes for each of two cores.
+JOBS ?= 4
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+# Compiled once, and not by each of the processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench chaos soak clean
+.PHONY: help demo test test-fast test-matrix lint format bench chaos soak clean
 
 help:  ## what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # Two stamps, so that the demo does not wait for tools it does not use.
-$(VENV)/.run: pyproject.toml setup.py src/millstream/_core/_look.c src/millstream/collector/_usual.c | $(BIN)/python
+$(VENV)/.run: pyproject.toml setup.py requirements/newest.txt src/millstream/_core/_look.c src/millstream/collector/_usual.c | $(BIN)/python
 	$(PIP) --editable '.[async,collector,oauth]'
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+$(VENV)/.dev: requirements/dev.txt requirements/test.txt $(VENV)/.run
 	$(PIP) --requirement requirements/dev.txt --editable '.[all]'
 	@touch $@
 
 demo: $(VENV)/.run  ## a shop, its traffic and a collector: every event counted at both ends
 	@$(BIN)/python -m examples.demo
 
-# Segment's own Node library, which the collector is tested with; without npm these tests are skipped.
+# Segment's own JavaScript libraries, which the collector is tested with; without npm these tests are skipped.
 NODE := tests/collector/node
 $(NODE)/node_modules: $(NODE)/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --prefix $(NODE) --ignore-scripts --no-audit --no-fund --silent && touch $@; fi
 
 test: $(VENV)/.dev $(NODE)/node_modules  ## all tests
-	@$(BIN)/python -m pytest
+	@$(PYTEST) $(ARGS)
+
+test-fast: $(VENV)/.dev  ## the tests without processes and servers
+	@$(PYTEST) -m 'not process and not server' $(ARGS)
+
+# pyenv hides what is not chosen: here every Python is.
+test-matrix: $(VENV)/.dev  ## the fast tests on every Python found here, and with the oldest libraries
+	@PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | paste -sd: -) JOBS=$(JOBS) $(BIN)/python -m nox $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff, mypy --strict, pyright
 	$(BIN)/ruff check .
@@ -53,5 +66,5 @@ soak: $(VENV)/.dev  ## three minutes of every fault at random, and every event c
 	@cd tests && ../$(BIN)/python -m chaos.soak $(ARGS)
 
 clean:  ## remove the environment and what tools left
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist demo-data
+	rm -rf $(VENV) .nox .mypy_cache .ruff_cache .hypothesis build dist demo-data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

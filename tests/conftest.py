@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from millstream import Analytics
 from support.api import Api
 from support.faults import PEM
 from support.processes import end_children
+from support.marks import FIXTURES, Watch
 from support.proxy import Proxy
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -24,6 +25,29 @@ DECIDED_OUTSIDE = ("MILLSTREAM_WRITE_KEY", "MILLSTREAM_HOST", "MILLSTREAM_DISABL
 settings.register_profile("same", derandomize=True)
 settings.register_profile("deep", derandomize=False)
 settings.load_profile(os.environ.get("MILLSTREAM_HYPOTHESIS", "same"))
+
+watch = Watch()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with a server are marked so, before `-m` chooses."""
+    for item in items:
+        if not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("server")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    watch.begin()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """A test that starts a process or listens on a port says so by its mark: without one it is a fast test."""
+    yield
+    missing = watch.missing({mark.name for mark in item.iter_markers()})
+    assert not missing, f"mark this test: @pytest.mark.{missing.pop()}"
 
 
 # Where SIGINT is ignored (a background job of a shell, many CI systems), children would ignore it, too: they inherit

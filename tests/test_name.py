@@ -12,6 +12,7 @@ FORMER = "pen" + "stock"
 DECISION = "docs/decisions/0029-rename-the-project-to-millstream.md"
 
 
+@pytest.mark.process
 def test_the_former_name_is_only_where_the_change_of_name_is_recorded():
     """A search for the former name finds the decision and one line of the changelog: nothing was left behind."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -11,7 +11,7 @@ import pytest
 from millstream import AsyncAnalytics, Request, Response
 from support.api import Api
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that a test waits for what must come."""
 
 

@@ -177,6 +177,7 @@ def test_whoever_is_cancelled_leaves_nothing_behind(api: Api, run: Run) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # no batch is as large
+@pytest.mark.server
 def test_a_server_that_does_not_read_is_left_in_time(run: Run) -> None:
     """A body that the server does not take is given up when the time is over, and the connection with it."""
 

@@ -48,7 +48,7 @@ def test_headers_of_another_library_are_read_in_any_case(client: Make) -> None:
 NONSENSE = [None, 200, "200", b"OK", object(), {}, [200], SimpleNamespace(status="200"), SimpleNamespace(status=True)]
 
 
-@pytest.mark.parametrize("answer", NONSENSE, ids=repr)
+@pytest.mark.parametrize("answer", NONSENSE)
 def test_an_answer_that_is_none_is_a_failed_attempt(client: Make, answer: object) -> None:
     """What is nothing like a response counts as no answer, and the message says what is expected."""
     with pytest.raises(RetriesExhausted, match="must return a Response") as caught:

@@ -402,7 +402,7 @@ SECRETS = {"write_key", "http_client", "oauth_settings"}
 """Their values are in no message."""
 
 
-@pytest.mark.parametrize(("name", "value", "allowed"), WRONG, ids=lambda part: repr(part)[:30])
+@pytest.mark.parametrize(("name", "value", "allowed"), WRONG, ids=[f"{name}: {allowed}" for name, _, allowed in WRONG])
 def test_a_wrong_value_is_refused_by_name(name: str, value: Any, allowed: str) -> None:
     """The message names the setting, the value (but never a key), and what is allowed."""
     with pytest.raises(SettingsError) as caught:

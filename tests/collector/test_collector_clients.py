@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from load import Process
 
 from millstream.collector.wire import source_of
 from support.auth_server import pem
+from support.needs import needs
 
 pytestmark = pytest.mark.process
 
@@ -59,10 +59,9 @@ def check(events: list[dict[str, Any]], key: str) -> None:
 def node() -> str:
     """Node, with the library installed; `make test` does that."""
     found = shutil.which("node")
-    if found is None or not (NODE / "node_modules").is_dir():
-        assert "CI" not in os.environ, "Node and its library have to be there"
-        pytest.skip("no Node, or not installed: npm ci --prefix tests/collector/node")
-    return found
+    needs(found, "no Node found: apt-get install nodejs")
+    needs((NODE / "node_modules").is_dir(), "Segment's library is not installed: npm ci --prefix tests/collector/node")
+    return str(found)
 
 
 def test_segments_node_library(node: str, tmp_path: Path) -> None:

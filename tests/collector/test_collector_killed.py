@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -13,12 +12,9 @@ from pathlib import Path
 import pytest
 from load import Load, Process, stored
 
+from support.ports import reserved_port
+
 pytestmark = pytest.mark.process
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def wait_for(load: Load, batches: int) -> None:
@@ -29,20 +25,20 @@ def wait_for(load: Load, batches: int) -> None:
 @pytest.mark.timeout(120)
 def test_a_collector_killed_under_load_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
     """Four times SIGKILL, and a new start on the same directory and port; clients repeat what was not answered."""
-    port = free_port()
-    collector = Process(tmp_path, port=port)
-    load = Load(port)
-    try:
-        for _ in range(4):
+    with reserved_port() as port:
+        collector = Process(tmp_path, port=port)
+        load = Load(port)
+        try:
+            for _ in range(4):
+                wait_for(load, 30)
+                assert collector.end(signal.SIGKILL)[0] == -signal.SIGKILL
+                collector = Process(tmp_path, port=port)
             wait_for(load, 30)
-            assert collector.end(signal.SIGKILL)[0] == -signal.SIGKILL
-            collector = Process(tmp_path, port=port)
-        wait_for(load, 30)
-        load.stop()
-        code, said, _ = collector.end()
-    finally:
-        load.stop()
-        collector.__exit__(None, None, None)
+            load.stop()
+            code, said, _ = collector.end()
+        finally:
+            load.stop()
+            collector.__exit__(None, None, None)
     assert code == 0
     assert "stopped; requests: " in said
     counts = Counter(stored(tmp_path))

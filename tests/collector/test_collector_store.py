@@ -355,7 +355,7 @@ def test_what_came_lately_is_found_again(tmp_path: Path) -> None:
 
 def test_with_an_interval_the_disk_is_forced_later(tmp_path: Path, disk: Disk) -> None:
     """A 200 then means that the system has it: it survives our death, and not yet a loss of power."""
-    store = Files(tmp_path, sync_interval=0.01)
+    store = Files(tmp_path, sync_interval=1.0)
 
     async def some() -> None:
         for _ in range(10):

@@ -41,10 +41,10 @@ def test_a_callback_is_not_delayed(api: Api, client: Make) -> None:
     """C5, C6, C8 (differs): a callback comes with the outcome; the 300 ms that upstream adds help nobody."""
     callback = Heard()
     begin = time.monotonic()
-    for _ in range(10):  # ten in a row would take three seconds
+    for _ in range(40):  # with the delay, one after the other, they would take twelve seconds
         client(flush_at=1).track("A", user_id="u", callback=callback)
-    callback.wait_for(10)
-    assert time.monotonic() - begin < 2.5
+    callback.wait_for(40)
+    assert time.monotonic() - begin < 10.0
 
 
 def test_without_a_callback_nobody_is_called(client: Make) -> None:

@@ -115,7 +115,7 @@ def test_close_of_an_idle_client_returns_at_once(client: Make) -> None:
     analytics.on("drained", drained)
     begin = time.monotonic()
     analytics.close_and_flush()
-    assert time.monotonic() - begin < 1.0
+    assert time.monotonic() - begin < 5.0
     assert drained.calls == []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,6 +14,7 @@ from playwright.sync_api import Browser, Page
 
 from millstream.collector.wire import source_of
 from support.browser import chromium
+from support.needs import needs
 from support.watched import Served
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
@@ -43,9 +43,7 @@ class Site(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if not LIBRARY.is_dir():
-        assert "CI" not in os.environ, "analytics.js has to be there"
-        pytest.skip("analytics.js is not installed: npm ci --prefix tests/collector/node")
+    needs(LIBRARY.is_dir(), "analytics.js is not installed: npm ci --prefix tests/collector/node")
     with chromium() as browser:
         yield browser
 

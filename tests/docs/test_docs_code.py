@@ -79,12 +79,6 @@ def test_the_first_code_a_reader_sees_delivers(collector, tmp_path: Path):
     assert [event["type"] for event in collector.events] == ["identify", "track", "page", "group"]
 
 
-def test_the_readme_example_is_about_ten_lines():
-    """The first example can be read at a glance."""
-    (block,) = page("README.md").blocks("python")
-    assert len(block.code.splitlines()) <= 10
-
-
 def test_few_blocks_stand_still():
     """Code that no test runs is the exception, and each says why."""
     still = [f"{page}:{block.line}" for page in pages() for block in page.blocks("python") if block.not_run]

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,17 @@ def default_of(setting) -> object:
     return made() if callable(made) else setting.default
 
 
+@cache
+def nodes() -> list[ast.AST]:
+    """All that the package consists of."""
+    return [node for path in sorted(SRC.rglob("*.py")) for node in ast.walk(ast.parse(path.read_text("utf-8")))]
+
+
 def calls(name: str) -> Iterator[ast.Call]:
     """Every call of a function or method of this name in the package."""
-    for path in sorted(SRC.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and name in {getattr(node.func, "attr", ""), getattr(node.func, "id", "")}:
-                yield node
+    for node in nodes():
+        if isinstance(node, ast.Call) and name in {getattr(node.func, "attr", ""), getattr(node.func, "id", "")}:
+            yield node
 
 
 def first_words(name: str) -> set[str]:
@@ -119,8 +125,7 @@ def test_every_error_code_is_described():
     """Every code that an ErrorEvent can have is on the page, and no other."""
     chosen = {
         constant.value
-        for path in SRC.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in nodes()
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "code"
         for constant in ast.walk(node.value)
         if isinstance(constant, ast.Constant) and constant.value not in {"failed", "delivered", "dropped "}

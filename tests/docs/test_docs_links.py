@@ -1,4 +1,4 @@
-"""The pages hang together: no dead link, no page that nobody finds, and a first screen that helps."""
+"""The pages hang together: no dead link, and no page that nobody finds."""
 
 from __future__ import annotations
 
@@ -38,21 +38,6 @@ def test_every_page_is_in_the_index():
     assert {str(found) for found in pages() if found.path.is_relative_to(DOCS)} - {"docs/README.md"} == {
         str(Page(path)) for path in linked if path.is_relative_to(DOCS)
     }
-
-
-def test_the_first_screen_shows_the_two_commands():
-    """Whoever opens the README sees, without scrolling, how to see it work and how to prove it."""
-    first_screen = page("README.md").text.splitlines()[:25]
-    commands = [line.split("#")[0].strip() for line in first_screen]
-    assert "make demo" in commands
-    assert "make test" in commands
-
-
-def test_the_readme_says_how_to_install():
-    """The README names both ways to install an unreleased version: from a checkout, and from a built wheel."""
-    readme = page("README.md").text
-    assert re.search(r"^pip install \.", readme, re.MULTILINE)
-    assert "pip install dist/millstream-*.whl" in readme
 
 
 @pytest.mark.parametrize("document", pages(), ids=str)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from docs_pages import Block, page
+
+from support.ports import reserved_port
 
 pytestmark = pytest.mark.process
 
@@ -20,9 +21,8 @@ INSTALLING = re.compile(r"python3 -m venv|\. venv/|pip install")
 class Reader:
     """Somebody in an empty directory, with one terminal for the collector and one for everything else."""
 
-    def __init__(self, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = str(free.getsockname()[1])
+    def __init__(self, folder: Path, port: int) -> None:
+        self.port = str(port)
         self.folder = folder
         self.server: subprocess.Popen[str] | None = None
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -62,9 +62,10 @@ class Reader:
 
 @pytest.fixture
 def reader(tmp_path: Path):
-    somebody = Reader(tmp_path)
-    yield somebody
-    somebody.leave()
+    with reserved_port() as port:
+        somebody = Reader(tmp_path, port)
+        yield somebody
+        somebody.leave()
 
 
 def matches(shown: str, printed: str, port: str) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from faults.trial import MAX_BYTES, MAX_EVENTS, Trial
 from support.faults import FAULTS
 
-SLOW = 0.25
+SLOW = 0.5
 """Seconds that a call of `track` never takes, however busy the machine. On a quiet one it is less than 0.01."""
 HELD_UP = 2
 """Calls of a trial's 450 that the machine may hold up all the same: the library would hold up more."""

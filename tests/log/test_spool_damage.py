@@ -259,6 +259,7 @@ def test_odd_records_stop_nobody(tmp_path: Path, client: Callable[..., Analytics
     assert analytics.stats().corrupt == 3
 
 
+@pytest.mark.process
 def test_a_file_full_of_rubbish_is_taken_in_small_bites(spool: Make) -> None:
     """However large it is and without any line in it: memory holds a few megabytes, and it takes no longer for that."""
     lane = leave(spool(), 1)

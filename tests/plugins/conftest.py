@@ -10,7 +10,7 @@ import pytest
 
 from millstream import Context
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 class Probe:

@@ -29,7 +29,7 @@ def closed_in_time(client: Make, hang: Any, probe: Any) -> Callable[..., Any]:
             analytics.track(f"After {n}", user_id="u")
         begin = time.monotonic()
         result = analytics.close_and_flush(timeout)
-        assert time.monotonic() - begin < timeout + 0.5
+        assert time.monotonic() - begin < timeout + 5.0  # the hook would take a minute
         return analytics, result
 
     return run
@@ -101,7 +101,7 @@ def test_a_callback_that_hangs_is_not_taken_over(api: Api, client: Make, hang: A
     analytics.track("Waits", user_id="u")
     begin = time.monotonic()
     result = analytics.close_and_flush(timeout=0.1)
-    assert time.monotonic() - begin < 0.6
+    assert time.monotonic() - begin < 5.0
     assert result.pending == 1
     assert result.unsent == []
 
@@ -126,13 +126,13 @@ def test_slow_hooks_do_not_keep_a_close_beyond_its_deadline(client: Make, probe:
     pause = threading.Event()
     analytics = client(flush_at=1)
     analytics.register(probe("enrichment", does=lambda ctx: pause.wait(0.02) and None))
-    for n in range(200):  # four seconds' worth
+    for n in range(500):  # ten seconds' worth
         analytics.track(f"E{n}", user_id="u")
     begin = time.monotonic()
     result = analytics.close_and_flush(timeout=0.3)
-    assert time.monotonic() - begin < 0.8
-    assert result.delivered + len(result.unsent) == 200
-    assert len(result.unsent) > 100
+    assert time.monotonic() - begin < 5.0
+    assert result.delivered + len(result.unsent) == 500
+    assert len(result.unsent) > 200
 
 
 def test_events_are_sent_while_others_are_still_with_slow_plugins(api: Api, client: Make, probe: Any) -> None:
@@ -140,11 +140,11 @@ def test_events_are_sent_while_others_are_still_with_slow_plugins(api: Api, clie
     pause = threading.Event()
     analytics = client(flush_at=1)
     analytics.register(probe("enrichment", does=lambda ctx: pause.wait(0.02) and None))
-    for n in range(100):  # two seconds' worth
+    for n in range(500):  # ten seconds' worth
         analytics.track(f"E{n}", user_id="u")
     begin = time.monotonic()
     api.wait_for(1)
-    assert time.monotonic() - begin < 1.0
+    assert time.monotonic() - begin < 5.0
 
 
 def test_an_answer_that_came_during_a_slow_hook_counts(api: Api, client: Make, hang: Any, probe: Any) -> None:

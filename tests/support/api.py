@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that a test waits for what must come: long, because it costs nothing when it comes."""
 
 

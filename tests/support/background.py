@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 class Background:

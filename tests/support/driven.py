@@ -12,7 +12,7 @@ from millstream import Analytics, AsyncAnalytics, FlushResult, Receipt
 from millstream._delivery.assemble import Parts, inline
 from millstream._delivery.driver import Driver
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that a test waits for what must come."""
 
 

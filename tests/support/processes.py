@@ -22,7 +22,7 @@ class Ended(NamedTuple):
     err: str
 
 
-def run_script(source: str, *arguments: str, timeout: float = 40.0, **variables: str) -> str:
+def run_script(source: str, *arguments: str, timeout: float = 90.0, **variables: str) -> str:
     """Run Python source in a process of its own, and return what it printed.
 
     Fails if the process fails, does not end, or says anything on its standard error.
@@ -90,7 +90,7 @@ def until_ready(process: subprocess.Popen[str]) -> subprocess.Popen[str]:
     return process
 
 
-def ended(process: subprocess.Popen[str], timeout: float = 40.0) -> Ended:
+def ended(process: subprocess.Popen[str], timeout: float = 90.0) -> Ended:
     """Wait for the end of a process. One that does not end is killed, and fails the test."""
     try:
         out, err = process.communicate(timeout=timeout)

@@ -47,7 +47,7 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
     return child(subprocess.Popen([*PROGRAM, *arguments], text=True, env=env, **{**pipes, **options}))
 
 
-def end(process: subprocess.Popen[str], timeout: float = 30.0) -> Done:
+def end(process: subprocess.Popen[str], timeout: float = 60.0) -> Done:
     """How it ends."""
     try:
         out, err = process.communicate(timeout=timeout)

@@ -74,6 +74,7 @@ def test_threads_share_no_id() -> None:
     assert len(set(ids)) == len(ids) == 40_000
 
 
+@pytest.mark.process
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of threads that other tests may have left
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_child_shares_no_id_with_its_parent() -> None:

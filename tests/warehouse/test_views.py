@@ -34,7 +34,8 @@ def views(stored: Directory) -> list[str]:
 def test_an_empty_store_has_all_standard_views(stored: Directory) -> None:
     """A query that is right is right before the first event, too."""
     assert views(stored) == STANDARD
-    assert [stored.ask(f"select count(*) from {view}") for view in STANDARD] == [[(0,)]] * len(STANDARD)
+    counts = ", ".join(f"(select count(*) from {view})" for view in STANDARD)
+    assert stored.ask(f"select {counts}") == [(0,) * len(STANDARD)]
     assert {"id", "user_id", "anonymous_id", "timestamp", "received_at"} <= stored.columns("tracks").keys()
 
 
@@ -60,9 +61,9 @@ def test_events_of_one_name_in_sql_share_a_view(stored: Directory) -> None:
 def test_an_event_cannot_take_the_name_of_a_standard_view(stored: Directory) -> None:
     """An event that is called Users, or as a word of SQL, has its view with an underscore."""
     stored.add(track("Users", n=1), track("Order", n=2), track("🎉", n=3), track("2 Fast", n=4), identify("u1"))
-    for view, expected in {"_users": 1, "_order": 2, "_": 3, "_2_fast": 4}.items():
-        assert stored.ask(f"select n from {view}") == [(expected,)]
-    assert stored.ask("select id from users") == [("u1",)]
+    assert stored.ask("select a.n, b.n, c.n, d.n, users.id from _users a, _order b, _ c, _2_fast d, users") == [
+        (1, 2, 3, 4, "u1")
+    ]
 
 
 def test_names_that_are_data_do_not_make_views_without_end(stored: Directory) -> None:
@@ -271,7 +272,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.dictionaries(KEYS, VALUES, max_size=5), min_size=1, max_size=6))
 def test_every_value_of_every_event_is_in_some_column(tmp_path_factory, objects: list[dict[str, Any]]) -> None:
     """Whatever the properties are: the views can be made, every name needs no quotes, and no value is lost."""

@@ -16,17 +16,18 @@ from uuid import UUID
 import pytest
 
 from millstream._core.plain import MAX_DEPTH, all_usual, is_plain
+from support.needs import needs
 
 COMPILED = importlib.util.find_spec("millstream._core._look") is not None
 compiled = pytest.mark.skipif(not COMPILED, reason="it was not compiled here")
 
 
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="it is compiled for CPython alone")
 @pytest.mark.parametrize("part", ["millstream._core._look", "millstream.collector._usual"])
 def test_it_is_compiled_where_it_can_be(part: str) -> None:
     """A machine with a compiler and Python's headers has it, so that continuous integration tests both ways."""
     headers = Path(sysconfig.get_path("include")) / "Python.h"
-    if sys.implementation.name != "cpython" or not shutil.which("cc") or not headers.exists():
-        pytest.skip("nothing can be compiled here")
+    needs(shutil.which("cc") and headers.exists(), "no C compiler with Python's headers found: apt-get install gcc")
     assert importlib.util.find_spec(part) is not None or "CI" not in os.environ
 
 
@@ -61,7 +62,6 @@ class Text(str):
         {1: "a"}, {"a": 1, Text("b"): 2}, {None: 1}, type("Own", (dict,), {})(a=1), type("Own", (list,), {})(),
         type("Moment", (datetime,), {})(2024, 5, 17), Ellipsis, int, len,
     ],
-    ids=repr,
 )  # fmt: skip
 def test_of_anything_else_it_says_that_it_does_not_know(value: object) -> None:
     """Alone, among others, in a dict, a list and a tuple; it neither raises nor calls what is in there."""
