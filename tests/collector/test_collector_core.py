@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from millstream.collector.core import ROUTES, Route, Verdict, judge
 from millstream.collector.gate import Gate, Rate
-from millstream.collector.wire import MAX_BATCH, MAX_EVENT, MAX_EVENTS
+from millstream.collector.wire import MAX_BATCH, MAX_EVENTS
+from millstream.spec import MAX_EVENT_BYTES
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=timezone.utc)
 STAMPED = "2026-01-02T03:04:05.678Z"
@@ -91,7 +92,7 @@ def test_a_batch_cannot_blow_up_what_it_shares() -> None:
     """A large `context` times many events would be gigabytes: such a batch is refused."""
     verdict = batch(*[TRACK] * 2000, context={"x": "y" * 30_000})
     assert (verdict.status, verdict.reason) == (400, "too_large")
-    verdict = batch(TRACK, context={"x": "y" * MAX_EVENT})
+    verdict = batch(TRACK, context={"x": "y" * MAX_EVENT_BYTES})
     assert reasons(verdict) == [(0, "event_too_large")]
 
 
@@ -171,7 +172,7 @@ def test_analytics_js_calls_the_routes_by_their_initials() -> None:
         ({"traits": "x"}, "traits_not_object"),
         ({"name": 1}, "name_not_string"),
         ({"category": []}, "category_not_string"),
-        ({"big": "x" * MAX_EVENT}, "event_too_large"),
+        ({"big": "x" * MAX_EVENT_BYTES}, "event_too_large"),
     ],
 )
 def test_one_bad_event_does_not_sink_its_batch(change: dict[str, Any], reason: str) -> None:
@@ -203,8 +204,8 @@ def test_what_a_message_id_may_be() -> None:
 def test_an_event_of_exactly_the_limit_is_kept() -> None:
     """32 KiB are allowed; one byte more is not."""
     empty = len(json.dumps({**TRACK, "x": ""}))
-    assert not batch({**TRACK, "x": "y" * (MAX_EVENT - empty)}).rejected
-    assert reasons(batch({**TRACK, "x": "y" * (MAX_EVENT - empty + 1)})) == [(0, "event_too_large")]
+    assert not batch({**TRACK, "x": "y" * (MAX_EVENT_BYTES - empty)}).rejected
+    assert reasons(batch({**TRACK, "x": "y" * (MAX_EVENT_BYTES - empty + 1)})) == [(0, "event_too_large")]
 
 
 @pytest.mark.parametrize(
@@ -230,7 +231,7 @@ def test_what_refuses_a_whole_request(body: bytes, reason: str) -> None:
     assert verdict.message
 
 
-@pytest.mark.parametrize("body", [b"[]", b'"x"', b"1", b"", b"{", b'{"x":"' + b"y" * MAX_EVENT + b'"}'])
+@pytest.mark.parametrize("body", [b"[]", b'"x"', b"1", b"", b"{", b'{"x":"' + b"y" * MAX_EVENT_BYTES + b'"}'])
 def test_what_refuses_a_single_event(body: bytes) -> None:
     """A single event that is no JSON object, or too large, is answered 400."""
     assert judge("track", {}, body, NOW).status == 400

@@ -222,7 +222,7 @@ def test_everything_is_shown_to_those_who_watch(intake: Intake, store: Flaky) ->
     intake.take("batch", {}, b"{", lambda _: None)
     store.error = OSError(errno.EIO, "Input/output error")
     take(intake, track("2"), key="k")
-    shown = [(entry.kind, getattr(entry.event, "reason", "")) for entry in intake.feed.entries(0)]
+    shown = [(entry.kind, entry.reason) for entry in intake.feed.entries(0)]
     assert shown == [
         ("stored", ""),
         ("duplicate", ""),

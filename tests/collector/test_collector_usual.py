@@ -15,8 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from millstream.collector.events import MAX_MESSAGE_ID, TYPES, Accepted, Stamp, examine, examine_all, usual
-from millstream.collector.wire import ABSENT, MAX_EVENT
+from millstream.collector.events import Accepted, Stamp, examine, examine_all, usual
+from millstream.collector.wire import ABSENT
+from millstream.spec import MAX_EVENT_BYTES, MAX_MESSAGE_ID, TYPES
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=timezone.utc)
 SENT = '"2026-01-02T03:04:04.123Z"'
@@ -68,7 +69,7 @@ EVENTS = st.fixed_dictionaries(
         "traits": OBJECTS,
         "context": OBJECTS,
         "more": st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | IDS,
-        "big": st.sampled_from(["", "x" * (MAX_EVENT - 200)]),
+        "big": st.sampled_from(["", "x" * (MAX_EVENT_BYTES - 200)]),
     },
 )
 ODD_EVENTS = st.tuples(
@@ -180,7 +181,7 @@ def test_events_as_clients_send_them_need_no_other_look(more: dict[str, Any]) ->
         {"type": "track", "event": ""},
         {"type": "pageview"}, {"type": None}, {"event": 1}, {"name": {}}, {"category": []}, {"properties": "p"},
         {"traits": [1]}, {"timestamp": None}, {"timestamp": "2026-01-02T03:04:60.000Z"}, {"originalTimestamp": None},
-        {"sentAt": "x"}, {"receivedAt": 1}, {"sourceId": "s"}, {"writeKey": "k"}, {"big": "x" * MAX_EVENT}, {"a\\b": 1},
+        {"sentAt": "x"}, {"receivedAt": 1}, {"sourceId": "s"}, {"writeKey": "k"}, {"big": "x" * MAX_EVENT_BYTES}, {"a\\b": 1},
     ],
     ids=lambda more: repr(more)[:60],
 )  # fmt: skip

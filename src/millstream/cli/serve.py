@@ -69,6 +69,10 @@ def serve(
         list[str] | None,
         _setting("allow-host", told="A name the page is served under; repeatable.", shape="NAME", panel=WHO),
     ] = None,
+    prefix: Annotated[
+        str,
+        _setting("prefix", told="Path that a proxy leaves before ours, as /tracking.", shape="PATH", panel=WHERE),
+    ] = "",
     strict: Annotated[
         bool, _setting("strict", told="Say with 400 which events are not valid, and why.", panel=WHAT)
     ] = False,
@@ -117,6 +121,11 @@ def serve(
                 "or $MILLSTREAM_COLLECTOR_TOKEN"
             )
         warn(f"{host} can be reached from other machines, without TLS")
+    if oauth_key and not oauth_audience:
+        warn(
+            "--oauth-key without --oauth-audience takes assertions for any name in a client's Host header: "
+            "set --oauth-audience to the URL that clients have"
+        )
     storing: dict[str, Any] = {
         "max_age": None if max_age is None else seconds("max-age", max_age),
         "max_bytes": None if max_size is None else size("max-size", max_size),
@@ -127,6 +136,7 @@ def serve(
         "rate_limit": rate_limit,
         "token": token,
         "hosts": allow_host or (),
+        "prefix": prefix,
         "strict": strict,
         "dedup_window": seconds("dedup-window", dedup_window),
         "applications": [collector.Application.parse(text) for text in oauth_key or ()],
@@ -150,7 +160,7 @@ def _say(what: str) -> None:
 
 def _is_loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
     except ValueError:
         return host == "localhost"
 
