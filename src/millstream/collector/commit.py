@@ -89,4 +89,6 @@ class Committer:
             try:
                 each.done(error)
             except Exception:  # noqa: BLE001 (whatever it is, the others hear of theirs)
-                _log.exception("a request could not be answered after its events were %s", "lost" if error else "stored")
+                _log.exception(
+                    "a request could not be answered after its events were %s", "lost" if error else "stored"
+                )

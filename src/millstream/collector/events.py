@@ -252,7 +252,10 @@ def _examined(line: bytes, stamp: Stamp) -> Accepted | str:
         message_id = stamp.new_id()
         own += b',"messageId":', msgspec.json.encode(message_id)
     whole = b"".join(own)
-    if len(whole) + 1 + sum(size for name, size in _ADDED_LATER.items() if getattr(shape, name) is None) > MAX_EVENT_BYTES:
+    if (
+        len(whole) + 1 + sum(size for name, size in _ADDED_LATER.items() if getattr(shape, name) is None)
+        > MAX_EVENT_BYTES
+    ):
         return "event_too_large"
     parts = [whole]
     if original:
@@ -304,7 +307,9 @@ def _needs_rewriting(line: bytes, shape: Shape, kind: str) -> bool:
         or shape.original_timestamp is not ABSENT
         or shape.type != kind  # the route's type is the one that counts
         or (shape.timestamp is not ABSENT and (shape.timestamp == _NULL or line.count(bytes(shape.timestamp)) > 1))
-        or (shape.sent_at is not ABSENT and (shape.sent_at == _NULL or as_stored(bytes(shape.sent_at)) != shape.sent_at))
+        or (
+            shape.sent_at is not ABSENT and (shape.sent_at == _NULL or as_stored(bytes(shape.sent_at)) != shape.sent_at)
+        )
         or (not shape.message_id and b"messageId" in line)
     )
 
