@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from millstream import Analytics, InvalidEvent
@@ -81,6 +81,7 @@ def test_what_the_collector_accepts_can_be_sent(event: dict[str, Any]) -> None:
 @given(event=EVENTS.map(lambda event: {"messageId": "m", **event}))
 def test_what_the_collector_rejects_cannot_be_sent(event: dict[str, Any]) -> None:
     """Of an event that is whole, both say the same, and `send` says it to its caller."""
+    assume(not any(isinstance(event.get(name), int) and abs(event[name]) > MAX_NUMBER for name in IDS))  # sent as text
     stored, _ = received(event)
     try:
         sent(decode(json.dumps(event).encode("utf-8", "surrogatepass").replace(b"\\ud800", b"?")))

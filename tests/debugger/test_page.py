@@ -15,6 +15,7 @@ import pytest
 import urllib3
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
+from millstream.spec import MAX_DEPTH
 from support.browser import chromium
 from support.watched import Served
 
@@ -420,7 +421,7 @@ def test_languages_are_left_as_they_are(page: Page, served: Served):
 def test_huge_events_fit(page: Page, served: Served):
     """Long names, long strings, wide and deep structures: the page keeps its shape, and all can be reached."""
     deep: Any = "bottom"
-    for _ in range(200):
+    for _ in range(MAX_DEPTH - 1):
         deep = {"d": deep}
     served.track("N" * 5000, userId="U" * 5000)
     served.track("Wide", properties={"many": list(range(3000)), "long": "x" * 9000})

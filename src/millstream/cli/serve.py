@@ -121,11 +121,6 @@ def serve(
                 "or $MILLSTREAM_COLLECTOR_TOKEN"
             )
         warn(f"{host} can be reached from other machines, without TLS")
-    if oauth_key and not oauth_audience:
-        warn(
-            "--oauth-key without --oauth-audience takes assertions for any name in a client's Host header: "
-            "set --oauth-audience to the URL that clients have"
-        )
     storing: dict[str, Any] = {
         "max_age": None if max_age is None else seconds("max-age", max_age),
         "max_bytes": None if max_size is None else size("max-size", max_size),
@@ -142,6 +137,11 @@ def serve(
         "applications": [collector.Application.parse(text) for text in oauth_key or ()],
         "audience": oauth_audience or "",
     }
+    if oauth_key and not oauth_audience:
+        warn(
+            "--oauth-key without --oauth-audience takes assertions for any name in a client's Host header: "
+            "set --oauth-audience to the URL that clients have"
+        )
     with collector.listen(host, port) as listener:
         app = collector.Collector(collector.Files(data, **storing), **settings)
         where = f"{collector.url_of(listener)}  (events in {data}/, Ctrl-C to stop)"
