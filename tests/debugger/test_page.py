@@ -142,6 +142,29 @@ def test_what_is_not_kept_is_shown_with_its_reason(page: Page, served: Served):
         expect(page.locator(f"#kinds .kind-{kind} b")).to_have_text("1")
 
 
+def test_a_request_without_events_is_shown_with_its_answer(page: Page, served: Served):
+    """It was answered 200: nothing about it is red, and no counter of what is wrong has moved."""
+    assert served.post("/v1/batch", b'{"batch":[],"writeKey":"development-key"}').status == 200
+    served.track("Paid")
+    expect(rows(page)).to_have_count(2)
+    empty = rows(page).filter(has_text="no events")
+    expect(empty.locator(".reason")).to_have_text("no events · answered 200")
+    empty.click()
+    expect(page.locator(".callout")).to_contain_text("The client was answered 200")
+    expect(page.locator("#detail .tree")).to_contain_text("success")
+    expect(page.locator("#detail .tree")).to_contain_text("true")
+    for kind, count in {"stored": "1", "duplicate": "0", "rejected": "0", "refused": "0"}.items():
+        expect(page.locator(f"#kinds .kind-{kind} b")).to_have_text(count)
+    expect(page.locator("#sources button.marked")).to_have_count(0)
+
+
+def test_an_event_whose_time_cannot_be_read_says_so(page: Page, served: Served):
+    """It is stored, and looks like one that has just happened."""
+    served.track("Paid", timestamp="02.01.2026")
+    row(page, "Paid").click()
+    expect(page.locator(".callout")).to_contain_text("its timestamp names no time for certain")
+
+
 def test_the_numbers_are_those_of_the_collector(page: Page, served: Served):
     """By type and source, and a bar in the chart."""
     served.send(ORDER, {"type": "page", "userId": "u1"}, key="first-key-of-two")

@@ -75,4 +75,6 @@ class Counts:
         told = f"requests: {self.requests:,}, events stored: {self.stored:,}, rejected: {self.rejected.total():,}"
         if self.duplicates:
             told += f", duplicates: {self.duplicates:,}"
-        return f"{told}, not stored: {self.failed:,}" if self.failed else told
+        if self.failed:
+            told += f", not stored: {self.failed:,}"
+        return f"{told}, timestamps not read: {self.times_unknown:,}" if self.times_unknown else told
