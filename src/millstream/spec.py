@@ -31,8 +31,8 @@ MAX_MESSAGE_ID = 100
 """Characters of a `messageId`."""
 MAX_DEPTH = 100
 """Levels of objects and lists in each other; the event is the first. Far below the recursion limit of any reader."""
-MAX_NUMBER = 2**1024 - 2**971
-"""The largest double. Some readers of JSON refuse a number beyond it, and with it the event or the whole batch."""
+MAX_NUMBER = 2**1024 - 2**970 - 1
+"""The largest integer that is a finite double, rounded. Readers of JSON make infinity of what is beyond, or an error."""
 
 TEXTS = {
     "type": "type_not_string",

@@ -101,11 +101,12 @@ static const char *after_name(const char *at, const char *end, Text *name)
 {
     if ((at = after('"', at, end)) == NULL)
         return NULL;
-    name->at = at;
-    if ((at = after_string(at - 1, end)) == NULL)
-        return NULL;
-    name->end = at - 1;
-    if (memchr(name->at, '\\', name->end - name->at) != NULL || (at = after(':', at, end)) == NULL)
+    for (name->at = at; at < end && *at != '"'; at++) {
+        if (*at == '\\')
+            return NULL;
+    }
+    name->end = at;
+    if (at == end || (at = after(':', at + 1, end)) == NULL)
         return NULL;
     return after_space(at, end);
 }
@@ -132,7 +133,8 @@ static int add_name(Names *names, int first, Text name)
     size_t length = name.end - name.at;
     for (int i = first; i < names->count; i++) {
         const Text *other = &names->names[i];
-        if ((size_t)(other->end - other->at) == length && memcmp(other->at, name.at, length) == 0)
+        if ((size_t)(other->end - other->at) == length && *other->at == *name.at
+            && memcmp(other->at, name.at, length) == 0)
             return 0;
     }
     if (names->count == MAX_NAMES)
@@ -191,7 +193,7 @@ static const char *after_plain_scalar(const char *at, const char *end)
 {
     const char *begin = at, *exponent = NULL;
     int is_number = at < end && (*at == '-' || (*at >= '0' && *at <= '9'));
-    for (; at < end && memchr(",]} \t\r\n", *at, 7) == NULL; at++) {
+    for (; at < end && *at != ',' && *at != '}' && *at != ']' && *at != ' ' && (*at < '\t' || *at > '\r'); at++) {
         if (is_number && (*at == 'e' || *at == 'E'))
             exponent = at + 1;
     }

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from millstream.spec import IDS, MAX_EVENT_BYTES, MAX_MESSAGE_ID, OBJECTS, TEXTS, TYPES
 
-from .portable import each_member_once, number_too_large, too_deep
+from .portable import each_member_once, integer_too_large, too_deep
 from .times import as_stored, json_of, moment_of
 from .wire import ABSENT
 
@@ -169,8 +169,8 @@ _NULL = Raw(b"null")
 _OURS = ("writeKey", "receivedAt", "sourceId", "timestamp", "originalTimestamp")
 """Members of which a rewritten event keeps nothing: one is secret, the others are for us to say."""
 _NOTHING_IF_EMPTY, _EMPTY = ("messageId", "sentAt"), (_NULL, Raw(b'""'))
-_ADDED_LATER = {"context": len(b',"context":{}'), "integrations": len(b',"integrations":{}')}
-"""Bytes of the members that another receiver is sent, where an event has none (`send`, in the library)."""
+_CONTEXT, _INTEGRATIONS = len(b',"context":{}'), len(b',"integrations":{}')
+"""Bytes of what another receiver is sent where an event has none (`send`, in the library)."""
 
 # The shape again, for saying which part of it does not hold: the first bytes that a field's value may have.
 _FAULTS = (
@@ -233,7 +233,7 @@ def _examined(line: bytes, stamp: Stamp) -> Accepted | str:
     kind = stamp.type or shape.type or ""
     if reason := _objection(shape, kind):
         return reason
-    if number_too_large(line):
+    if integer_too_large(line):
         return "number_too_large"
     timestamp, sent_at = _value(shape.timestamp), _value(shape.sent_at)
     original = timestamp or _value(shape.original_timestamp)
@@ -252,10 +252,8 @@ def _examined(line: bytes, stamp: Stamp) -> Accepted | str:
         message_id = stamp.new_id()
         own += b',"messageId":', msgspec.json.encode(message_id)
     whole = b"".join(own)
-    if (
-        len(whole) + 1 + sum(size for name, size in _ADDED_LATER.items() if getattr(shape, name) is None)
-        > MAX_EVENT_BYTES
-    ):
+    added = (_CONTEXT if shape.context is None else 0) + (_INTEGRATIONS if shape.integrations is None else 0)
+    if len(whole) + len(b"}") + added > MAX_EVENT_BYTES:
         return "event_too_large"
     parts = [whole]
     if original:
@@ -295,7 +293,11 @@ def _fault(line: bytes) -> str:
     for name, allowed, reason in _FAULTS:
         if name in members and bytes(members[name])[0] not in allowed:
             return reason
-    return "number_too_large" if number_too_large(line) else "event_not_valid"
+    try:
+        each_member_once(line)
+    except msgspec.DecodeError:
+        return "number_too_large"
+    return "event_not_valid"
 
 
 def _needs_rewriting(line: bytes, shape: Shape, kind: str) -> bool:
