@@ -32,7 +32,7 @@ MAX_MESSAGE_ID = 100
 MAX_DEPTH = 100
 """Levels of objects and lists in each other; the event is the first. Far below the recursion limit of any reader."""
 MAX_NUMBER = 2**1024 - 2**970 - 1
-"""The largest integer that is a finite double, rounded. Readers of JSON make infinity of what is beyond, or an error."""
+"""The largest integer that is a finite double, rounded. Readers of JSON make of more an infinity, or an error."""
 
 TEXTS = {
     "type": "type_not_string",
@@ -41,7 +41,7 @@ TEXTS = {
     "name": "name_not_string",
     "category": "category_not_string",
 }
-"""Fields that hold a string, each with the reason code of one that does not. Null is the same as absent, here and below."""
+"""Fields that hold a string, each with the reason code for other values. Null is as good as absent, here and below."""
 IDS = {
     "userId": "user_id_not_string",
     "anonymousId": "anonymous_id_not_string",

@@ -339,7 +339,7 @@ def test_a_file_is_closed_before_it_is_too_old(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("how", ["unlink", "rename", "replace", "rmtree", "move"])
 def test_what_another_process_takes_away_is_followed_by_a_new_file(store: Files, how: str) -> None:
-    """Of the next events each is where readers look, under the name of its position; nothing is answered 200 for less."""
+    """Each of the next events is where readers look, in a file with the name of its position."""
     append(store, b'{"a":1}')
     (file,) = store.path.glob("*.jsonl")
     match how:

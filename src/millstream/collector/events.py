@@ -76,7 +76,7 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
 class Rejected(msgspec.Struct, frozen=True, gc=False):
     """An event that is not kept: its place in the request, why (one of REASONS), and what came.
 
-    `line` is one JSON object without a line break or a write key; empty if the event is none, or is too large or too deep.
+    `line` is one JSON object without a line break or a write key; empty if the event is none, too large or too deep.
     """
 
     index: int

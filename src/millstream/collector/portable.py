@@ -40,7 +40,7 @@ def too_deep(text: bytes) -> bool:
 
 
 def integer_too_large(text: bytes) -> bool:
-    """Whether it has an integer over MAX_NUMBER: the decoder, which refuses other numbers that are too large, takes it."""
+    """Whether it has an integer over MAX_NUMBER. Any other number that is too large is refused by the decoder."""
     if _MANY_DIGITS not in text.translate(_ZEROS):
         return False
     return any(int(digits) > MAX_NUMBER for digits in _LONG_INTEGER.findall(_STRING.sub(b"", text)))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 Kind: TypeAlias = Literal["stored", "duplicate", "rejected", "refused", "empty"]
-"""What became of an event; the last two stand for a request: one of which nothing could be used, and one without events."""
+"""What became of an event. The last two stand for a request: of which nothing could be used, or without events."""
 
 SECONDS = 300
 """How far back the numbers per second go."""
