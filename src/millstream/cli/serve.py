@@ -70,9 +70,9 @@ def serve(
         _setting("allow-host", told="A name the page is served under; repeatable.", shape="NAME", panel=WHO),
     ] = None,
     prefix: Annotated[
-        str,
+        str | None,
         _setting("prefix", told="Path that a proxy leaves before ours, as /tracking.", shape="PATH", panel=WHERE),
-    ] = "",
+    ] = None,
     strict: Annotated[
         bool, _setting("strict", told="Say with 400 which events are not valid, and why.", panel=WHAT)
     ] = False,
@@ -131,7 +131,7 @@ def serve(
         "rate_limit": rate_limit,
         "token": token,
         "hosts": allow_host or (),
-        "prefix": prefix,
+        "prefix": prefix or "",
         "strict": strict,
         "dedup_window": seconds("dedup-window", dedup_window),
         "applications": [collector.Application.parse(text) for text in oauth_key or ()],

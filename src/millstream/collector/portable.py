@@ -13,8 +13,6 @@ from msgspec import Raw
 
 from millstream.spec import MAX_DEPTH, MAX_NUMBER
 
-__all__ = ["each_member_once", "integer_too_large", "too_deep"]
-
 _any = msgspec.json.Decoder()
 _members = msgspec.json.Decoder(dict[str, Raw])
 _items = msgspec.json.Decoder(list[Raw])
