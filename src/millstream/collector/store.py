@@ -198,7 +198,7 @@ class Files:
         if not in_place:
             lock, self._lock = self._lock, _locked(self.path)
             os.close(lock)
-            _log.warning("the directory %s was removed, with the events in it: it is made again", self.path)
+            _log.warning("the directory %s was removed or emptied by another process: it is used anew", self.path)
         if self._log.leave_damaged():
             _log.warning("a file of events in %s was removed or cut by another process: a new one follows", self.path)
 
