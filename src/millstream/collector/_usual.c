@@ -113,7 +113,8 @@ static const char *after_name(const char *at, const char *end, Text *name)
 
 static int is(const Word *word, Text text)
 {
-    return word->length == (size_t)(text.end - text.at) && memcmp(word->text, text.at, word->length) == 0;
+    return word->length == (size_t)(text.end - text.at) && *word->text == *text.at
+           && memcmp(word->text, text.at, word->length) == 0;
 }
 
 /* -- plain JSON ----------------------------------------------------------------------------------------------------
@@ -143,7 +144,16 @@ static int add_name(Names *names, int first, Text name)
     return 1;
 }
 
-/* Of the members with one of the `wanted` names, the values are noted in `found`. */
+static int place_of(Text name, const Word *wanted, int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (is(&wanted[i], name))
+            return i;
+    }
+    return -1;
+}
+
+/* Of the members with one of the `wanted` names, the values are noted in `found`, which is empty before. */
 static const char *after_plain_object(const char *at, const char *end, int depth, Names *names, const Word *wanted,
                                       int count, Text *found)
 {
@@ -153,15 +163,15 @@ static const char *after_plain_object(const char *at, const char *end, int depth
         return at + 1;
     while (at != NULL) {
         Text name, value;
-        if ((value.at = after_name(at, end, &name)) == NULL || !add_name(names, first, name)
-            || (value.end = after_plain(value.at, end, depth, names)) == NULL)
+        if ((value.at = after_name(at, end, &name)) == NULL)
             return NULL;
-        for (int i = 0; i < count; i++) {
-            if (is(&wanted[i], name)) {
-                found[i] = value;
-                break;
-            }
-        }
+        int place = place_of(name, wanted, count);
+        if (place < 0 ? !add_name(names, first, name) : found[place].at != NULL)
+            return NULL;
+        if ((value.end = after_plain(value.at, end, depth, names)) == NULL)
+            return NULL;
+        if (place >= 0)
+            found[place] = value;
         at = after_space(value.end, end);
         if (at < end && *at == '}') {
             names->count = first;
