@@ -21,6 +21,7 @@ FLOORS = {
     "types": 0,
     "settings": 0,
     "urls": 0,
+    "spec": 0,
     "_core": 1,
     "_feedback": 2,
     "_stamp": 2,
