@@ -1,0 +1,152 @@
+"""Clients that mean harm, and need no key for it: the collector stays small, and others are served meanwhile."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import urllib3
+from load import WAYS, Process
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc"),
+]
+
+MB = 1 << 20
+MOST = 300 * MB
+"""Bytes of memory that the collector may take, whatever comes."""
+LONGEST = 2.0
+"""Seconds that others may have to wait."""
+PATIENCE = 20.0
+
+
+def memory(server: Process, name: str = "VmRSS") -> int:
+    """Bytes that it has now; with VmHWM the most that it has had."""
+    (line,) = (line for line in Path(f"/proc/{server.pid}/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) << 10
+
+
+@contextmanager
+def others_are_served(server: Process) -> Iterator[None]:
+    """Another client asks again and again meanwhile, and never waits for long; then the memory is looked at."""
+    over, waits = threading.Event(), [0.0]
+
+    def ask() -> None:
+        with urllib3.PoolManager(retries=False, timeout=PATIENCE) as pool:
+            while not over.wait(0.02):
+                began = time.monotonic()
+                assert pool.request("GET", f"{server.url}/health").status == 200
+                waits.append(time.monotonic() - began)
+
+    before = memory(server)
+    other = threading.Thread(target=ask)
+    other.start()
+    try:
+        yield
+    finally:
+        over.set()
+        other.join()
+    print(
+        f"longest {max(waits):.2f} s of {len(waits)}, memory {before / MB:.0f}, most {memory(server, 'VmHWM') / MB:.0f}, now {memory(server) / MB:.0f} MB",
+        file=sys.stderr,
+    )
+    assert max(waits) < LONGEST
+    assert memory(server, "VmHWM") < MOST
+
+
+def connect(server: Process) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
+
+
+def flood(client: socket.socket, piece: bytes, most: int, patience: float = 1.0) -> int:
+    """Send the same again and again, and read nothing, until the server takes no more. How many bytes it took."""
+    client.settimeout(patience)
+    sent = 0
+    try:
+        while sent < most:
+            sent += client.send(piece)
+    except OSError:
+        pass
+    return sent
+
+
+def in_threads(many: list[Callable[[], object]]) -> None:
+    threads = [threading.Thread(target=each) for each in many]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+CHUNKED = b"POST /v1/batch HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (CHUNKED + b"2\r\n{}\r\n0\r\n", b"X: y\r\n" * 10_000),
+        (CHUNKED + b"2\r\n{}\r\n0\r\nX: ", b"y" * 60_000),
+        (CHUNKED + b"2;x=", b"y" * 60_000),
+        (b"GET /health HTTP/1.1\r\n", b"X: y\r\n" * 10_000),
+        (b"GET /health HTTP/1.1\r\nX: ", b"y" * 60_000),
+        (b"GET /", b"y" * 60_000),
+        (b"", b"\r\n" * 30_000),
+    ],
+    ids=["trailers", "a trailer", "a chunk's extension", "headers", "a header", "a path", "empty lines"],
+)
+def test_a_head_and_trailers_have_an_end(server: Process, head: bytes, piece: bytes) -> None:
+    """64 KiB, and a hundred lines: then the client is told, and hears no more."""
+    with others_are_served(server), connect(server) as client:
+        client.sendall(head)
+        assert flood(client, piece, 200 * MB) < 20 * MB
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST /v1/nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1",
+        b"POST /v1/t HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1",
+        b"POST /v1/t HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n1\r\n0\r\n\r\n",
+        b'POST /v1/t HTTP/1.1\r\nHost: x\r\nContent-Length: 25\r\n\r\n{"event":"E","userId":"u"}'[:-1],
+    ],
+    ids=["health", "page", "nothing", "bad", "chunked", "broken"],
+)
+@pytest.mark.parametrize("reading", [True, False], ids=["reading", "not reading"])
+def test_requests_sent_ahead_wait_on_the_client_s_side(server: Process, request_: bytes, reading: bool) -> None:
+    """16 MB of requests at once are read as they are answered, not before."""
+    with others_are_served(server), connect(server) as client:
+        reader = threading.Thread(target=read_all, args=(client,))
+        if reading:
+            reader.start()
+        flood(client, request_ * 1000, 16 * MB)
+        client.shutdown(socket.SHUT_RDWR)
+        if reading:
+            reader.join()
+
+
+def read_all(client: socket.socket) -> None:
+    try:
+        while client.recv(1 << 16):
+            pass
+    except OSError:
+        pass
+
+
+def test_heads_that_never_end_take_little(server: Process) -> None:
+    """Four hundred clients with 60 KB each, in lines that are as short as can be."""
+    with others_are_served(server), ExitStack() as clients:
+        for _ in range(400):
+            client = clients.enter_context(connect(server))
+            client.sendall(b"GET / HTTP/1.1\r\n")
+            flood(client, b"a:b\r\n" * 12_000, 60_000)
