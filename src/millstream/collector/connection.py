@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import struct
+from socket import SO_LINGER, SOL_SOCKET
 from time import monotonic
 from typing import Any, cast
 
@@ -88,7 +90,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing() and self.unsent_since is None:
             self.unsent_since = now  # what is left to send keeps a closed connection open
         if _before(self.waiting_since, now - timeout) or _before(self.unsent_since, now - timeout):
-            self.transport.abort()
+            self._abort()
         elif _before(self.idle_since, now - keep_alive):
             self.transport.close()
 
@@ -124,6 +126,8 @@ class Connection(HttpToolsProtocol):
         if self._message_over:
             self._head = self._lines = 0
             self._seam = b""
+        if self.transport.is_closing():
+            return
         if at < size:
             self._hold(data, at)
         elif self._head or self._counted:
@@ -181,7 +185,13 @@ class Connection(HttpToolsProtocol):
         self._budget.left += self._counted - held
         self._counted = held
         if held and self._budget.left < 0:
-            self.transport.abort()
+            self._abort()
+
+    def _abort(self) -> None:
+        """End it with a reset: else the system would keep what the client does not read, for minutes."""
+        socket: Any = self.transport.get_extra_info("socket")
+        socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
     # -- what the parser finds --------------------------------------------------------------------------
 
