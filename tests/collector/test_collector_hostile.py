@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import random
 import socket
+import struct
 import threading
 import time
 import zlib
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import urllib3
-from load import Process
+from load import WAYS, Process
 
 pytestmark = [
     pytest.mark.process,
@@ -183,3 +185,31 @@ def blocks_of_nothing() -> bytes:
     pack = zlib.compressobj(wbits=-15)
     block = pack.compress(b"") + pack.flush(zlib.Z_SYNC_FLUSH)
     return gzip.compress(b"")[:10] + block * (MB // len(block) - 10)
+
+
+HANG_UPS = [
+    b"POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 42\r\n\r\n"
+     b'{"type":"track","event":"E","userId":"u"}  ',
+    b"POST /v1/track HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na=b",
+    b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n" + b"x" * 90_000,
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /debug/app.js HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /debug/events HTTP/1.1\r\nHost: localhost\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_clients_that_hang_up_leave_no_traceback(tmp_path: Path, way: str) -> None:
+    """At any point of their requests, however many they have sent ahead, with a reset or without."""
+    chance = random.Random(1)
+    with Process(tmp_path, program=WAYS[way]) as server:
+        for _ in range(500):
+            with connect(server) as client:
+                asked = chance.choice(HANG_UPS) * chance.randint(1, 4)
+                client.sendall(asked[: chance.choice([len(asked), chance.randint(1, len(asked))])])
+                if chance.random() < 0.5:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        code, out, err = server.end()
+    assert (code, out.count("stopped")) == (0, 1)
+    assert [line for line in err.splitlines() if "RequestResponseCycle(more=)" not in line] == []

@@ -214,7 +214,7 @@ def test_metrics_are_what_prometheus_reads(tmp_path: Path) -> None:
     collector.close()
 
 
-@pytest.mark.parametrize("path", ["/stats", "/metrics", "/", "/debug/events/1"])
+@pytest.mark.parametrize("path", ["/stats", "/metrics", "/", "/debug/events/1", "/debug/events/" + "9" * 5000])
 def test_other_sites_may_not_look(collector: Collector, path: str) -> None:
     """A name that was pointed at this machine (DNS rebinding) is somebody else's page in the user's browser."""
     assert call(collector, "GET", path, host="evil.example:7070").status == 403

@@ -64,6 +64,7 @@ def test_a_watcher_chooses_how_far_to_look_back(last, seen):
         (f"{BOOT}-999", []),
         ("other-198", list(range(1, 201))),
         (f"{BOOT}-x", list(range(1, 201))),
+        (f"{BOOT}-{'9' * 5000}", list(range(1, 201))),
         ("", list(range(1, 201))),
     ],
 )

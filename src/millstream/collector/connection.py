@@ -106,32 +106,31 @@ class Connection(HttpToolsProtocol):
             self.waiting_since = monotonic()
         self.idle_since = None
         self._message_over = False
-        size = len(data)
-        while at < size and not self._message_over and not self.transport.is_closing():
+        while at < len(data) and not self._message_over and not self.transport.is_closing():
             end = self._end_of_piece(data, at)
-            in_head = not (self._body_left or self._chunked)
-            if in_head:
-                self._lines += data.count(b"\n", at, end)
-            if not self._body_left:
-                self._head += end - at
-                self._seam = (self._seam + data[max(at, end - 2) : end])[-2:]
-                if self._head > MAX_HEAD or self._lines > MAX_LINES + 2:
-                    self.send_400_response("The headers are too large.")
-                    return
-            self._parse(data[at:end])
-            if self._chunked and len(self.headers) > MAX_LINES:
-                self.send_400_response("The trailers are too many.")
+            if not self._body_left and self._is_head_too_large(data, at, end):
+                self.send_400_response("The headers are too large.")
                 return
+            self._parse(data[at:end])
             at = end
         if self._message_over:
             self._head = self._lines = 0
             self._seam = b""
         if self.transport.is_closing():
             return
-        if at < size:
+        if at < len(data):
             self._hold(data, at)
         elif self._head or self._counted:
             self._count(self._head)
+
+    def _is_head_too_large(self, data: bytes, at: int, end: int) -> bool:
+        """Whether a piece makes it so; what is not a chunk's data counts as head, and trailers are headers."""
+        self._seam = (self._seam + data[max(at, end - 2) : end])[-2:]
+        self._head += end - at
+        if self._chunked:
+            return self._head > MAX_HEAD or len(self.headers) > MAX_LINES
+        self._lines += data.count(b"\n", at, end)
+        return self._head > MAX_HEAD or self._lines > MAX_LINES + 2  # the request's own line, and the empty one
 
     def _end_of_piece(self, data: bytes, at: int) -> int:
         """Where the piece that begins at `at` has to end, so that it does not reach into the next message."""
