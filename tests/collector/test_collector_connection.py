@@ -61,8 +61,10 @@ def test_an_answer_has_what_answers_have(client: socket.socket) -> None:
         "date",
         "content-type",
         "content-length",
+        "access-control-allow-credentials",
         "access-control-allow-origin",
         "access-control-expose-headers",
+        "vary",
     }
 
 

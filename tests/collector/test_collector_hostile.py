@@ -188,8 +188,7 @@ def blocks_of_nothing() -> bytes:
 
 
 HANG_UPS = [
-    b"POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 42\r\n\r\n"
-     b'{"type":"track","event":"E","userId":"u"}  ',
+    b'POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 42\r\n\r\n{"type":"track","event":"E","userId":"u"}  ',
     b"POST /v1/track HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na=b",
     b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n" + b"x" * 90_000,
