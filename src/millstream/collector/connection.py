@@ -106,60 +106,62 @@ class Connection(HttpToolsProtocol):
             self.waiting_since = monotonic()
         self.idle_since = None
         self._message_over = False
-        while at < len(data) and not self._message_over and not self.transport.is_closing():
-            end = self._end_of_piece(data, at)
-            if not self._body_left and self._is_head_too_large(data, at, end):
+        view, size = memoryview(data), len(data)
+        while at < size and not self._message_over:
+            end = at + self._body_left if self._body_left else self._end_of_head(data, at)
+            if self._head > MAX_HEAD or self._lines > _MOST_LINES:
                 self.send_400_response("The headers are too large.")
                 return
-            self._parse(data[at:end])
+            if not self._parse(view[at:end]):
+                return
             at = end
         if self._message_over:
             self._head = self._lines = 0
-            self._seam = b""
-        if self.transport.is_closing():
-            return
-        if at < len(data):
-            self._hold(data, at)
+            if at < size and not self.transport.is_closing():
+                self._hold(data, at)
         elif self._head or self._counted:
             self._count(self._head)
 
-    def _is_head_too_large(self, data: bytes, at: int, end: int) -> bool:
-        """Whether a piece makes it so; what is not a chunk's data counts as head, and trailers are headers."""
-        self._seam = (self._seam + data[max(at, end - 2) : end])[-2:]
+    def _end_of_head(self, data: bytes, at: int) -> int:
+        """Count what begins at `at` as head, and return where it ends: after the first empty line, or with the data.
+
+        In a chunked body all is head that is no chunk's data, and trailers are headers.
+        """
+        seam = self._seam
+        if seam and (found := (seam + data[at : at + 2]).find(_EMPTY_LINE)) >= 0:
+            end = at + found + len(_EMPTY_LINE) - len(seam)
+        elif (found := data.find(_EMPTY_LINE, at)) >= 0:
+            end = found + len(_EMPTY_LINE)
+        else:
+            end = len(data)
+        if self._chunked and end > at + _PIECE:
+            found, end = -1, at + _PIECE
+        self._seam = b"" if found >= 0 else (seam + data[max(at, end - 2) : end])[-2:]
         self._head += end - at
-        if self._chunked:
-            return self._head > MAX_HEAD or len(self.headers) > MAX_LINES
-        self._lines += data.count(b"\n", at, end)
-        return self._head > MAX_HEAD or self._lines > MAX_LINES + 2  # the request's own line, and the empty one
+        self._lines = len(self.headers) if self._chunked else self._lines + data.count(b"\n", at, end)
+        return end
 
-    def _end_of_piece(self, data: bytes, at: int) -> int:
-        """Where the piece that begins at `at` has to end, so that it does not reach into the next message."""
-        if self._body_left:
-            return min(at + self._body_left, len(data))
-        if self._seam and (found := (self._seam + data[at : at + 2]).find(_EMPTY_LINE)) >= 0:
-            return at + found + len(_EMPTY_LINE) - len(self._seam)
-        found = data.find(_EMPTY_LINE, at)
-        end = len(data) if found < 0 else found + len(_EMPTY_LINE)
-        return min(end, at + _PIECE) if self._chunked else end
-
-    def _parse(self, piece: bytes) -> None:
+    def _parse(self, piece: memoryview) -> bool:
+        """Pass a piece to the parser; return whether it could be parsed."""
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
-            self._ignore_upgrade()
+            return self._ignore_upgrade()
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
+            return False
+        return True
 
-    def _ignore_upgrade(self) -> None:
+    def _ignore_upgrade(self) -> bool:
         """Go on in HTTP/1.1 (RFC 9110 §7.8): the parser has left it, and gets the head once more without the offer."""
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
         if method == b"CONNECT":
             self.send_400_response("This is no proxy.")
-            return
+            return False
         lines = [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
         head = [b"%b %b HTTP/%b" % (method, self.url, version), *lines, b"", b""]
         self.parser = httptools.HttpRequestParser(self)
-        self._parse(b"\r\n".join(head))
+        return self._parse(memoryview(b"\r\n".join(head)))
 
     def _hold(self, data: bytes, at: int) -> None:
         """Keep what came too early, and read no more."""
@@ -259,6 +261,8 @@ class _Flow(FlowControl):
 
 
 _EMPTY_LINE = b"\n\r\n"
+_MOST_LINES = MAX_LINES + 2
+"""With the request's own line and the empty one."""
 
 
 def _before(began: float | None, latest: float) -> bool:

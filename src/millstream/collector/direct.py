@@ -83,6 +83,13 @@ class Direct(Connection):
         )
         exchange.path = path
 
+    def on_body(self, body: bytes) -> None:
+        if self._begun is not None and len(body) == self._body_left:
+            self._begun.whole = body  # which nothing waits for yet: no need to put it together
+            self._body_left = 0
+        else:
+            super().on_body(body)
+
     def on_message_complete(self) -> None:
         super().on_message_complete()
         exchange, self._begun = self._begun, None
@@ -106,11 +113,14 @@ class _Exchange(RequestResponseCycle):
     """One request and its answer. uvicorn fills in the body, and learns from it when the answer is complete."""
 
     path = ""
+    whole: bytes | None = None
+    """Its body, if that has come in one piece with the head."""
 
     def take(self, api: Api) -> None:
         """All of it is here."""
+        body = bytes(self.body) if self.whole is None else self.whole
         try:
-            api.take(self.path, headers_of(cast("Scope", self.scope)), bytes(self.body), self._answer)
+            api.take(self.path, headers_of(cast("Scope", self.scope)), body, self._answer)
         except Exception:
             self.logger.exception("an answer failed")
             self._answer(_FAILED)
