@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import math
+import os
 import zlib
 from datetime import datetime, timezone
 from functools import partial
@@ -369,10 +370,10 @@ def test_an_event_on_many_lines_is_kept_on_one() -> None:
 
 def test_half_a_surrogate_pair_does_not_sink_its_batch() -> None:
     """json.dumps writes such text without a word: it becomes U+FFFD, and all else stays what it was."""
-    odd = r"\ud83d\ude00 \ud800 \udc00 \\ud800 \ud800A \ud83d\ud83d\ude00 \n"
+    odd = r"\ud83d\ude00 \ud800 \udc00 \\ud800 \ud800A \ud83d\ud83d\ude00 \nfour\t\u00e9\\\ud800"
     body = rf'{{"batch":[{{"type":"track","event":"{odd}","userId":"u"}},{json.dumps(TRACK)}]}}'
     first, second = kept(judge("batch", {}, body.encode(), NOW))
-    assert first["event"] == "\U0001f600 \ufffd \ufffd \\ud800 \ufffdA \ufffd\U0001f600 \n"
+    assert first["event"] == "\U0001f600 \ufffd \ufffd \\ud800 \ufffdA \ufffd\U0001f600 \nfour\té\\\ufffd"
     assert second == {**TRACK, **STAMPS}
 
 
@@ -441,6 +442,22 @@ def test_a_body_that_is_not_what_it_says_is_refused(encoding: str, body: bytes, 
     """An encoding that is unknown, broken or cut off is answered 400."""
     verdict = judge("batch", {"content-encoding": encoding}, body, NOW)
     assert (verdict.status, verdict.reason) == (400, reason)
+
+
+def test_gzip_may_be_stored_and_in_parts() -> None:
+    """What does not become smaller, what is flushed after every event, and a member for each: all that clients do."""
+    events = [json.dumps({**TRACK, "note": os.urandom(200).hex()}) for _ in range(200)]
+    parts = [part.encode() for part in ('{"batch":[', ",".join(events), "]}")]
+    stored = b"".join(gzip.compress(part, 0) for part in parts)
+    flushing = zlib.compressobj(wbits=31)
+    flushed = [flushing.compress(b'{"batch":[')]
+    flushed += [flushing.compress(f"{event},".encode()) + flushing.flush(zlib.Z_SYNC_FLUSH) for event in events]
+    flushed += [flushing.compress(events[0].encode() + b"]}"), flushing.flush()]
+    members = [gzip.compress(f"{event},".encode()) for event in events]
+    split = gzip.compress(b'{"batch":[') + b"".join(members) + gzip.compress(events[0].encode() + b"]}")
+    for packed, count in ((stored, 200), (b"".join(flushed), 201), (split, 201)):
+        verdict = judge("batch", {"content-encoding": "gzip"}, packed, NOW)
+        assert (verdict.reason, len(verdict.events)) == ("", count)
 
 
 def test_a_compressed_bomb_is_not_unpacked() -> None:

@@ -65,6 +65,7 @@ def test_a_watcher_chooses_how_far_to_look_back(last, seen):
         (f"{BOOT}-999", []),
         ("other-198", list(range(1, 201))),
         (f"{BOOT}-x", list(range(1, 201))),
+        (f"{BOOT}-{'9' * 5000}", list(range(1, 201))),
         ("", list(range(1, 201))),
     ],
     ids=["in the middle", "at the end", "beyond the end", "of another process", "nonsense", "none"],

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from millstream.collector import Collector
+from millstream.collector.debugger.follower import BOOT
 from support.background import Background
 from support.watched import Served
 
@@ -253,7 +254,9 @@ def test_a_watcher_who_does_not_read_holds_up_nobody(served: Served):
         "/debug/events?last=x&kind=&type=%ff&text=%00",
         "/debug/events?last=99999999999999999999&after=%2d-&name=%22",
         "/debug/events?after=" + "9" * 400,
+        f"/debug/events?after={BOOT}-{'9' * 5000}&last={'9' * 5000}",
         "/debug/events/" + "9" * 400,
+        "/debug/events/" + "9" * 5000,
         "/debug/events/0",
         "/debug/events/-1",
         "/debug/../../app.py",
@@ -267,6 +270,14 @@ def test_no_question_is_too_odd(served: Served, path: str):
     assert watcher.status == (200 if "?" in path else 404)
     watcher.close()
     assert served.get("/").status == 200
+
+
+@pytest.mark.parametrize("host", ["localhost/?", "localhost#", "localhost/..", "127.0.0.1:x", "[::1]:7070?"])
+def test_a_host_that_is_no_name_changes_no_path(served: Served, host: str):
+    """What stands in the header Host decides who may look, and never at which file."""
+    answer = served.get("/debug/app.js", Host=host)
+    assert answer.status in {200, 403}
+    assert (answer.status == 403) or answer.data.decode() == STATIC["app.js"]
 
 
 def test_the_head_of_the_stream_ends(served: Served):

@@ -304,7 +304,20 @@ _NAMES = re.compile(r"[0-9A-Za-z_, -]+")
 
 
 def _with_cors(answer: Answer, headers: Mapping[str, str]) -> Answer:
-    if "origin" not in headers:
+    """The same, for the page of any site: also where a browser would send cookies along, on which nothing here depends.
+
+    `navigator.sendBeacon` always would, and then a browser takes no `*` for an answer.
+    """
+    origin = headers.get("origin")
+    if origin is None:
         return answer
-    more = {"access-control-allow-origin": "*", "access-control-expose-headers": "retry-after, x-ratelimit-reset"}
+    more = {
+        "access-control-allow-origin": origin if _ORIGIN.fullmatch(origin) else "*",
+        "access-control-allow-credentials": "true",
+        "access-control-expose-headers": "retry-after, x-ratelimit-reset",
+        "vary": "origin",
+    }
     return answer._replace(headers={**answer.headers, **more})
+
+
+_ORIGIN = re.compile(r"[!-~]+")

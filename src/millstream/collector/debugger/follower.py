@@ -18,6 +18,8 @@ AT_ONCE = 2000
 """Rows that a watcher gets at a time, ten times a second: more is of no use to eyes, and this much freezes no tab."""
 TOO_FAR = 5000
 """So many events behind, a watcher skips to the present."""
+_DIGITS = 19
+"""No number of a message has so many; Python would not read one of some thousands."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -41,7 +43,7 @@ class Follower:
         self._whole = whole
         self._at = feed.last - feed.size if last is None else feed.last - last
         boot, _, number = after.partition("-")
-        if boot == BOOT and number.isdecimal():
+        if boot == BOOT and number.isdecimal() and len(number) < _DIGITS:
             self._at = int(number)
         self._at = min(max(self._at, feed.first - 1), feed.last)
         self._present = feed.last

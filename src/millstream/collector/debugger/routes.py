@@ -23,7 +23,6 @@ from .guard import Forbidden, Guard
 from .rows import Filter, row_of
 
 if TYPE_CHECKING:
-    from starlette.datastructures import QueryParams
     from starlette.types import Receive, Scope, Send
 
     from .feed import Entry, Feed
@@ -59,7 +58,7 @@ def routes(feed: Feed, guard: Guard) -> list[Route]:
         Route("/debug/app.js", pages.guarded(pages.static)),
         Route("/debug/style.css", pages.guarded(pages.static)),
         Route("/debug/events", pages.guarded(pages.events)),
-        Route("/debug/events/{id:int}", pages.guarded(pages.event)),
+        Route("/debug/events/{id}", pages.guarded(pages.event)),
     ]
 
 
@@ -94,7 +93,7 @@ class _Pages:
         return response
 
     async def static(self, request: Request) -> Response:
-        return _file(request.url.path.rpartition("/")[2])
+        return _file(request.scope["path"].rpartition("/")[2])
 
     async def events(self, request: Request) -> Response:
         if request.method == "HEAD":  # or it would never end
@@ -102,7 +101,8 @@ class _Pages:
         return _Stream(self._feed, _follower(self._feed, request))
 
     async def event(self, request: Request) -> Response:
-        entry = self._feed.get(request.path_params["id"])
+        number = _number(request.path_params["id"])
+        entry = None if number is None else self._feed.get(number)
         if entry is None:
             return Response(b"{}", 404, media_type="application/json")
         return Response(msgspec.json.encode(_detail(entry)), media_type="application/json")
@@ -162,12 +162,15 @@ def _follower(feed: Feed, request: Request) -> Follower:
         text=asked.get("text", ""),
     )
     after = request.headers.get("last-event-id") or asked.get("after", "")
-    return Follower(feed, wanted, whole=asked.get("whole") == "1", after=after, last=_number(asked, "last"))
+    return Follower(feed, wanted, whole=asked.get("whole") == "1", after=after, last=_number(asked.get("last", "")))
 
 
-def _number(asked: QueryParams, name: str) -> int | None:
-    text = asked.get(name, "")
-    return int(text) if text.isdecimal() and len(text) < 10 else None
+def _number(text: str) -> int | None:
+    """The number that a text is; None for anything else, and for more digits than any number here has."""
+    return int(text) if text.isdecimal() and len(text) < _DIGITS else None
+
+
+_DIGITS = 19
 
 
 class _Stream(Response):

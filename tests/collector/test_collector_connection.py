@@ -1,27 +1,21 @@
-"""Requests to the Tracking API that the connection hands to the collector itself: answered as if they came by ASGI."""
+"""Requests on a connection: answered alike by the collector itself and by ASGI, as with another uvicorn."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from load import Process, stored
 
-from millstream.collector import direct as module
-
 pytestmark = pytest.mark.process
 
 TRACK = json.dumps({"type": "track", "event": "Paid", "userId": "u"}).encode()
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Process]:
-    with Process(tmp_path / "data") as server:
-        yield server
 
 
 @pytest.fixture
@@ -67,8 +61,10 @@ def test_an_answer_has_what_answers_have(client: socket.socket) -> None:
         "date",
         "content-type",
         "content-length",
+        "access-control-allow-credentials",
         "access-control-allow-origin",
         "access-control-expose-headers",
+        "vary",
     }
 
 
@@ -88,16 +84,18 @@ def test_a_connection_has_no_end_of_requests(client: socket.socket) -> None:
         assert answers(client, 1)[0][0] == 200
 
 
-def test_requests_may_come_before_the_answers(client: socket.socket, tmp_path: Path) -> None:
+def test_requests_may_come_before_the_answers(server: Process, client: socket.socket) -> None:
     """They are answered in their order."""
+    before = len(stored(server.data))
     bodies = [b'{"event":"E","userId":"u","messageId":"m%d"%b' % (n, b"}" if n % 2 else b"") for n in range(20)]
     client.sendall(b"".join(request(body) for body in bodies))
     assert [status for status, *_ in answers(client, 20)] == [400, 200] * 10
-    assert stored(tmp_path / "data") == [f"m{n}" for n in range(1, 20, 2)]
+    assert stored(server.data)[before:] == [f"m{n}" for n in range(1, 20, 2)]
 
 
-def test_a_body_may_come_in_pieces(client: socket.socket, tmp_path: Path) -> None:
+def test_a_body_may_come_in_pieces(server: Process, client: socket.socket) -> None:
     """Cut anywhere, in the head, too; with a length or in chunks."""
+    before = len(stored(server.data))
     body = json.dumps({"batch": [{**json.loads(TRACK), "x": "y" * 1000, "messageId": str(n)} for n in range(200)]})
     whole = request(body.encode(), line="POST /v1/batch HTTP/1.1")
     for cut in (5, 30, len(whole) - len(body), len(whole) - 1):
@@ -108,7 +106,7 @@ def test_a_body_may_come_in_pieces(client: socket.socket, tmp_path: Path) -> Non
     for piece in (TRACK[:9], TRACK[9:], b""):
         client.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
     assert answers(client, 1)[0][0] == 200
-    assert len(stored(tmp_path / "data")) == 201
+    assert len(stored(server.data)) == before + 201
 
 
 def test_who_waits_for_a_word_before_the_body_gets_it(client: socket.socket) -> None:
@@ -148,17 +146,57 @@ def test_other_spellings_of_a_route_are_the_same(client: socket.socket, line: st
 
 def test_a_client_that_leaves_is_counted(server: Process, client: socket.socket) -> None:
     """In the middle of its body: nothing is kept of it, and others are served on."""
+
+    def left(client: socket.socket) -> int:
+        client.sendall(request(b"", line="GET /stats HTTP/1.1"))
+        return json.loads(answers(client, 1)[0][2])["refused_by_reason"].get("disconnected", 0)
+
+    before = left(client)
     client.sendall(request(b"{", "Content-Length: 90", length=False))
     client.close()
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as other:
-        while True:
-            other.sendall(request(b"", line="GET /stats HTTP/1.1"))
-            if json.loads(answers(other, 1)[0][2])["refused_by_reason"] == {"disconnected": 1}:
-                break
+        while left(other) == before:
+            pass
 
 
-def test_another_uvicorn_serves_everything_the_usual_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This way depends on what uvicorn has inside: it is taken here, and where that is different it is not."""
-    assert module.fits()
-    monkeypatch.setattr(module, "RequestResponseCycle", lambda scope, transport: None)
-    assert not module.fits()
+H2C = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA")
+WEBSOCKET = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x", "Sec-WebSocket-Version: 13")
+
+
+@pytest.mark.parametrize("offer", [H2C, WEBSOCKET], ids=["h2c", "websocket"])
+@pytest.mark.parametrize("cut", [None, 40, -3, -len(TRACK)])
+def test_an_offer_of_another_protocol_is_ignored(
+    client: socket.socket, offer: tuple[str, ...], cut: int | None
+) -> None:
+    """Java's HttpClient makes one with each first request: it is served in HTTP/1.1, and the connection goes on."""
+    for headers, body in (
+        (offer, TRACK),
+        ((*offer, "Transfer-Encoding: chunked"), b"%x\r\n%b\r\n0\r\n\r\n" % (len(TRACK), TRACK)),
+    ):
+        whole = request(body, *headers, length=headers is offer)
+        client.sendall(whole[:cut])
+        if cut is not None:
+            client.sendall(whole[cut:])
+        assert [answer[0] for answer in answers(client, 1)] == [200]
+    client.sendall(request(b"", *offer, line="GET /health HTTP/1.1") * 2 + request())
+    assert [status for status, *_ in answers(client, 3)] == [200] * 3
+
+
+def test_a_tunnel_is_refused(client: socket.socket) -> None:
+    """CONNECT is for proxies."""
+    client.sendall(b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n")
+    assert answers(client, 1)[0][0] == 400
+    assert closed(client)
+
+
+def test_curl_offers_http_2(server: Process) -> None:
+    """With `--http2`: the events are kept, and the answer is one that it understands."""
+    before = len(stored(server.data))
+    curl = shutil.which("curl")
+    if curl is None:
+        assert "CI" not in os.environ, "curl has to be there"
+        pytest.skip("curl is not installed")
+    options = ("--http2", "--silent", "--show-error", "--fail", "--data-binary", TRACK.decode())
+    done = subprocess.run([curl, *options, f"{server.url}/v1/track"], capture_output=True, timeout=50, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b'{"success": true}', b"")
+    assert len(stored(server.data)) == before + 1
