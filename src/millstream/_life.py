@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from _thread import RLock  # see _drivers/worker.py
 from collections.abc import Callable
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from ._calls import EventCalls
+from ._clock import monotonic
 from ._core.receipt import Receipt
 from ._drivers import process
 from ._drivers.inline import InlineDriver

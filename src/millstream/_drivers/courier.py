@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from .._clock import monotonic
 from .._core.actions import Send
 from .._core.engine import Engine
 from .._core.oauth import Ask
@@ -50,7 +51,7 @@ class Courier:
         self._make_client = make_client
         self._client: HTTPClient | None = None
         self._emitter = emitter
-        self._clock = time.monotonic
+        self._clock = monotonic
         self._tokens = None if oauth is None else Tokens(oauth, engine, emitter, self._clock)
         self._closing = False
         self._deadline = 0.0  # of the close

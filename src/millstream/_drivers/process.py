@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import atexit
 import os
-import time
 import weakref
 from typing import Protocol
 
+from .._clock import monotonic
 from .._stamp import start_anew
 from . import children
 from .sigterm import Sigterm
@@ -82,7 +82,7 @@ def end() -> None:
 
 
 def _at_exit() -> None:
-    began, clients = time.monotonic(), _alive()
+    began, clients = monotonic(), _alive()
     for client in clients:  # all at the same time, as far as they have workers
         client._begin_exit()
     for client in clients:
@@ -90,7 +90,7 @@ def _at_exit() -> None:
 
 
 def _at_signal(*, last: bool) -> None:
-    began, clients = time.monotonic(), _alive()
+    began, clients = monotonic(), _alive()
     for client in clients:
         client._hurry()
     for client in clients:

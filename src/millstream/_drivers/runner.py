@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
 
+from .._clock import monotonic
 from .._core.context import Context
 from .._core.pipeline import Answer, Awaited, Dialog, Hooked, Timeline, conclude, process
 from .._core.receipt import Outcome, Receipt
@@ -126,7 +126,7 @@ class Runner:
     def running(self) -> tuple[str, float] | None:
         """The hook that runs now (`plugin.hook`), and for how many seconds."""
         now = self._running
-        return None if now is None else (f"{now[0].name}.{now[1]}", time.monotonic() - now[2])
+        return None if now is None else (f"{now[0].name}.{now[1]}", monotonic() - now[2])
 
     # -- dialogs --------------------------------------------------------------------------------------
 
@@ -165,7 +165,7 @@ class Runner:
 
     def call(self, plugin: Hooked, hook: str, context: Context) -> Answer | Awaited | None:
         """Call a hook. None: it has returned nothing, or the context, which is the same."""
-        self._running = plugin, hook, time.monotonic()
+        self._running = plugin, hook, monotonic()
         tenure = self._baton.lay_aside()
         try:
             returned = getattr(plugin, hook)(context)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import re
-import time
 from _thread import RLock  # threading's is another under gevent, and there a signal handler may come between its steps
 from pathlib import Path
+
+from .._clock import monotonic
 
 __all__ = ["SUFFIX", "Log", "Segment", "force_directory", "segments_in"]
 
@@ -131,7 +132,7 @@ class Log:
                 segment.written += count
                 segment.writes += 1
                 if self.dirty_since is None:
-                    self.dirty_since = time.monotonic()
+                    self.dirty_since = monotonic()
             finally:
                 segment.busy -= 1
                 if segment is not self._current:
@@ -157,7 +158,7 @@ class Log:
                     force_directory(self.directory)
                 segment.forced = writes
         except OSError:
-            self.dirty_since = since or time.monotonic()
+            self.dirty_since = since or monotonic()
             raise
         finally:
             with self.lock:
@@ -187,7 +188,7 @@ class Log:
 
         Args:
             max_bytes: bytes that all segments together may have.
-            written_after: a segment that was last written to before this moment (time.time) is too old.
+            written_after: a segment that was last written to before this moment (file_time) is too old.
 
         Returns:
             Those that are gone.
