@@ -16,6 +16,7 @@ import inspect
 import threading
 from asyncio import _get_running_loop
 from collections.abc import Awaitable, Callable, Generator
+from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -211,13 +212,14 @@ class AsyncDriver(InlineDriver):
         self._scheduled = loop
         try:
             if _get_running_loop() is loop:
-                loop.call_soon(self._on_turn, loop)
+                loop.call_soon(self._on_turn, loop, context=Context())
             else:
-                loop.call_soon_threadsafe(self._on_turn, loop)
+                loop.call_soon_threadsafe(self._on_turn, loop, context=Context())
         except RuntimeError:  # closed at this very moment: the mail waits for the next one
             self._scheduled = None
 
     def _on_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        # In an empty context, and so are the tasks that a turn starts: see start_thread.
         if self._scheduled is loop:
             self._scheduled = None  # first: who puts something from here on has to ask for a turn
         if self._tether.here() is not loop:
