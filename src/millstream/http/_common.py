@@ -2,39 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from http.client import HTTPException
+from traceback import walk_tb
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ..errors import TransportError
+from ..types import Request, Response
 
-__all__ = ["MAX_BODY", "MAX_HOPS", "cached_proxies", "no_answer", "proxy_from_environment", "redirected"]
+__all__ = ["MAX_BODY", "Attempt", "check_end", "no_answer", "proxies", "proxy_from_environment"]
 
 MAX_BODY = 1 << 20
 """Bytes of an answer that are read: an answer to a batch is short, and an endless one must not fill the memory."""
 MAX_HOPS = 3
 MAX_REASON = 200
 """Characters of what a library says about a failure: it may quote a server's answer."""
+LIBRARIES = {"millstream", "urllib3", "aiohttp", "yarl", "multidict"}
 
 
-def redirected(url: str, status: int, location: str) -> str | None:
-    """Where the same request is to be sent next, if anywhere.
+class Attempt:
+    """One attempt at a request: where it goes now, and how many seconds are left of its timeout."""
 
-    A redirect that keeps method and body (307, 308) is followed on the same host; any other is not, because following
-    it would turn the POST into a GET and lose the events.
+    def __init__(self, request: Request) -> None:
+        self.url = request.url
+        self._deadline = time.monotonic() + request.timeout
+        self._hops = 0
+
+    def left(self) -> float:
+        """Seconds that are left; a TimeoutError if there are none."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer takes too long")
+        return left
+
+    def goes_on(self, response: Response) -> bool:
+        """Whether the same request is to be sent again, to a `url` that is new.
+
+        A redirect that keeps method and body (307, 308) is followed on the same host, which includes the step from http
+        to https. Any other would turn the POST into a GET and lose the events, or take the key elsewhere.
+        """
+        if response.status not in {307, 308} or self._hops == MAX_HOPS:
+            return False
+        here, self._hops = self.url, self._hops + 1
+        try:
+            self.url = urljoin(here, response.headers.get("Location", ""))
+            a, b = urlsplit(here), urlsplit(self.url)
+            upgrade = (a.scheme, b.scheme, a.hostname) == ("http", "https", b.hostname)
+        except ValueError as exc:
+            raise no_answer(here, HTTPException("the Location of its redirect is no URL")) from exc
+        return self.url != here and ((a.scheme, a.netloc) == (b.scheme, b.netloc) or upgrade)
+
+
+def check_end(status: int, headers: Mapping[str, str], *, stays_open: bool) -> None:
+    """Refuse an answer that does not say where it ends: it may have been cut off, and look whole (RFC 9112 §6.3).
+
+    `stays_open`: whether a connection of its version of HTTP stays open unless the headers say otherwise.
     """
-    if status not in {307, 308}:
-        return None
-    target = urljoin(url, location)
-    return target if target != url and _same_host(url, target) else None
-
-
-def _same_host(one: str, other: str) -> bool:
-    """Same host and port, or the step from http to https on one host: anywhere else the key has no business."""
-    a, b = urlsplit(one), urlsplit(other)
-    upgrade = a.scheme == "http" and b.scheme == "https" and a.hostname == b.hostname
-    return (a.scheme, a.netloc) == (b.scheme, b.netloc) or upgrade
+    if status in {204, 304}:
+        return
+    coding, length = headers.get("Transfer-Encoding"), headers.get("Content-Length")
+    if coding is not None and coding.strip().lower() != "chunked":
+        raise HTTPException(f"the answer has the transfer coding {coding[:40]!r}")
+    if length is not None and not re.fullmatch("[0-9]{1,19}", length):
+        raise HTTPException(f"the answer has the length {length[:40]!r}")
+    closes = "close" in {token.strip().lower() for token in headers.get("Connection", "").split(",")}
+    if coding is None and length is None and stays_open and not closes:
+        raise HTTPException("the answer does not say where it ends, or was cut off within its headers")
 
 
 def proxy_from_environment(url: str) -> str | None:
@@ -46,14 +84,17 @@ def proxy_from_environment(url: str) -> str | None:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def cached_proxies() -> Callable[[str], str | None]:
-    """The same, asked once for each URL: in an environment of 70 variables that takes 70 µs, a third of a request."""
-    return lru_cache(maxsize=16)(proxy_from_environment)
+def proxies(given: str | None) -> Callable[[str], str | None]:
+    """Says for a URL which proxy it has: the given one, or what the environment names.
+
+    That is asked once for each URL: in a large environment it takes a third of a request.
+    """
+    return (lambda _: given) if given else lru_cache(maxsize=16)(proxy_from_environment)
 
 
 def no_answer(url: str, exc: BaseException) -> TransportError:
     """The library's exception as one of ours, without what the URL may hold of secrets."""
-    return TransportError(f"no answer from {urlsplit(url).netloc.rpartition('@')[2]}: {_reason(exc)}")
+    return TransportError(f"no answer from {urlsplit(url).netloc.rpartition('@')[2]}: {_reason(exc)}{_origin(exc)}")
 
 
 def _reason(exc: BaseException) -> str:
@@ -63,3 +104,16 @@ def _reason(exc: BaseException) -> str:
     said = getattr(exc, "message", "") or str(exc).rpartition(": ")[2] or str(exc)  # aiohttp's text quotes the URL
     first_line = next(iter(str(said).splitlines()), "")[:MAX_REASON].rstrip(": ")
     return f"{type(exc).__name__}: {first_line}" if first_line else type(exc).__name__
+
+
+def _origin(exc: BaseException) -> str:
+    """The module that raised it, if it is neither ours nor the library's: a tracing agent's, for one."""
+    module = ""
+    for frame, _ in walk_tb(exc.__traceback__):
+        name = str(frame.f_globals.get("__name__"))
+        package = name.partition(".")[0]
+        if package in LIBRARIES:
+            module = ""
+        elif not module and package not in sys.stdlib_module_names:
+            module = name
+    return f" (raised in {module})" if module else ""
