@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench chaos soak clean
+.PHONY: help demo test test-neighbours lint format bench chaos soak clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -33,6 +33,16 @@ $(NODE)/node_modules: $(NODE)/package-lock.json
 test: $(VENV)/.dev $(NODE)/node_modules  ## all tests
 	@$(BIN)/python -m pytest
 
+# An environment of its own: what other people's tools bring must not stand in for a dependency that is missing.
+NEIGHBOURS := $(VENV)-neighbours
+$(NEIGHBOURS)/.run: requirements/neighbours.txt pyproject.toml src/millstream/_core/_look.c
+	$(PYTHON) -m venv $(NEIGHBOURS)
+	$(NEIGHBOURS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< --editable '.[async,collector]'
+	@touch $@
+
+test-neighbours: $(NEIGHBOURS)/.run  ## tests beside tracing agents, mocks, stopped clocks and greenlets
+	@$(NEIGHBOURS)/bin/python -m pytest --confcutdir tests/neighbours tests/neighbours
+
 lint: $(VENV)/.dev  ## ruff, mypy --strict, pyright
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -53,5 +63,5 @@ soak: $(VENV)/.dev  ## three minutes of every fault at random, and every event c
 	@cd tests && ../$(BIN)/python -m chaos.soak $(ARGS)
 
 clean:  ## remove the environment and what tools left
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist demo-data
+	rm -rf $(VENV) $(NEIGHBOURS) .mypy_cache .ruff_cache .hypothesis build dist demo-data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -17,6 +17,8 @@ from support.proxy import Proxy
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 DECIDED_OUTSIDE = ("MILLSTREAM_WRITE_KEY", "MILLSTREAM_HOST", "MILLSTREAM_DISABLE", *PROXIES)
 
+collect_ignore = ["neighbours"]  # in an environment of its own: `make test-neighbours`
+
 # The same examples in every run, so that a red one is about the change at hand.
 # MILLSTREAM_HYPOTHESIS=deep looks for others.
 settings.register_profile("same", derandomize=True)

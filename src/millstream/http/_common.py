@@ -22,7 +22,7 @@ MAX_BODY = 1 << 20
 MAX_HOPS = 3
 MAX_REASON = 200
 """Characters of what a library says about a failure: it may quote a server's answer."""
-LIBRARIES = {"millstream", "urllib3", "aiohttp", "yarl", "multidict"}
+LIBRARIES = {"millstream", "urllib3", "aiohttp", "yarl", "multidict", "aiohappyeyeballs"}
 
 
 class Attempt:

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-import sys
+from urllib.parse import urlsplit
 
 import sentry_sdk
-from events import EVENTS, HOST, deliver, deliver_async, plain, say, settings, track
+from events import deliver, plain, say, sender
 from sentry_sdk.transport import Transport
 
-from millstream import Analytics, AsyncAnalytics
-
-client = sys.argv[2]
 kept = []
 
 
 class Keep(Transport):
     def capture_envelope(self, envelope):
-        kept.extend(item.payload.json for item in envelope.items if item.payload.json)
+        kept.extend(item.payload.json for item in envelope.items)
 
 
 sentry_sdk.init("http://key@127.0.0.1:9/1", transport=Keep, traces_sample_rate=1.0)
-print(HOST, EVENTS, Analytics, AsyncAnalytics, settings, track, deliver_async, file=sys.stderr)
-
 with sentry_sdk.start_transaction(name="plain"):
-    plain(client)
-with sentry_sdk.start_transaction(name="visit 1") as t1:
-    learnt = deliver()
-say(learnt, kept=kept)
+    plain()
+visit = sentry_sdk.start_transaction(name="visit")
+learnt = deliver(visit, http_client=sender(lambda: sentry_sdk.start_transaction(name="delivery")))
+say(
+    learnt,
+    visit=visit.trace_id,
+    seen=[
+        {
+            "path": urlsplit(span["data"]["url"]).path,
+            "status": span["data"]["http.response.status_code"],
+            "trace": span["trace_id"],
+            "error": span["status"] != "ok",
+        }
+        for each in kept
+        for span in each.get("spans", [])
+        if span["op"] == "http.client"
+    ],
+)
