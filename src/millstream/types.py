@@ -124,6 +124,8 @@ class Stats:
     running_hook: str | None = None
     """The plugin's hook (`name.hook`) that runs at this moment: one that hangs is seen here."""
     running_hook_seconds: float = 0.0
+    abandoned_senders: int = 0
+    """Threads held by requests that did not end in time. Others take their places, for at most 32 of them."""
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def test_new_relic(api: Api, run: Run, client: str) -> None:
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_x_ray(api: Api, run: Run, client: str) -> None:
-    """X-Ray sees what it can see of other people's: requests through a session of requests, or a traced one of aiohttp."""
+    """X-Ray sees what it sees of other people's: a session of requests, or one of aiohttp that traces."""
     said = run("xray", client)
     assert_delivered(api, said)
     assert Counter(each["path"] for each in said["seen"]) == {"/plain": 1, "/v1/batch": len(batches(api))}

@@ -60,7 +60,7 @@ class Courier:
     def _send(self, send: Send) -> None:
         """Send a batch, and report."""
         request, client = self._request(send), self._http()
-        if not self._dispatch(lambda: self._exchange(send, request, client)):
+        if not self._dispatch(lambda: self._exchange(send, request, client), send.deadline):
             self._engine.failed(send, TransportError(NO_SENDER), self._clock())
 
     def _admit(self, send: Send) -> None:
@@ -82,11 +82,14 @@ class Courier:
     def _ask(self, tokens: Tokens, ask: Ask) -> None:
         """Ask for a token, and report."""
         client = tokens.client or self._http()
-        if not self._dispatch(lambda: self._obtain(tokens, ask, client)):
+        if not self._dispatch(lambda: self._obtain(tokens, ask, client), ask.deadline):
             tokens.failed(ask, AuthError(NO_SENDER))
 
-    def _dispatch(self, job: Callable[[], Command]) -> bool:
-        """Have a job done, and do what it reports. False: there is nobody to do it."""
+    def _dispatch(self, job: Callable[[], Command], deadline: float) -> bool:  # noqa: ARG002 - where there are threads
+        """Have a job done, and do what it reports. False: there is no thread to do it.
+
+        After `deadline` its report is too late: a thread that is still at it is abandoned.
+        """
         job()()
         return True
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from _thread import RLock  # see worker.py
 from collections.abc import Callable
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from .._core.engine import Policy
 from .._core.receipt import Receipt
+from ..types import Stats
 from .courier import Command
 from .inline import InlineDriver, nothing
 from .senders import Senders
@@ -33,7 +35,7 @@ class ThreadDriver(InlineDriver):
 
     def __init__(self, *, policy: Policy, **rest: Any) -> None:
         super().__init__(policy=policy, **rest)
-        self._senders = Senders(policy.max_in_flight + (self._tokens is not None))
+        self._senders = Senders(policy.max_in_flight + (self._tokens is not None), self._clock)
         self._starting = RLock()  # a signal handler may call in while a thread is being started
         self._bell: SimpleQueue[None] = SimpleQueue()  # which the worker sleeps by
         self._running = False
@@ -138,15 +140,19 @@ class ThreadDriver(InlineDriver):
             pass
         self._rouse_at = AWAKE
 
-    def _dispatch(self, job: Callable[[], Command]) -> bool:
+    def stats(self) -> Stats:
+        """The counters, as of now."""
+        return replace(super().stats(), abandoned_senders=self._senders.abandoned())
+
+    def _dispatch(self, job: Callable[[], Command], deadline: float) -> bool:
         def do() -> Command:
             report = job()
             return lambda: self._hand_in(report)
 
         try:
-            return self._senders.start(do)
+            return self._senders.start(do, deadline)
         except RuntimeError:
-            return super()._dispatch(job)
+            return super()._dispatch(job, deadline)
 
     def _hand_in(self, report: Command) -> None:
         self._mailbox.put(report)

@@ -22,7 +22,8 @@ MAX_BODY = 1 << 20
 MAX_HOPS = 3
 MAX_REASON = 200
 """Characters of what a library says about a failure: it may quote a server's answer."""
-LIBRARIES = {"millstream", "urllib3", "aiohttp", "yarl", "multidict", "aiohappyeyeballs"}
+LIBRARIES = {"millstream", "urllib3", "aiohttp", "aiosignal", "aiohappyeyeballs", "multidict", "yarl", "wrapt"}
+"""Packages through which an exception may pass without being their making."""
 
 
 class Attempt:

@@ -72,7 +72,7 @@ class AiohttpClient:
                 data=request.body,
                 headers=request.headers,
                 proxy=self._proxy_for(url),
-                timeout=ClientTimeout(total=left, ceil_threshold=left),  # or it is rounded up to whole seconds
+                timeout=ClientTimeout(total=left, ceil_threshold=left + 1.0),  # below which it is not rounded up
                 allow_redirects=False,
             )
             try:

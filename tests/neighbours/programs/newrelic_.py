@@ -12,11 +12,11 @@ os.environ |= {
     "NEW_RELIC_DEVELOPER_MODE": "true",
     "NEW_RELIC_DISTRIBUTED_TRACING_ENABLED": "true",
 }
-import newrelic.agent  # noqa: E402
+import newrelic.agent
 
 newrelic.agent.initialize()
 application = newrelic.agent.register_application(timeout=10)
-from events import deliver, plain, say, sender  # noqa: E402
+from events import deliver, plain, say, sender
 
 traces = []
 

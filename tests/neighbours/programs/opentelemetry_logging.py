@@ -1,4 +1,4 @@
-"""OpenTelemetry's instrumentation of logging, with the root logger at DEBUG: it is given every line of every library."""
+"""OpenTelemetry's instrumentation of logging, with the root logger at DEBUG: every line of every library."""
 
 from __future__ import annotations
 
