@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from http.client import HTTPException
@@ -12,6 +11,7 @@ from traceback import walk_tb
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from .._clock import monotonic
 from ..errors import TransportError
 from ..types import Request, Response
 
@@ -31,12 +31,12 @@ class Attempt:
 
     def __init__(self, request: Request) -> None:
         self.url = request.url
-        self._deadline = time.monotonic() + request.timeout
+        self._deadline = monotonic() + request.timeout
         self._hops = 0
 
     def left(self) -> float:
         """Seconds that are left; a TimeoutError if there are none."""
-        left = self._deadline - time.monotonic()
+        left = self._deadline - monotonic()
         if left <= 0:
             raise TimeoutError("the answer takes too long")
         return left

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import os
 import socket
-import time
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -14,6 +13,7 @@ import urllib3
 from urllib3.exceptions import DecodeError
 from urllib3.util import parse_url
 
+from .._clock import monotonic
 from ..types import Request, Response
 from ._common import MAX_BODY, Attempt, check_end, no_answer, proxies
 
@@ -112,7 +112,7 @@ def _timeout(url: str, proxy: str | None, left: float) -> urllib3.Timeout:
     The steps are a connection to each of the server's addresses, as the first may not answer; then the tunnel, and TLS.
     """
     tls = url.startswith("https:")
-    addresses = _count_addresses(urlsplit(proxy or url).hostname or "", int(time.monotonic() // 60))
+    addresses = _count_addresses(urlsplit(proxy or url).hostname or "", int(monotonic() // 60))
     return urllib3.Timeout(total=left, connect=left / (addresses + tls + (tls and proxy is not None) + 1))
 
 
@@ -138,6 +138,7 @@ def _read(answer: urllib3.BaseHTTPResponse, attempt: Attempt) -> bytes:
     except DecodeError:
         raise
     except Exception:  # before the end, urllib3 has closed the connection; after it, the answer is whole all the same
-        if answer.length_remaining != 0 and not (answer.closed and connection and not connection.is_closed):
+        whole = getattr(answer, "length_remaining", None) == 0
+        if not whole and not (answer.closed and connection and not connection.is_closed):
             raise
     return bytes(body[:MAX_BODY])

@@ -13,10 +13,10 @@ os.environ |= {
     "NEW_RELIC_DISTRIBUTED_TRACING_ENABLED": "true",
 }
 import newrelic.agent
+from events import deliver, plain, say, sender
 
 newrelic.agent.initialize()
 application = newrelic.agent.register_application(timeout=10)
-from events import deliver, plain, say, sender
 
 traces = []
 
