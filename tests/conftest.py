@@ -12,10 +12,11 @@ from hypothesis import settings
 from millstream import Analytics
 from support.api import Api
 from support.faults import PEM
-from support.proxy import Proxy
+from support.proxy import Proxy, Socks
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-DECIDED_OUTSIDE = ("MILLSTREAM_WRITE_KEY", "MILLSTREAM_HOST", "MILLSTREAM_DISABLE", *PROXIES)
+AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+DECIDED_OUTSIDE = ("MILLSTREAM_WRITE_KEY", "MILLSTREAM_HOST", "MILLSTREAM_DISABLE", *PROXIES, *AUTHORITIES)
 
 collect_ignore = ["neighbours"]  # in an environment of its own: `make test-neighbours`
 
@@ -54,6 +55,14 @@ def tls_api() -> Iterator[Api]:
 def proxy() -> Iterator[Proxy]:
     """A proxy on loopback, which passes on and opens tunnels."""
     server = Proxy()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def socks() -> Iterator[Socks]:
+    """A SOCKS proxy on loopback."""
+    server = Socks()
     yield server
     server.close()
 

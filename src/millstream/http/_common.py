@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from http.client import HTTPException
 from traceback import walk_tb
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from .._clock import monotonic
 from ..errors import TransportError
 from ..types import Request, Response
 
-__all__ = ["MAX_BODY", "Attempt", "check_end", "no_answer", "proxies", "proxy_from_environment"]
+__all__ = ["MAX_BODY", "Attempt", "check_end", "no_answer"]
 
 MAX_BODY = 1 << 20
 """Bytes of an answer that are read: an answer to a batch is short, and an endless one must not fill the memory."""
@@ -74,23 +72,6 @@ def check_end(status: int, headers: Mapping[str, str], *, stays_open: bool) -> N
     closes = "close" in {token.strip().lower() for token in headers.get("Connection", "").split(",")}
     if coding is None and length is None and stays_open and not closes:
         raise HTTPException("the answer does not say where it ends, or was cut off within its headers")
-
-
-def proxy_from_environment(url: str) -> str | None:
-    """The proxy that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name for this URL."""
-    parts = urlsplit(url)
-    proxy = getproxies().get(parts.scheme)
-    if proxy is None or (parts.hostname and proxy_bypass(parts.netloc)):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def proxies(given: str | None) -> Callable[[str], str | None]:
-    """Says for a URL which proxy it has: the given one, or what the environment names.
-
-    That is asked once for each URL: in a large environment it takes a third of a request.
-    """
-    return (lambda _: given) if given else lru_cache(maxsize=16)(proxy_from_environment)
 
 
 def no_answer(url: str, exc: BaseException) -> TransportError:

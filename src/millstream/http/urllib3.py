@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import socket
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -15,12 +16,16 @@ from urllib3.util import parse_url
 
 from .._clock import monotonic
 from ..types import Request, Response
-from ._common import MAX_BODY, Attempt, check_end, no_answer, proxies
+from ._common import MAX_BODY, Attempt, check_end, no_answer
+from ._environment import authorities, is_socks, need_socks, proxies
 
-__all__ = ["Urllib3Client"]
+__all__ = ["Urllib3Client", "pool_for"]
 
 PIECE = 16_384
 """Bytes of an answer that are read at a time."""
+
+TRUST = {"ca_certs", "ca_cert_dir", "ca_cert_data", "cert_reqs", "ssl_context"}
+"""Options that say whose certificates are trusted."""
 
 codecs.lookup("idna")  # resolving a name loads it: now, rather than in a thread while the process forks
 
@@ -32,7 +37,8 @@ class Urllib3Client:
     `urllib3.PoolManager` (`cert_file`, `key_file`, `ca_certs`, `ssl_context` …) for mutual TLS.
 
     Args:
-        proxy: URL of a proxy for every request. Without it `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` count.
+        proxy: URL of a proxy for every request. Without it `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`
+            count.
         options: passed on to urllib3's PoolManager.
     """
 
@@ -93,17 +99,37 @@ class Urllib3Client:
     def _pool(self, proxy: str | None) -> urllib3.PoolManager:
         key = os.getpid(), proxy
         if key not in self._pools:
-            pool = self._proxied(proxy) if proxy else urllib3.PoolManager(**self._options)
-            return self._pools.setdefault(key, pool)
+            return self._pools.setdefault(key, pool_for(proxy, self._options))
         return self._pools[key]
 
-    def _proxied(self, proxy: str) -> urllib3.ProxyManager:
-        """A pool behind a proxy. User and password in its URL are sent to it: urllib3 leaves that to its caller."""
-        url, options = parse_url(proxy), dict(self._options)
-        headers: dict[str, str] = dict(options.pop("proxy_headers", None) or {})
-        if url.auth:
-            headers |= urllib3.make_headers(proxy_basic_auth=unquote(url.auth))
-        return urllib3.ProxyManager(url._replace(auth=None).url, proxy_headers=headers, **options)
+
+def pool_for(proxy: str | None, options: Mapping[str, Any]) -> urllib3.PoolManager:
+    """Make the pool for what goes through this proxy, or through none.
+
+    User and password in the proxy's URL are sent to it. Without options that say so, the environment says whose
+    certificates are trusted.
+
+    Raises:
+        MissingExtra: it is a SOCKS proxy, and what speaks to one is not installed.
+        OSError: the environment names a file that does not exist.
+    """
+    options = dict(options)
+    if not options.keys() & TRUST:
+        options["ca_certs"], options["ca_cert_dir"] = authorities()
+    if proxy is None:
+        return urllib3.PoolManager(**options)
+    url = parse_url(proxy)
+    bare = url._replace(auth=None).url
+    if is_socks(proxy):
+        need_socks(proxy)
+        from urllib3.contrib.socks import SOCKSProxyManager  # noqa: PLC0415 - an extra
+
+        user, _, password = (url.auth or "").partition(":")
+        return SOCKSProxyManager(bare, unquote(user) or None, unquote(password) or None, **options)
+    headers: dict[str, str] = dict(options.pop("proxy_headers", None) or {})
+    if url.auth:
+        headers |= urllib3.make_headers(proxy_basic_auth=unquote(url.auth))
+    return urllib3.ProxyManager(bare, proxy_headers=headers, **options)
 
 
 def _timeout(url: str, proxy: str | None, left: float) -> urllib3.Timeout:
