@@ -94,7 +94,7 @@ def test_all_proxy_in_the_environment(api: Api, proxy: Proxy, source: str) -> No
         "127.0.0.1:{port}",
         "10.0.0.0/8, 127.0.0.0/8",
         "127.0.0.1/8",
-        "::/0,0/0",
+        "::/0,0.0.0.0/0",
     ],
 )
 def test_no_proxy_in_the_environment(api: Api, proxy: Proxy, name: str) -> None:

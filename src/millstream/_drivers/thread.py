@@ -9,7 +9,7 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from .._core.engine import Policy
+from .._core.policy import Policy
 from .._core.receipt import Receipt
 from ..types import Stats
 from .courier import Command

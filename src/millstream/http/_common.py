@@ -25,7 +25,7 @@ LIBRARIES = {"millstream", "urllib3", "aiohttp", "aiosignal", "aiohappyeyeballs"
 
 
 class Attempt:
-    """One attempt at a request: where it goes now, and how many seconds are left of its timeout."""
+    """One attempt at a request: the URL where it goes now, and what is left of its timeout."""
 
     def __init__(self, request: Request) -> None:
         self.url = request.url
@@ -42,36 +42,33 @@ class Attempt:
     def goes_on(self, response: Response) -> bool:
         """Whether the same request is to be sent again, to a `url` that is new.
 
-        A redirect that keeps method and body (307, 308) is followed on the same host, which includes the step from http
-        to https. Any other would turn the POST into a GET and lose the events, or take the key elsewhere.
+        A redirect that keeps method and body (307, 308) is followed on the same host, also from http to https. Any
+        other would turn the POST into a GET and lose the events, or take the key elsewhere.
         """
-        if response.status not in {307, 308} or self._hops == MAX_HOPS:
-            return False
         here, self._hops = self.url, self._hops + 1
+        if response.status not in {307, 308} or self._hops > MAX_HOPS:
+            return False
         try:
             self.url = urljoin(here, response.headers.get("Location", ""))
             a, b = urlsplit(here), urlsplit(self.url)
             upgrade = (a.scheme, b.scheme, a.hostname) == ("http", "https", b.hostname)
         except ValueError as exc:
             raise no_answer(here, HTTPException("the Location of its redirect is no URL")) from exc
-        return self.url != here and ((a.scheme, a.netloc) == (b.scheme, b.netloc) or upgrade)
+        return self.url != here and (upgrade or (a.scheme, a.netloc) == (b.scheme, b.netloc))
 
 
-def check_end(status: int, headers: Mapping[str, str], *, stays_open: bool) -> None:
-    """Refuse an answer that does not say where it ends: it may have been cut off, and look whole (RFC 9112 §6.3).
-
-    `stays_open`: whether a connection of its version of HTTP stays open unless the headers say otherwise.
-    """
-    if status in {204, 304}:
-        return
+def check_end(status: int, headers: Mapping[str, str], *, http11: bool) -> None:
+    """Refuse an answer that does not say where it ends: it may have been cut off, and look whole (RFC 9112 §6.3)."""
     coding, length = headers.get("Transfer-Encoding"), headers.get("Content-Length")
-    if coding is not None and coding.strip().lower() != "chunked":
-        raise HTTPException(f"the answer has the transfer coding {coding[:40]!r}")
-    if length is not None and not re.fullmatch("[0-9]{1,19}", length):
-        raise HTTPException(f"the answer has the length {length[:40]!r}")
-    closes = "close" in {token.strip().lower() for token in headers.get("Connection", "").split(",")}
-    if coding is None and length is None and stays_open and not closes:
-        raise HTTPException("the answer does not say where it ends, or was cut off within its headers")
+    if coding is not None:
+        known = coding.strip().lower() == "chunked"
+    elif length is not None:
+        known = re.fullmatch("[0-9]{1,19}", length) is not None
+    else:
+        known = not http11 or "close" in map(str.strip, headers.get("Connection", "").lower().split(","))
+    if not known and status not in {204, 304}:
+        said = f"Content-Length {length!r:.40}, Transfer-Encoding {coding!r:.40}"
+        raise HTTPException(f"the answer does not say where it ends ({said}), or was cut off within its headers")
 
 
 def no_answer(url: str, exc: BaseException) -> TransportError:
@@ -84,8 +81,8 @@ def _reason(exc: BaseException) -> str:
     inner = getattr(exc, "reason", None)
     exc = inner if isinstance(inner, BaseException) else exc
     said = getattr(exc, "message", "") or str(exc).rpartition(": ")[2] or str(exc)  # aiohttp's text quotes the URL
-    first_line = next(iter(str(said).splitlines()), "")[:MAX_REASON].rstrip(": ")
-    return f"{type(exc).__name__}: {first_line}" if first_line else type(exc).__name__
+    text = said.splitlines()[0][:MAX_REASON].rstrip(": ") if isinstance(said, str) and said else ""
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
 def _origin(exc: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ class AiohttpClient:
             raise SettingsError(f"proxy is the URL of a SOCKS proxy, and {NO_SOCKS}")
         self._proxy_for = proxies(proxy)
         self._options = options
-        self._sessions: dict[asyncio.AbstractEventLoop, tuple[ClientSession, AsyncGenerator[None, None]]] = {}
+        self._sessions: dict[AbstractEventLoop, tuple[ClientSession, AsyncGenerator[None, None]]] = {}
 
     async def send(self, request: Request) -> Response:
         """Exchange one request for its answer, as Urllib3Client does; the timeout covers all of it.
@@ -60,7 +60,7 @@ class AiohttpClient:
 
     async def close(self) -> None:
         """Close the kept connections."""
-        _, tail = self._sessions.get(asyncio.get_running_loop(), (None, None))
+        _, tail = self._sessions.get(get_running_loop(), (None, None))
         if tail is not None:
             await tail.aclose()
         self._forget_closed_loops()
@@ -69,11 +69,11 @@ class AiohttpClient:
         from aiohttp import ClientTimeout, HttpVersion11  # noqa: PLC0415
         from yarl import URL  # noqa: PLC0415
 
-        url, proxy = attempt.url, self._proxy_for(attempt.url)
+        proxy = self._proxy_for(attempt.url)
         if is_socks(proxy):
             raise TransportError(f"the environment names a SOCKS proxy, and {NO_SOCKS}")
         try:
-            left = attempt.left()
+            url, left = attempt.url, attempt.left()
             answer = await self._session().request(
                 request.method,
                 # As it is: aiohttp would quote it anew, and refuses a user in it beside our own Authorization header.
@@ -85,7 +85,7 @@ class AiohttpClient:
                 allow_redirects=False,
             )
             try:
-                check_end(answer.status, answer.headers, stays_open=answer.version == HttpVersion11)
+                check_end(answer.status, answer.headers, http11=answer.version == HttpVersion11)
                 body = bytearray()
                 while len(body) <= MAX_BODY and (piece := await answer.content.readany()):
                     body += piece
@@ -96,29 +96,26 @@ class AiohttpClient:
                 answer.close()
             return Response(answer.status, answer.headers, bytes(body[:MAX_BODY]))
         except Exception as exc:  # what instruments aiohttp may raise anything
-            raise no_answer(url, exc) from exc
+            raise no_answer(attempt.url, exc) from exc
 
     def _session(self) -> ClientSession:
         """The session of the loop that runs."""
         from aiohttp import ClientSession, DummyCookieJar, TCPConnector  # noqa: PLC0415
 
-        loop = asyncio.get_running_loop()
+        loop = get_running_loop()
         if loop not in self._sessions:
             self._forget_closed_loops()
-            identity = {"Accept-Encoding": "identity"}
-            connector = TCPConnector(**_trusting(self._options))
-            made = ClientSession(connector=connector, cookie_jar=DummyCookieJar(), headers=identity)
-            tail = self._until_it_ends(loop, made)
-            self._sessions[loop] = made, tail
+            jar, headers = DummyCookieJar(), {"Accept-Encoding": "identity"}
+            session = ClientSession(connector=TCPConnector(**_trusting(self._options)), cookie_jar=jar, headers=headers)
+            tail = self._until_it_ends(loop, session)
+            self._sessions[loop] = session, tail
             try:
                 tail.__anext__().send(None)
             except StopIteration:  # it has yielded: the loop knows of it now
                 pass
         return self._sessions[loop][0]
 
-    async def _until_it_ends(
-        self, loop: asyncio.AbstractEventLoop, session: ClientSession
-    ) -> AsyncGenerator[None, None]:
+    async def _until_it_ends(self, loop: AbstractEventLoop, session: ClientSession) -> AsyncGenerator[None, None]:
         """Every loop that ends in good order closes its asynchronous generators, and with this one the session."""
         try:
             yield

@@ -44,8 +44,8 @@ class Urllib3Client:
 
     def __init__(self, *, proxy: str | None = None, **options: Any) -> None:
         self._options: dict[str, Any] = {"maxsize": 16, "retries": False, **options}
-        # By process: a forked child needs its own. Those of its parent stay here: to let go of them would close them.
-        self._pools: dict[tuple[int, str | None], urllib3.PoolManager] = {}
+        self._pools: dict[str | None, urllib3.PoolManager] = {}
+        self._process = os.getpid()
         self._proxy_for = proxies(proxy)
 
     def send(self, request: Request) -> Response:
@@ -65,42 +65,48 @@ class Urllib3Client:
 
     def close(self) -> None:
         """Close the kept connections."""
-        for process, proxy in list(self._pools):
-            if process == os.getpid():
-                pools = self._pools.pop((process, proxy)).pools
-                for key in pools.keys():  # noqa: SIM118 - a container that cannot be iterated
-                    # By hand: urllib3 leaves it to finalizers, which do nothing any more at the end of a process.
-                    pools[key].close()
+        pools = self._own_pools()
+        for manager in pools.values():
+            for key in manager.pools.keys():  # noqa: SIM118 - a container that cannot be iterated
+                # By hand: urllib3 leaves it to finalizers, which do nothing any more at the end of a process.
+                manager.pools[key].close()
+        pools.clear()
 
     def _exchange(self, request: Request, attempt: Attempt) -> Response:
-        url = attempt.url
         try:
-            proxy = self._proxy_for(url)
+            proxy = self._proxy_for(attempt.url)
             answer = self._pool(proxy).urlopen(
                 request.method,
-                url,
+                attempt.url,
                 body=request.body,
                 headers=dict(request.headers),
-                timeout=_timeout(url, proxy, attempt.left()),
+                timeout=_timeout(attempt, proxy),
                 redirect=False,
                 retries=False,
                 preload_content=False,
             )
             try:
-                check_end(answer.status, answer.headers, stays_open=answer.version == 11)
+                check_end(answer.status, answer.headers, http11=answer.version == 11)
                 body = _read(answer, attempt)
             except BaseException:
                 answer.close()
                 raise
             return Response(answer.status, answer.headers, body)
         except Exception as exc:  # what instruments urllib3 may raise anything
-            raise no_answer(url, exc) from exc
+            raise no_answer(attempt.url, exc) from exc
 
     def _pool(self, proxy: str | None) -> urllib3.PoolManager:
-        key = os.getpid(), proxy
-        if key not in self._pools:
-            return self._pools.setdefault(key, pool_for(proxy, self._options))
-        return self._pools[key]
+        pools = self._own_pools()
+        if proxy not in pools:
+            pools.setdefault(proxy, pool_for(proxy, self._options))
+        return pools[proxy]
+
+    def _own_pools(self) -> dict[str | None, urllib3.PoolManager]:
+        """The pools of this process: in a forked child, what was here is the parent's, connections and locks."""
+        if self._process != os.getpid():
+            self._parents = self._pools  # kept: to let go of them would close them
+            self._pools, self._process = {}, os.getpid()
+        return self._pools
 
 
 def pool_for(proxy: str | None, options: Mapping[str, Any]) -> urllib3.PoolManager:
@@ -132,18 +138,19 @@ def pool_for(proxy: str | None, options: Mapping[str, Any]) -> urllib3.PoolManag
     return urllib3.ProxyManager(bare, proxy_headers=headers, **options)
 
 
-def _timeout(url: str, proxy: str | None, left: float) -> urllib3.Timeout:
-    """An equal share of the time for each step before the answer, so that there is always some left to wait for it.
+def _timeout(attempt: Attempt, proxy: str | None) -> urllib3.Timeout:
+    """An equal share of the time for each step, so that some is left for the answer.
 
     The steps are a connection to each of the server's addresses, as the first may not answer; then the tunnel, and TLS.
     """
-    tls = url.startswith("https:")
-    addresses = _count_addresses(urlsplit(proxy or url).hostname or "", int(monotonic() // 60))
-    return urllib3.Timeout(total=left, connect=left / (addresses + tls + (tls and proxy is not None) + 1))
+    tls = attempt.url.startswith("https:")
+    steps = _count_addresses(urlsplit(proxy or attempt.url).hostname, int(monotonic() // 60)) + tls
+    left = attempt.left()
+    return urllib3.Timeout(total=left, connect=left / (steps + (tls and proxy is not None) + 1))
 
 
 @lru_cache(maxsize=16)
-def _count_addresses(host: str, minute: int) -> int:  # noqa: ARG001 - in the next one they are counted again
+def _count_addresses(host: str | None, minute: int) -> int:  # noqa: ARG001 - in the next one they are counted again
     try:
         return len(socket.getaddrinfo(host, None, 0, socket.SOCK_STREAM))
     except (OSError, ValueError):  # urllib3 says so, if it has to connect
