@@ -44,8 +44,8 @@ def as_client(given: object, *, may_await: bool = False) -> HTTPClient:
         )
     if is_async(client) and not may_await:
         raise SettingsError(
-            f"http_client: {_name(given)} is `async def`, which Analytics cannot await; "
-            "give it one whose `send` is a plain `def`, or use AsyncAnalytics"
+            f"http_client: {_name(given)} has to be awaited, which Analytics cannot do; "
+            "give it one that sends without, or use AsyncAnalytics"
         )
     return client
 
@@ -57,7 +57,7 @@ def is_async(client: HTTPClient) -> bool:
 
 
 def _name(given: object) -> str:
-    return str(getattr(given, "__name__", None) or f"{type(given).__name__}.send")
+    return str(getattr(given, "__name__", None) or f"a {type(given).__name__}")
 
 
 def as_response(answer: object) -> Response:
