@@ -46,6 +46,14 @@ def test_each_request_is_a_span(api: Api, run: Run, tool: str, header: str, clie
     assert len({*sent, said["visit"]}) == len(sent) + 1
 
 
+@pytest.mark.parametrize("client", CLIENTS)
+def test_sentry_carries_no_trace_into_our_threads(api: Api, run: Run, client: str) -> None:
+    """Outside of a transaction Sentry adds no header: that of the transaction in which events were recorded least."""
+    said = run("sentry_threads", client)
+    assert_delivered(api, said)
+    assert [seen.path for seen in api.requests if seen.header("sentry-trace")] == ["/plain"]
+
+
 def test_ddtrace_patches_two_libraries_at_once(api: Api, run: Run) -> None:
     """With `http.client` and urllib3 patched, a request has a span of each."""
     said = run("ddtrace_")
