@@ -35,8 +35,8 @@ class Answer:
 
     `sent` says how much of it goes out: the whole, half of the body, or nothing; `then` what becomes of the connection
     afterwards: it is kept, closed, reset, stalls (stays open, and nothing more comes) or is flooded with `flood`, every
-    `pace` seconds, for as long as the client reads. With `raw` these bytes go out in place of HTTP; if it `drips`, each by
-    itself, at that pace.
+    `pace` seconds, for as long as the client reads. With `raw` these bytes go out in place of HTTP; if it `drips`, each
+    by itself, at that pace.
     """
 
     status: int = 200
