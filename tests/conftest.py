@@ -13,12 +13,15 @@ from hypothesis import settings
 from millstream import Analytics
 from support.api import Api
 from support.faults import PEM
-from support.processes import end_children
 from support.marks import FIXTURES, Watch
-from support.proxy import Proxy
+from support.processes import end_children
+from support.proxy import Proxy, Socks
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-DECIDED_OUTSIDE = ("MILLSTREAM_WRITE_KEY", "MILLSTREAM_HOST", "MILLSTREAM_DISABLE", *PROXIES)
+AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+DECIDED_OUTSIDE = ("MILLSTREAM_WRITE_KEY", "MILLSTREAM_HOST", "MILLSTREAM_DISABLE", *PROXIES, *AUTHORITIES)
+
+collect_ignore = ["neighbours"]  # in an environment of its own: `make test-neighbours`
 
 # The same examples in every run, so that a red one is about the change at hand.
 # MILLSTREAM_HYPOTHESIS=deep looks for others.
@@ -90,6 +93,14 @@ def tls_api() -> Iterator[Api]:
 def proxy() -> Iterator[Proxy]:
     """A proxy on loopback, which passes on and opens tunnels."""
     server = Proxy()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def socks() -> Iterator[Socks]:
+    """A SOCKS proxy on loopback."""
+    server = Socks()
     yield server
     server.close()
 

@@ -17,6 +17,7 @@ SRC = Path(millstream.__file__).parent
 # A module may import from its own folder and from lower floors. The longest matching name decides.
 FLOORS = {
     "_version": 0,
+    "_clock": 0,
     "errors": 0,
     "types": 0,
     "settings": 0,

@@ -155,7 +155,7 @@ class Settings:
     gzip: bool = False
     """Compress request bodies."""
     proxy: str | None = None
-    """URL of an HTTP proxy. Without it `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` count."""
+    """URL of a proxy, HTTP or SOCKS. Without it `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` count."""
     context: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Context for every event; a call's own is merged over it."""
     integrations: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -246,7 +246,7 @@ class Settings:
             allowed = "a path without ?query, #fragment, spaces, backslashes and invisible characters"
             raise _wrong("path", redacted(self.path), f"{allowed}: percent-encode them")
         if self.proxy is not None:
-            _check_url("proxy", self.proxy)
+            _check_url("proxy", self.proxy, "http", "https", "socks5", "socks5h", "socks4", "socks4a")
 
     def _check_oauth(self) -> None:
         _check_secret("oauth_settings", self.oauth_settings, OAuthSettings, type(None))
@@ -369,10 +369,10 @@ def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
         raise _wrong(name, value, " or ".join(repr(choice) for choice in allowed))
 
 
-def _check_url(name: str, value: object) -> None:
+def _check_url(name: str, value: object, *schemes: str) -> None:
     _check_type(name, value, str)
     url = cast("str", value)
-    if allowed := objection(url):
+    if allowed := objection(url, *schemes):
         raise _wrong(name, redacted(url), allowed)
 
 

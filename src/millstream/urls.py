@@ -13,13 +13,16 @@ _AT = "@\ufe6b\uff20"
 _QUOTED = re.compile(rf"//[^\s/?#]*[{_AT}]")
 
 
-def objection(url: str) -> str:
-    """Return what a URL must be to be a base URL or a proxy; an empty text for one that can be used."""
+def objection(url: str, *schemes: str) -> str:
+    """Return what a URL must be to be a base URL or a proxy; an empty text for one that can be used.
+
+    `schemes`: those that it may have; by default `http` and `https`.
+    """
     if not url.isprintable() or re.search(r"[ \\]", url):
         return "a URL without spaces, backslashes and invisible characters: percent-encode them"
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        usable = parts.scheme in (schemes or ("http", "https")) and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
     if not usable:

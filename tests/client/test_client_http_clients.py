@@ -95,6 +95,20 @@ def test_what_cannot_send_is_no_client(given: Any) -> None:
         Analytics("key", http_client=given)
 
 
+def test_a_session_of_a_library_that_is_not_known_is_refused() -> None:
+    """It has a `send`, which takes something else: refused at once, with a function that sends with it."""
+
+    class Session:
+        def send(self, prepared: Any) -> Any: ...
+        def close(self) -> None: ...
+        def request(self, method: str, url: str) -> Any: ...
+
+        get = post = request
+
+    with pytest.raises(SettingsError, match=r"pass a function of a request .* `lambda r: session\.request"):
+        Analytics("key", http_client=Session())
+
+
 def test_a_thread_that_does_not_come_back_is_replaced(client: Make, caplog: pytest.LogCaptureFixture) -> None:
     """A hung exchange is given up after the timeout, and holds up no other; it is counted, and logged once."""
     gate = threading.Event()

@@ -9,7 +9,16 @@ from pathlib import Path
 from textwrap import dedent
 from typing import NamedTuple
 
-DECIDED_OUTSIDE = ("MILLSTREAM_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+DECIDED_OUTSIDE = (
+    "MILLSTREAM_",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "REQUESTS_CA",
+    "CURL_CA",
+    "SSL_CERT",
+)
 # Every warning is an error, but for one: from Python 3.12 on a fork beside threads is warned of, which is our subject.
 WARNINGS = ("-W", "error", "-W", "ignore:This process:DeprecationWarning")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from time import monotonic
 from typing import Any, NoReturn, SupportsIndex, TypeAlias, TypeVar, overload
 from uuid import UUID
 
+from .._clock import monotonic
 from .._core import events
 from .._core.encoding import decode, encode, largest_field
 from .._core.events import LIBRARY, MAX_EVENT_BYTES, Defaults, WireEvent

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from _thread import RLock  # see _delivery/worker.py
 from collections.abc import Callable
-from time import monotonic
 from typing import Any, cast
 
+from .._clock import monotonic
 from .._core.receipt import Receipt
 from .._delivery import process
 from .._delivery.driver import Driver

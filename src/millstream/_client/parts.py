@@ -53,8 +53,10 @@ def default_client(proxy: str | None) -> Callable[[], HTTPClient]:
     Loaded here, with the client, and not by the worker: a fork while the worker is at it would leave the child with
     half a module and a lock on it that is never released.
     """
-    from ..http.urllib3 import Urllib3Client  # noqa: PLC0415 - not with the import of millstream
+    from ..http._environment import need_socks  # noqa: PLC0415 - not with the import of millstream
+    from ..http.urllib3 import Urllib3Client  # noqa: PLC0415
 
+    need_socks(proxy)
     return lambda: Urllib3Client(proxy=proxy)
 
 

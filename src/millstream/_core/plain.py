@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from gc import get_referents
@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from ..spec import MAX_DEPTH, MAX_NUMBER
+from .standard import Standard
 
 try:
     from ._look import all_usual
@@ -27,7 +28,7 @@ __all__ = ["KEPT", "MAX_DEPTH", "MAX_NUMBER", "MINUTE", "all_usual", "is_plain",
 
 MINUTE = timedelta(minutes=1)
 
-KEPT = frozenset({type(None), bool, float, bytes, date, timedelta, UUID})
+KEPT = frozenset({type(None), bool, float, bytes, Standard.date, timedelta, UUID})
 """Types that are written as documented whatever the value; a NaN and an infinity as null."""
 
 _LEAVES = KEPT | {str}

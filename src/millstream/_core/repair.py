@@ -6,7 +6,7 @@ What has one right answer is mended; of what has none, the refusal names the pat
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, time
+from datetime import time
 from decimal import Decimal
 from math import isfinite
 from typing import Any, TypeAlias
@@ -16,6 +16,7 @@ import msgspec
 from ..errors import InvalidEvent
 from . import standins
 from .plain import KEPT, MAX_DEPTH, MAX_NUMBER, write
+from .standard import Standard
 
 __all__ = ["repaired"]
 
@@ -169,7 +170,7 @@ _SCALARS: dict[type, Callable[[Any], Any]] = {
     str: standins.text,
     int: _int,
     Decimal: _decimal,
-    datetime: standins.moment,
+    Standard.datetime: standins.moment,
     time: standins.clock,
 }
 

@@ -10,7 +10,7 @@ import dataclasses
 from collections import UserString
 from collections.abc import Callable, Iterable, Mapping, Sequence, ValuesView
 from collections.abc import Set as AbstractSet
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from itertools import islice
@@ -20,6 +20,7 @@ from uuid import UUID
 import msgspec
 
 from .plain import MINUTE
+from .standard import Standard
 
 __all__ = [
     "MAX_ITEMS",
@@ -101,8 +102,8 @@ def moment(value: datetime) -> datetime | None:
     parts = (value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond)
     offset = value.utcoffset()
     if offset is None:
-        return datetime(*parts)  # noqa: DTZ001 - it came without a zone, and is sent without one
-    out = datetime(*parts, tzinfo=timezone(offset))
+        return Standard.datetime(*parts)  # it came without a zone, and is sent without one
+    out = Standard.datetime(*parts, tzinfo=timezone(offset))
     return out.astimezone(timezone.utc) if offset % MINUTE else out
 
 
@@ -152,8 +153,8 @@ _STANDARD: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
     (float, float.__float__),
     (Enum, lambda value: value._value_),  # `value` may be a property of the class's own
     ((bytes, bytearray, memoryview), bytes),
-    (datetime, moment),
-    (date, lambda value: date(value.year, value.month, value.day)),
+    (Standard.datetime, moment),
+    (Standard.date, lambda value: Standard.date(value.year, value.month, value.day)),
     (time, clock),
     (timedelta, lambda value: timedelta(value.days, value.seconds, value.microseconds)),
     (Decimal, Decimal),

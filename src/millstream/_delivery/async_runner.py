@@ -10,13 +10,13 @@ requests carry events in the order of the calls.
 from __future__ import annotations
 
 import inspect
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+from .._clock import monotonic
 from .._core.context import Context
 from .._core.pipeline import Answer, Awaited, PluginLike, process
 from .._core.receipt import Outcome, Receipt
@@ -135,7 +135,7 @@ class AsyncRunner(Runner):
         hook = next(iter(list(self._hooks)), None)
         if hook is None:
             return super().running()
-        return f"{hook.call.plugin.name}.{hook.call.hook}", time.monotonic() - hook.since
+        return f"{hook.call.plugin.name}.{hook.call.hook}", monotonic() - hook.since
 
     def abandon(self) -> list[Receipt]:
         """The client closes, or another thread has taken over: forget every dialog, and every hook.
@@ -210,7 +210,7 @@ class AsyncRunner(Runner):
     def _next_hooks(self) -> None:
         while self._queued and len(self._hooks) < AT_ONCE:
             hook = self._queued.popleft()
-            hook.since = time.monotonic()
+            hook.since = monotonic()
             self._hooks[hook] = None
             self._wait_for(hook.call.awaitable, partial(self._hook_done, hook), partial(self._hook_again, hook))
 

@@ -7,7 +7,6 @@ the lanes of the dead ──▶ adopt ──────────────
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
+from .._clock import file_time
 from .._core.log import Place, Stretch, joined
 from .._core.receipt import Driver, Outcome, Receipt
 from ..errors import Abandoned, RateLimitExpired, RetriesExhausted
@@ -202,7 +202,7 @@ class Backlog:
     def too_old(self, receipts: Sequence[Receipt]) -> bool:
         """Whether these have been kept for long enough."""
         places = [r._place for r in receipts if r._place is not None]
-        return bool(places) and time.time() - self.spool.written_at(places[-1]) > self._max_age
+        return bool(places) and file_time() - self.spool.written_at(places[-1]) > self._max_age
 
     @staticmethod
     def part(receipts: Sequence[Receipt]) -> tuple[list[Receipt], list[Receipt]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import threading
-import time
 from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
 
+from .._clock import monotonic
 from .._core.ledger import Ledger
 from .._core.receipt import Receipt
 from ..emitter import Emitter, reportable
@@ -118,4 +118,4 @@ class CallbackThreads:
     def join(self, deadline: float) -> None:
         """Wait for all of them, until `deadline`."""
         for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(max(0.0, deadline - monotonic()))

@@ -16,6 +16,7 @@ import threading
 from asyncio import _get_running_loop
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
+from contextvars import Context
 from typing import Any
 
 from .._core.pipeline import Answer
@@ -92,11 +93,12 @@ class LoopRuntime:
         if self._scheduled is loop:
             return
         self._scheduled = loop
+        # In an empty context, and so are the tasks that a turn starts: see start_thread.
         try:
             if _get_running_loop() is loop:
-                loop.call_soon(self._on_turn, loop)
+                loop.call_soon(self._on_turn, loop, context=Context())
             else:
-                loop.call_soon_threadsafe(self._on_turn, loop)
+                loop.call_soon_threadsafe(self._on_turn, loop, context=Context())
         except RuntimeError:  # closed at this very moment: the mail waits for the next one
             self._scheduled = None
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
+from .._clock import monotonic
 from .._core.context import Context
 from .._core.pipeline import Answer, Beside, PluginLike
 from ..emitter import reportable
@@ -74,7 +74,7 @@ class HookThreads:
         for thread in list(self._threads.values()):
             if thread.running is not None:
                 hook, since = thread.running
-                return hook, time.monotonic() - since
+                return hook, monotonic() - since
         return None
 
     def in_hook(self) -> bool:
@@ -146,7 +146,7 @@ class _HookThread:
     def _answers(self, job: Job) -> list[tuple[Beside, PluginLike, Answer | None]]:
         """Run a hook, and those that wait behind it, for a moment."""
         answers: list[tuple[Beside, PluginLike, Answer | None]] = []
-        began = now = time.monotonic()
+        began = now = monotonic()
         while True:
             beside, plugin, context = job
             self.running = f"{plugin.name}.{beside.receipt.kind}", now
@@ -158,7 +158,7 @@ class _HookThread:
             finally:
                 self.running = None
             answers.append((beside, plugin, answer))
-            now = time.monotonic()
+            now = monotonic()
             if len(answers) == TOGETHER or now - began > AT_ONCE:
                 return answers
             try:

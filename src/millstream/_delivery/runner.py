@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
 
+from .._clock import monotonic
 from .._core.context import Context
 from .._core.pipeline import Answer, Awaited, Beside, Dialog, PluginLike, PluginRegistry, conclude, process
 from .._core.receipt import Outcome, Receipt
@@ -150,7 +150,7 @@ class Runner:
         now = self._running
         if now is None and self._threads is not None:
             return self._threads.running()
-        return None if now is None else (f"{now[0].name}.{now[1]}", time.monotonic() - now[2])
+        return None if now is None else (f"{now[0].name}.{now[1]}", monotonic() - now[2])
 
     # -- destinations, beside delivery ------------------------------------------------------------------
 
@@ -226,7 +226,7 @@ class Runner:
 
     def call(self, plugin: PluginLike, hook: str, context: Context) -> Answer | Awaited | None:
         """Call a hook. None: it has returned nothing, or the context, which is the same."""
-        self._running = plugin, hook, time.monotonic()
+        self._running = plugin, hook, monotonic()
         holder = self._lock.release()
         try:
             returned = getattr(plugin, hook)(context)

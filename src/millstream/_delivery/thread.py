@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from _thread import RLock  # see worker.py
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from queue import Empty, SimpleQueue
 
+from .._clock import monotonic
 from .._core.receipt import Receipt
 from .inline import InlineRuntime, nothing
 from .process.greenlets import start_thread
@@ -40,7 +40,7 @@ class ThreadRuntime:
 
     def __init__(self, senders: int) -> None:
         self._inline = InlineRuntime()
-        self._senders = Senders(senders, time.monotonic)
+        self._senders = Senders(senders, monotonic)
         self._starting = RLock()  # a signal handler may call in while a thread is being started
         self._wakes: SimpleQueue[None] = SimpleQueue()  # the worker sleeps until there is something in it
         self._wake_at = 0  # events in the mailbox that are worth a turn

@@ -11,12 +11,12 @@ only thing that two threads touch: its `put` may be interrupted by a signal hand
 from __future__ import annotations
 
 import threading
-import time
 from _thread import RLock  # threading's is another under gevent, and there a signal handler may come between its steps
 from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .._clock import monotonic
 from .._core.actions import Done, Send, Wait
 from .._core.encoding import head
 from .._core.events import KINDS
@@ -82,7 +82,7 @@ class Worker:
         spooled: bool,
     ) -> None:
         self.pace = pace
-        self.clock = time.monotonic
+        self.clock = monotonic
         self.mailbox: SimpleQueue[Mail] = SimpleQueue()
         self.ledger = Ledger(RLock(), self._announce, max_events, max_bytes, self._forget if spooled else None)
         self.lock = WorkerLock()

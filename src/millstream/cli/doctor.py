@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from millstream.http._common import proxy_from_environment
+from millstream.http._environment import proxy_from_environment
 from millstream.settings import Settings
 
 from . import options, output

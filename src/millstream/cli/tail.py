@@ -16,7 +16,9 @@ from urllib3.exceptions import HTTPError
 
 from millstream._core.events import KINDS
 from millstream.errors import MillstreamError
-from millstream.http._common import no_answer, proxy_from_environment
+from millstream.http._common import no_answer
+from millstream.http._environment import proxy_from_environment
+from millstream.http.urllib3 import pool_for
 from millstream.settings import Settings
 from millstream.types import Event
 
@@ -130,9 +132,8 @@ def _connected(url: str, token: str | None, last_id: str) -> Iterator[Message]:
         headers["Authorization"] = f"Bearer {token}"
     if last_id:
         headers["Last-Event-ID"] = last_id
-    proxy = proxy_from_environment(url)
-    pool = urllib3.ProxyManager(proxy) if proxy else urllib3.PoolManager()
     timeout = urllib3.Timeout(connect=10.0, read=SILENCE)
+    pool = pool_for(proxy_from_environment(url), {})
     try:
         answer = pool.request("GET", url, headers=headers, timeout=timeout, retries=False, preload_content=False)
         _check(answer)

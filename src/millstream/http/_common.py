@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 import sys
-import time
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from http.client import HTTPException
 from traceback import walk_tb
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
+from .._clock import monotonic
 from ..errors import TransportError
 from ..types import Request, Response
 from ..urls import hidden
 
-__all__ = ["MAX_BODY", "Attempt", "check_end", "no_answer", "proxies", "proxy_from_environment"]
+__all__ = ["MAX_BODY", "Attempt", "check_end", "no_answer"]
 
 MAX_BODY = 1 << 20
 """Bytes of an answer that are read: an answer to a batch is short, and an endless one must not fill the memory."""
@@ -32,12 +30,12 @@ class Attempt:
 
     def __init__(self, request: Request) -> None:
         self.url = request.url
-        self._deadline = time.monotonic() + request.timeout
+        self._deadline = monotonic() + request.timeout
         self._hops = 0
 
     def left(self) -> float:
         """Seconds that are left; a TimeoutError if there are none."""
-        left = self._deadline - time.monotonic()
+        left = self._deadline - monotonic()
         if left <= 0:
             raise TimeoutError("the answer takes too long")
         return left
@@ -72,20 +70,6 @@ def check_end(status: int, headers: Mapping[str, str], *, http11: bool) -> None:
     if not known and status not in {204, 304}:
         said = f"Content-Length {length!r:.40}, Transfer-Encoding {coding!r:.40}"
         raise HTTPException(f"the answer does not say where it ends ({said}), or was cut off within its headers")
-
-
-def proxy_from_environment(url: str) -> str | None:
-    """The proxy that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name for this URL."""
-    parts = urlsplit(url)
-    proxy = getproxies().get(parts.scheme)
-    if proxy is None or (parts.hostname and proxy_bypass(parts.netloc)):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def proxies(given: str | None) -> Callable[[str], str | None]:
-    """Says which proxy a URL has: the given one, or what the environment names, which is looked up once for each."""
-    return (lambda _: given) if given else lru_cache(maxsize=16)(proxy_from_environment)
 
 
 def no_answer(url: str, exc: BaseException) -> TransportError:

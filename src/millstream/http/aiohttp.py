@@ -6,14 +6,17 @@ from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingExtra
+from ..errors import MissingExtra, SettingsError, TransportError
 from ..types import Request, Response
-from ._common import MAX_BODY, Attempt, check_end, no_answer, proxies
+from ._common import MAX_BODY, Attempt, check_end, no_answer
+from ._environment import authorities, is_socks, proxies
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 __all__ = ["AiohttpClient"]
+
+NO_SOCKS = "aiohttp speaks no SOCKS: pass http_client=Urllib3Client(), which does, and sends in threads"
 
 
 class AiohttpClient:
@@ -22,11 +25,13 @@ class AiohttpClient:
     It may be made before there is a loop, and used on several: each has a session of its own, which is closed with it.
 
     Args:
-        proxy: URL of a proxy for every request. Without it `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` count.
+        proxy: URL of a proxy for every request. Without it `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`
+            count.
         options: passed on to aiohttp's TCPConnector (`ssl`, `limit`, `family` …).
 
     Raises:
         MissingExtra: aiohttp is not installed.
+        SettingsError: the proxy is a SOCKS proxy.
     """
 
     def __init__(self, *, proxy: str | None = None, **options: Any) -> None:
@@ -35,6 +40,8 @@ class AiohttpClient:
             import aiohttp  # noqa: F401, PLC0415 # pyright: ignore[reportUnusedImport]
         except ImportError:
             raise MissingExtra("AsyncAnalytics", "async") from None
+        if is_socks(proxy):
+            raise SettingsError(f"proxy is the URL of a SOCKS proxy, and {NO_SOCKS}")
         self._proxy_for = proxies(proxy)
         self._options = options
         self._sessions: dict[AbstractEventLoop, tuple[ClientSession, AsyncGenerator[None, None]]] = {}
@@ -62,6 +69,9 @@ class AiohttpClient:
         from aiohttp import ClientTimeout, HttpVersion11  # noqa: PLC0415
         from yarl import URL  # noqa: PLC0415
 
+        proxy = self._proxy_for(attempt.url)
+        if is_socks(proxy):
+            raise TransportError(f"the environment names a SOCKS proxy, and {NO_SOCKS}")
         try:
             url, left = attempt.url, attempt.left()
             answer = await self._session().request(
@@ -70,7 +80,7 @@ class AiohttpClient:
                 URL(url, encoded=url.isascii()).with_user(None).with_fragment(None),
                 data=request.body,
                 headers=request.headers,
-                proxy=self._proxy_for(url),
+                proxy=proxy,
                 timeout=ClientTimeout(total=left, ceil_threshold=left + 1.0),  # below which it is not rounded up
                 allow_redirects=False,
             )
@@ -96,7 +106,7 @@ class AiohttpClient:
         if loop not in self._sessions:
             self._forget_closed_loops()
             jar, headers = DummyCookieJar(), {"Accept-Encoding": "identity"}
-            session = ClientSession(connector=TCPConnector(**self._options), cookie_jar=jar, headers=headers)
+            session = ClientSession(connector=TCPConnector(**_trusting(self._options)), cookie_jar=jar, headers=headers)
             tail = self._until_it_ends(loop, session)
             self._sessions[loop] = session, tail
             try:
@@ -119,3 +129,13 @@ class AiohttpClient:
             session, _ = self._sessions.pop(loop)
             for _ in session.close().__await__():
                 pass
+
+
+def _trusting(options: dict[str, Any]) -> dict[str, Any]:
+    """The connector's options; if they do not say whose certificates are trusted, the environment may."""
+    file, directory = (None, None) if "ssl" in options else authorities()
+    if not (file or directory):
+        return options
+    import ssl  # noqa: PLC0415 - a client without certificates of its own does not load it
+
+    return {**options, "ssl": ssl.create_default_context(cafile=file, capath=directory)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import socket
-import time
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -14,13 +14,18 @@ import urllib3
 from urllib3.exceptions import DecodeError
 from urllib3.util import parse_url
 
+from .._clock import monotonic
 from ..types import Request, Response
-from ._common import MAX_BODY, Attempt, check_end, no_answer, proxies
+from ._common import MAX_BODY, Attempt, check_end, no_answer
+from ._environment import authorities, is_socks, need_socks, proxies
 
-__all__ = ["Urllib3Client"]
+__all__ = ["Urllib3Client", "pool_for"]
 
 PIECE = 16_384
 """Bytes of an answer that are read at a time."""
+
+TRUST = {"ca_certs", "ca_cert_dir", "ca_cert_data", "cert_reqs", "ssl_context"}
+"""Options that say whose certificates are trusted."""
 
 codecs.lookup("idna")  # resolving a name loads it: now, rather than in a thread while the process forks
 
@@ -32,7 +37,8 @@ class Urllib3Client:
     `urllib3.PoolManager` (`cert_file`, `key_file`, `ca_certs`, `ssl_context` …) for mutual TLS.
 
     Args:
-        proxy: URL of a proxy for every request. Without it `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` count.
+        proxy: URL of a proxy for every request. Without it `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`
+            count.
         options: passed on to urllib3's PoolManager.
     """
 
@@ -92,7 +98,7 @@ class Urllib3Client:
     def _pool(self, proxy: str | None) -> urllib3.PoolManager:
         pools = self._own_pools()
         if proxy not in pools:
-            pools.setdefault(proxy, self._proxied(proxy) if proxy else urllib3.PoolManager(**self._options))
+            pools.setdefault(proxy, pool_for(proxy, self._options))
         return pools[proxy]
 
     def _own_pools(self) -> dict[str | None, urllib3.PoolManager]:
@@ -102,13 +108,34 @@ class Urllib3Client:
             self._pools, self._process = {}, os.getpid()
         return self._pools
 
-    def _proxied(self, proxy: str) -> urllib3.ProxyManager:
-        """A pool behind a proxy. User and password in its URL are sent to it: urllib3 leaves that to its caller."""
-        url, options = parse_url(proxy), dict(self._options)
-        headers: dict[str, str] = dict(options.pop("proxy_headers", None) or {})
-        if url.auth:
-            headers |= urllib3.make_headers(proxy_basic_auth=unquote(url.auth))
-        return urllib3.ProxyManager(url._replace(auth=None).url, proxy_headers=headers, **options)
+
+def pool_for(proxy: str | None, options: Mapping[str, Any]) -> urllib3.PoolManager:
+    """Make the pool for what goes through this proxy, or through none.
+
+    User and password in the proxy's URL are sent to it. Without options that say so, the environment says whose
+    certificates are trusted.
+
+    Raises:
+        MissingExtra: it is a SOCKS proxy, and what speaks to one is not installed.
+        OSError: the environment names a file that does not exist.
+    """
+    options = dict(options)
+    if not options.keys() & TRUST:
+        options["ca_certs"], options["ca_cert_dir"] = authorities()
+    if proxy is None:
+        return urllib3.PoolManager(**options)
+    url = parse_url(proxy)
+    bare = url._replace(auth=None).url
+    if is_socks(proxy):
+        need_socks(proxy)
+        from urllib3.contrib.socks import SOCKSProxyManager  # noqa: PLC0415 - an extra
+
+        user, _, password = (url.auth or "").partition(":")
+        return SOCKSProxyManager(bare, unquote(user) or None, unquote(password) or None, **options)
+    headers: dict[str, str] = dict(options.pop("proxy_headers", None) or {})
+    if url.auth:
+        headers |= urllib3.make_headers(proxy_basic_auth=unquote(url.auth))
+    return urllib3.ProxyManager(bare, proxy_headers=headers, **options)
 
 
 def _timeout(attempt: Attempt, proxy: str | None) -> urllib3.Timeout:
@@ -117,7 +144,7 @@ def _timeout(attempt: Attempt, proxy: str | None) -> urllib3.Timeout:
     The steps are a connection to each of the server's addresses, as the first may not answer; then the tunnel, and TLS.
     """
     tls = attempt.url.startswith("https:")
-    steps = _count_addresses(urlsplit(proxy or attempt.url).hostname, int(time.monotonic() // 60)) + tls
+    steps = _count_addresses(urlsplit(proxy or attempt.url).hostname, int(monotonic() // 60)) + tls
     left = attempt.left()
     return urllib3.Timeout(total=left, connect=left / (steps + (tls and proxy is not None) + 1))
 
@@ -125,14 +152,14 @@ def _timeout(attempt: Attempt, proxy: str | None) -> urllib3.Timeout:
 @lru_cache(maxsize=16)
 def _count_addresses(host: str | None, minute: int) -> int:  # noqa: ARG001 - in the next one they are counted again
     try:
-        return len(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+        return len(socket.getaddrinfo(host, None, 0, socket.SOCK_STREAM))
     except (OSError, ValueError):  # urllib3 says so, if it has to connect
         return 1
 
 
 def _read(answer: urllib3.BaseHTTPResponse, attempt: Attempt) -> bytes:
     """Read a body to its end, or as far as it is worth reading."""
-    connection, body = answer.connection, bytearray()
+    connection, body = getattr(answer, "connection", None), bytearray()  # an answer that a test tool plays has none
     try:
         while len(body) <= MAX_BODY:
             attempt.left()
@@ -144,6 +171,7 @@ def _read(answer: urllib3.BaseHTTPResponse, attempt: Attempt) -> bytes:
     except DecodeError:
         raise
     except Exception:  # before the end, urllib3 has closed the connection; after it, the answer is whole all the same
-        if answer.length_remaining != 0 and not (answer.closed and connection and not connection.is_closed):
+        whole = getattr(answer, "length_remaining", None) == 0
+        if not whole and not (answer.closed and connection and not connection.is_closed):
             raise
     return bytes(body[:MAX_BODY])

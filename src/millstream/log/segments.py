@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import re
-import time
 from _thread import RLock  # threading's is another under gevent, and there a signal handler may come between its steps
 from pathlib import Path
 
+from .._clock import monotonic
 from .files import entries, open_file
 
 __all__ = ["SUFFIX", "Log", "Segment", "force_directory", "segments_in"]
@@ -129,7 +129,7 @@ class Log:
                 segment.written += count
                 segment.writes += 1
                 if self.dirty_since is None:
-                    self.dirty_since = time.monotonic()
+                    self.dirty_since = monotonic()
             finally:
                 segment.busy -= 1
                 if segment is not self._current:
@@ -155,7 +155,7 @@ class Log:
                     force_directory(self.directory)
                 segment.forced = writes
         except OSError:
-            self.dirty_since = since or time.monotonic()
+            self.dirty_since = since or monotonic()
             raise
         finally:
             with self.lock:
@@ -185,7 +185,7 @@ class Log:
 
         Args:
             max_bytes: bytes that all segments together may have.
-            written_after: a segment that was last written to before this moment (time.time) is too old.
+            written_after: a segment that was last written to before this moment (file_time) is too old.
 
         Returns:
             Those that are gone.

@@ -6,13 +6,13 @@ import errno
 import hashlib
 import os
 import stat
-import time
 from _thread import RLock  # see segments.py
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
+from .._clock import file_time, monotonic
 from .._core.log import Place, Stretch, valid
 from ..errors import SettingsError, SpoolError
 from .aside import move_aside, put_aside
@@ -87,7 +87,7 @@ class Spool:
 
     def append(self, record: bytes) -> Place | None:
         """Write an event down. None: it is not on disk."""
-        if self._closed or (self._again and time.monotonic() < self._again):
+        if self._closed or (self._again and monotonic() < self._again):
             return None
         size = len(record) + 1
         try:
@@ -105,7 +105,7 @@ class Spool:
         return place
 
     def due_at(self) -> float | None:
-        """When what is written is to be forced to disk (by time.monotonic); None if nothing is."""
+        """When what is written is to be forced to disk (by monotonic); None if nothing is."""
         lane = self._lane
         since = None if lane is None or lane.log is None or not self._sync else lane.log.dirty_since
         return None if since is None else since + (self._sync or 0.0)
@@ -129,7 +129,7 @@ class Spool:
                 try:
                     lane = Lane.make(self.directory, self._source, force=self._sync is not None)
                 except OSError:
-                    self._again = time.monotonic() + AGAIN
+                    self._again = monotonic() + AGAIN
                     raise
                 self._again = 0.0
                 self._lanes.append(lane)
@@ -144,7 +144,7 @@ class Spool:
         if self._used + more <= self._max_bytes:
             self._again = 0.0
             return False
-        self._again = time.monotonic() + AGAIN
+        self._again = monotonic() + AGAIN
         self._fail(IN_MEMORY, f"the spool holds {self._used:,} bytes, of spool_max_bytes={self._max_bytes:,}", None)
         return True
 
@@ -155,7 +155,7 @@ class Spool:
             self._tell(f"{what}: {self.directory}: {why}", cause)
 
     def _tell(self, what: str, cause: BaseException | None, *, always: bool = False) -> None:
-        now = time.monotonic()
+        now = monotonic()
         if always or now >= self._quiet:
             if not always:
                 self._quiet = now + QUIET
@@ -238,7 +238,7 @@ class Spool:
     def _clear_half_made(self, directory: Path) -> None:
         """A lane whose maker died before it had a name: nothing can be in it."""
         try:
-            if time.time() - directory.stat().st_mtime > HALF_MADE:
+            if file_time() - directory.stat().st_mtime > HALF_MADE:
                 (directory / OWNER).unlink(missing_ok=True)
                 directory.rmdir()
         except OSError:
@@ -343,7 +343,7 @@ class Spool:
                 self._let_go(lane)
 
     def written_at(self, place: Place) -> float:
-        """When its segment was last written to (by time.time)."""
+        """When its segment was last written to (by file_time)."""
         return cast("Lane", place.lane).written_at(place)
 
     # -- the end ----------------------------------------------------------------------------------------

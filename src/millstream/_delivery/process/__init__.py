@@ -13,11 +13,11 @@ import atexit
 import os
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol, TypeVar
 
+from ..._clock import monotonic
 from ..._log import to_stderr, warn
 from ..._stamp import start_anew
 from . import fork_hooks
@@ -107,7 +107,7 @@ def closed(client: Client) -> None:
 def end() -> None:
     """The end of the process: each client delivers what it has, within its `exit_timeout`."""
     global _ended  # noqa: PLW0603
-    began, finals = time.monotonic(), _finals()
+    began, finals = monotonic(), _finals()
     if _sigterm.delivers:
         _each(finals, lambda final: final.begin_flush(began))  # what the program has recorded since the signal came
         _sigterm.wait(began + _timeout(finals))
@@ -120,7 +120,7 @@ def end() -> None:
         interrupted = exc
     _ended = True
     for client, final in _alive():
-        client.after_end(max(0.0, began + final.timeout - time.monotonic()))
+        client.after_end(max(0.0, began + final.timeout - monotonic()))
     gate.open()
     _each(finals, lambda final: final.report(warn, interrupted))
     _sigterm.end()
@@ -128,14 +128,14 @@ def end() -> None:
 
 def _flush() -> None:
     """Deliver what there is, for a program that goes on."""
-    began, finals = time.monotonic(), _finals()
+    began, finals = monotonic(), _finals()
     _each(finals, lambda final: final.driver.request_flush())
     _each(finals, lambda final: final.flush(began))
 
 
 def _end_by_signal() -> None:
     finals = _finals()
-    _deliver_the_rest(time.monotonic(), finals, goes_on=True)
+    _deliver_the_rest(monotonic(), finals, goes_on=True)
     _each(finals, lambda final: final.report(to_stderr))
 
 

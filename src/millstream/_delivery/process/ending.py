@@ -18,6 +18,7 @@ from functools import partial
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
+from ..._clock import monotonic
 from .greenlets import in_hub
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class EndingGate:
         return not self.closed
 
     def _wait(self, until: float) -> None:
-        while self.closed and (left := until - time.monotonic()) > 0:
+        while self.closed and (left := until - monotonic()) > 0:
             time.sleep(min(left, WAIT_PAUSE))
 
     def _may_wait(self) -> bool:
@@ -97,7 +98,7 @@ class EndingGate:
     def wait_until_empty(self, until: float) -> bool:
         """Wait for the calls that were inside when the gate closed, up to the time `until`."""
         while self._is_occupied():
-            if time.monotonic() >= until:
+            if monotonic() >= until:
                 return False
             time.sleep(LOOK_PAUSE)
         return True
@@ -120,14 +121,14 @@ class EndingGate:
 
         def block() -> None:
             reached.set()
-            release.wait(max(0.0, until + GRACE - time.monotonic()))
+            release.wait(max(0.0, until + GRACE - monotonic()))
 
         try:
             loop.call_soon_threadsafe(block)
         except RuntimeError:  # closed at this very moment: it blocks nothing any more
             return True
         self._stopped[loop] = release
-        return reached.wait(max(0.0, until - time.monotonic()))
+        return reached.wait(max(0.0, until - monotonic()))
 
 
 def _stack(frame: FrameType | None) -> Iterator[FrameType]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from ..._clock import monotonic
 from ..._log import Summary
 from .ending import EndingGate
 
@@ -92,4 +92,4 @@ class FinalDelivery:
         return pending
 
     def _left(self, began: float) -> float:
-        return max(0.0, began + self.timeout - time.monotonic())
+        return max(0.0, began + self.timeout - monotonic())

@@ -9,6 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from contextvars import Context
 from importlib import import_module
 from typing import Any
 
@@ -21,11 +22,18 @@ _greenlets: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def start_thread(name: str, run: Callable[[], object]) -> None:
-    """Start a daemon thread.
+    """Start a daemon thread, in an empty context.
+
+    Tracing tools carry the context of the thread that starts one into it: requests of every later event would be
+    parts of the trace in which the first one was recorded.
 
     Raises:
         RuntimeError: there is none to be had.
     """
+    Context().run(_start, name, run)
+
+
+def _start(name: str, run: Callable[[], object]) -> None:
     if _patched("threading"):
         _greenlets.add(import_module("gevent").spawn(run))
     else:

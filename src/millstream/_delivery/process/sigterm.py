@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..._clock import monotonic
 from .fork_hooks import of_multiprocessing
 
 __all__ = ["Sigterm"]
@@ -98,7 +99,7 @@ class Sigterm:
     def wait(self, until: float) -> None:
         """Wait for the thread that ends the process; if it does not in time, the exit hook goes on without it."""
         until += GRACE
-        while self.delivers and time.monotonic() < until:
+        while self.delivers and monotonic() < until:
             time.sleep(0.01)
 
     def end(self) -> None:

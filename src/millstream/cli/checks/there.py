@@ -19,7 +19,7 @@ from millstream._delivery.transport import run_token_request
 from millstream.auth import OAuth, with_token
 from millstream.destinations import TrackingAPI
 from millstream.errors import AuthError, TransportError
-from millstream.http._common import proxy_from_environment
+from millstream.http._environment import authorities, is_socks, proxy_from_environment
 from millstream.http.urllib3 import Urllib3Client
 from millstream.types import Response
 from millstream.urls import redacted
@@ -56,7 +56,7 @@ class Route:
 
 def port_of(parts: SplitResult) -> int:
     """The port, also where the URL does not say."""
-    return parts.port or (443 if parts.scheme == "https" else 80)
+    return parts.port or {"http": 80, "https": 443}.get(parts.scheme, 1080)
 
 
 def name(route: Route) -> Findings:
@@ -100,7 +100,7 @@ def connection(route: Route) -> Findings:
 def tls(route: Route) -> Findings:
     """Whether the server's certificate is good, and for how long."""
     parts = urlsplit(route.url)
-    if parts.scheme != "https":
+    if parts.scheme != "https" or is_socks(route.proxy):  # what speaks SOCKS is the client alone: see `answer`
         return
     try:
         link = _link(route, parts)
@@ -119,10 +119,15 @@ def tls(route: Route) -> Findings:
     yield ok("TLS", told) if days >= FEW_DAYS else warning("TLS", told, "it has to be renewed soon")
 
 
+def _context() -> ssl.SSLContext:
+    file, directory = authorities()
+    return ssl.create_default_context(cafile=file, capath=directory)
+
+
 def _link(route: Route, parts: SplitResult) -> http.client.HTTPSConnection:
     """An encrypted connection to the server, through the proxy if there is one."""
     host, port = route.next_stop
-    link = http.client.HTTPSConnection(host, port, timeout=route.timeout, context=ssl.create_default_context())
+    link = http.client.HTTPSConnection(host, port, timeout=route.timeout, context=_context())
     if route.proxy:
         before = urlsplit(route.proxy)
         who = f"{unquote(before.username or '')}:{unquote(before.password or '')}"
