@@ -90,7 +90,7 @@ def _show(finding: Finding) -> None:
     row.add_row(status, Text(finding.subject, "bold"), Text(told))
     if remedy:
         row.add_row("", "", Text(f"→ {remedy}", "bold"))
-    output.console(wrap=True).print(row)
+    output.show(row)
 
 
 def _number(number: int, what: str) -> str:

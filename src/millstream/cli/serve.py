@@ -16,7 +16,7 @@ import typer
 from millstream.errors import MissingExtra, SettingsError
 
 from .options import option
-from .output import warn
+from .output import announce, warn
 
 WHERE, WHO, WHAT, TOKENS = "Where", "Who may write, and look", "What is kept", "OAuth"
 """Panels of the help."""
@@ -154,8 +154,7 @@ def serve(
 
 
 def _say(what: str) -> None:
-    typer.echo(f"millstream collector: {what}")
-    sys.stdout.flush()
+    announce(f"millstream collector: {what}")
 
 
 def _is_loopback(host: str) -> bool:

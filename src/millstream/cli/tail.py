@@ -26,6 +26,7 @@ from . import options, output
 from .oneline import one_line
 from .options import option
 from .sse import Message, messages
+from .streams import Lost
 
 __all__ = ["tail"]
 
@@ -77,14 +78,21 @@ def tail(
         "user": user,
         "text": text,
         "whole": 1,
+        # A program that reads a pipe wants all events, eyes want the latest.
+        "complete": 1 if as_json and not sys.stdout.isatty() else None,
     }
     query = urlencode({name: value for name, value in asked.items() if value is not None}, doseq=True)
     show = _Show(as_json=as_json)
     try:
         _follow(f"{base}/debug/events?{query}", last, token, show)
     except KeyboardInterrupt:
-        output.note(f"millstream: interrupted after {show.shown:,} events")
+        missing = f"; {show.missing:,} are missing" if show.missing else ""
+        output.note(f"millstream: interrupted after {show.shown:,} events{missing}")
         raise typer.Exit(130) from None
+    except Lost:
+        if show.missing:
+            raise typer.Exit(1) from None
+        raise
 
 
 def _known(name: str, given: list[str] | None, allowed: tuple[str, ...]) -> list[str] | None:
@@ -203,19 +211,26 @@ class _Show:
 
     def __init__(self, *, as_json: bool) -> None:
         self.shown = 0
+        self.missing = 0
+        self._boot = ""
         self._as_json = as_json
         self._console = output.console()
 
     def __call__(self, message: Message) -> None:
+        if message.name == "hello":
+            before, self._boot = self._boot, _hello(message.data).boot
+            if before not in {"", self._boot}:
+                output.note("millstream: the collector was started anew; what it last took in may be missing", "yellow")
         if message.name != "rows":
             return
         came = _rows(message.data)
         if came.skipped:
+            self.missing += came.skipped
             output.note(f"millstream: {came.skipped:,} events came too fast to be shown", "yellow")
         for row in came.rows:
             self.shown += 1
             if self._as_json:
-                sys.stdout.write(bytes(row).decode() + "\n")
+                output.write(bytes(row))
             else:
                 self._console.print(_line(_row(row), self._console.width if self._console.is_terminal else None))
         sys.stdout.flush()

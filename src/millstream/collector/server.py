@@ -65,7 +65,7 @@ def serve(
     request_timeout: float = 30.0,
     keep_alive: int = 75,
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then finish what has begun and return. Call it on the main thread.
+    """Serve until SIGINT, SIGTERM or SIGHUP, then finish what has begun and return. Call it on the main thread.
 
     `ready` is called once requests are answered, `stopping` when no new ones are. At the end, clients that have begun
     a request have `patience` seconds to finish it; at other times `request_timeout` seconds, from its first byte or
@@ -94,12 +94,19 @@ def serve(
 
     # uvicorn has handlers of its own while it runs, and afterwards raises the signal again for those before
     # it: the default ones would end the process with an error, before anybody can say what was stored.
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in _stopping_signals()}
     try:
         server.run(sockets=[listener])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _stopping_signals() -> list[int]:
+    """SIGHUP comes when the terminal is closed; under `nohup` it is ignored, and stays so. Windows has none."""
+    hangup = getattr(signal, "SIGHUP", None)
+    ignored = hangup is None or signal.getsignal(hangup) is signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if ignored else [hangup])]
 
 
 def _raise_file_limit() -> None:

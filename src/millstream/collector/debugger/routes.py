@@ -162,7 +162,14 @@ def _follower(feed: Feed, request: Request) -> Follower:
         text=asked.get("text", ""),
     )
     after = request.headers.get("last-event-id") or asked.get("after", "")
-    return Follower(feed, wanted, whole=asked.get("whole") == "1", after=after, last=_number(asked.get("last", "")))
+    return Follower(
+        feed,
+        wanted,
+        whole=asked.get("whole") == "1",
+        after=after,
+        last=_number(asked.get("last", "")),
+        complete=asked.get("complete") == "1",
+    )
 
 
 def _number(text: str) -> int | None:
@@ -194,8 +201,11 @@ class _Stream(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await say(b"retry: 1000\n\n" + self._follower.hello())
             next_stats = monotonic()
-            while not gone.done() and not self._feed.closed:
+            while not gone.done():
+                closing = self._feed.closed
                 await self._catch_up(say)
+                if closing:  # all has been told that came before the end
+                    break
                 if monotonic() >= next_stats:
                     next_stats = monotonic() + STATS_EVERY
                     await say(self._follower.stats(time()))
@@ -208,8 +218,9 @@ class _Stream(Response):
     async def _catch_up(self, say: Callable[[bytes], Awaitable[None]]) -> None:
         """Tell what came, as far as it is worth telling at once; between two portions, requests get their turn."""
         told = 0
-        while self._follower.in_the_past or (self._follower.behind and told < AT_ONCE):
-            message, rows = self._follower.portion()
+        follower = self._follower
+        while follower.in_the_past or (follower.behind and (follower.complete or told < AT_ONCE)):
+            message, rows = follower.portion()
             told += rows
             if message:
                 await say(message)
