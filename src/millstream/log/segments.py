@@ -196,12 +196,18 @@ class Log:
             OSError: one of them cannot be deleted.
         """
         with self.lock:
-            old = [segment for segment in self.segments if segment is not self.active]
-            stats = {segment: segment.path.stat() for segment in old}
-            active = [] if self.active is None else [self.active.path.stat().st_size]
-            size = sum(active) + sum(stat.st_size for stat in stats.values())
             gone: list[Segment] = []
+            stats: dict[Segment, os.stat_result] = {}
+            for segment in list(self.segments):
+                try:
+                    stats[segment] = segment.path.stat()
+                except FileNotFoundError:  # deleted by another process
+                    if segment is not self.active and self.drop(segment):
+                        gone.append(segment)
+            size = sum(stat.st_size for stat in stats.values())
             for segment, stat in stats.items():
+                if segment is self.active:
+                    break
                 too_many = max_bytes is not None and size > max_bytes
                 too_old = written_after is not None and stat.st_mtime < written_after
                 if not (too_many or too_old):
@@ -219,9 +225,35 @@ class Log:
         """
         with self.lock:
             active = self.active
-            if active is not None:
+            # Only ever shorter: a file that another process has cut already would get a hole.
+            if active is not None and os.fstat(active.file).st_size > position - active.base:
                 os.ftruncate(active.file, position - active.base)
             self._position = position
+
+    def leave_damaged(self) -> bool:
+        """Begin another segment with the next record, if another process has deleted, moved or cut the one in use.
+
+        Appended to it, records would be in no file, or behind a hole. For a process that alone appends, in one thread.
+
+        Returns:
+            Whether that was so.
+
+        Raises:
+            OSError: the directory cannot be searched.
+        """
+        with self.lock:
+            active = self.active
+            if active is None:
+                return False
+            ours = os.fstat(active.file)
+            try:
+                named = active.path.stat()
+            except FileNotFoundError:
+                named = None
+            if named is not None and os.path.samestat(named, ours) and ours.st_size == self._position - active.base:
+                return False
+            self.rotate()
+            return True
 
     def rotate(self) -> None:
         """Begin another segment with the next record."""
