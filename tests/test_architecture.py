@@ -20,6 +20,7 @@ FLOORS = {
     "errors": 0,
     "types": 0,
     "settings": 0,
+    "spec": 0,
     "_core": 1,
     "_stamp": 2,
     "_log": 2,

@@ -114,6 +114,8 @@ def test_the_stats_account_for_every_event(served: Served) -> None:
         "duplicates": 0,
         "failed": 0,
         "rejected": 2,
+        "times_unknown": 0,
+        "empty_batches": 0,
         "rejected_by_reason": {"no_user_anon_id": 1, "event_not_object": 1},
         "refused_by_reason": {"invalid_json": 1},
         "stored_by_type": {"track": 1, "page": 1},

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from millstream.collector import Files
+from millstream.collector import Collector, Files
 from millstream.collector.rejects import Rejects
 from millstream.errors import SettingsError
 
@@ -425,6 +425,18 @@ def test_a_start_looks_past_what_it_cannot_read(tmp_path: Path) -> None:
         return found
 
     assert start(40) == {("s", "1")}
+
+
+def test_a_collector_that_cannot_begin_leaves_no_lock(tmp_path: Path) -> None:
+    """What it has opened it closes again, and the next one can begin."""
+    (tmp_path / f"events-{3:020}.jsonl").write_text("{}\n")
+    folder = tmp_path / f"events-{0:020}.jsonl"
+    folder.mkdir()
+    for _ in range(2):
+        with pytest.raises(IsADirectoryError):
+            Collector(tmp_path)
+    folder.rmdir()
+    Collector(tmp_path).close()
 
 
 def event(number: int, received: str, source: str = "s") -> bytes:

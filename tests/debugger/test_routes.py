@@ -395,3 +395,28 @@ def test_events_are_taken_under_any_name(locked: Served):
     body = json.dumps({"batch": [TRACK]}).encode()
     answer = locked.post("/v1/batch", body, Host="tracking.internal", Origin="https://shop.example.com")
     assert answer.status == 200
+
+
+ODD = [
+    '{"type":null,"type":"track","event":"Dup","userId":"u","messageId":null,"messageId":"m1"}',
+    '{"type":"page","userId":"u","x":1e999}',
+    '{"type":"page","userId":"u","x":' + "[" * 960 + "]" * 960 + "}",
+    '{"type":"page","name":"Last","userId":"u"}',
+]
+
+
+def test_no_event_breaks_off_what_is_told_of_the_others(served: Served):
+    """A watcher, with whole events or without, hears of each; what cannot be shown is a row without its event."""
+    served.post("/v1/batch", f'{{"batch":[{",".join(ODD)}]}}'.encode())
+    for query in ("", "?whole=1", "?whole=1&text=last", "?text=event_too_deep"):
+        watcher = served.watch(f"/debug/events{query}")
+        rows = []
+        while len(rows) < (1 if "text" in query else 4):
+            rows += watcher.next("rows")["rows"]
+        watcher.close()
+        if query == "?whole=1":
+            assert [row.get("reason", "") for row in rows] == ["", "", "number_too_large", "event_too_deep"]
+            assert [row.get("event", {}).get("type") for row in rows] == ["track", "page", None, None]
+            assert rows[0]["event"]["messageId"] == "m1"
+    for number in range(1, 5):
+        assert served.get(f"/debug/events/{number}").status == 200

@@ -12,6 +12,8 @@ from uuid import UUID
 
 import msgspec
 
+from ..spec import MAX_DEPTH, MAX_NUMBER
+
 try:
     from ._look import all_usual
 except ImportError:  # not compiled: docs/decisions/0023
@@ -23,11 +25,6 @@ except ImportError:  # not compiled: docs/decisions/0023
 
 __all__ = ["KEPT", "MAX_DEPTH", "MAX_NUMBER", "MINUTE", "all_usual", "is_plain", "write"]
 
-MAX_DEPTH = 100
-"""Levels of nesting that are followed. Python's own limit, and so the caller's stack, would decide otherwise; and
-nobody reads an event that needs more."""
-MAX_NUMBER = 2**1024 - 2**971
-"""The largest double. A number beyond it makes strict readers of JSON refuse a whole batch."""
 MINUTE = timedelta(minutes=1)
 
 KEPT = frozenset({type(None), bool, float, bytes, date, timedelta, UUID})

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime, time
 from decimal import Decimal
+from math import isfinite
 from typing import Any, TypeAlias
 
 import msgspec
@@ -159,7 +160,7 @@ def _int(value: int) -> int:
 def _decimal(value: Decimal) -> Decimal | None:
     if not value.is_finite():
         return None
-    if value.copy_abs() <= MAX_NUMBER:
+    if isfinite(float(value)):
         return value
     raise _Refusal("a Decimal of 1.8E+308 or more is more than readers of JSON can hold: send it as a str")
 

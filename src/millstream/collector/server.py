@@ -29,6 +29,7 @@ MAX_HEAD = 1 << 16
 
 def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
     """A listening socket; port 0 is any free one. Raises SettingsError if the address cannot be had."""
+    host = host.removeprefix("[").removesuffix("]")  # as in a URL
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Named as TCP: asyncio sets TCP_NODELAY on such sockets alone, and without it every answer waits 40 ms
     # for the client's delayed acknowledgement.

@@ -20,8 +20,6 @@ MAX_BODY = 1 << 20
 """Bytes on the wire; a server reads no more than this of any request."""
 MAX_BATCH = 512_000
 """Bytes of a batch, decompressed: the documented 500 KB."""
-MAX_EVENT = 32_768
-"""Bytes of one event: the documented 32 KB."""
 MAX_EVENTS = 2_500
 MAX_MERGED = 16 << 20
 """Bytes that a batch's own `context` and `integrations` may grow to when every event gets a copy."""
@@ -141,8 +139,30 @@ def text_of(headers: Mapping[str, str], body: bytes, limit: int) -> bytes:
         body = _LONE_SURROGATE.sub(_mended, body)
     body = body.strip(b" \t\r\n")
     if b"\n" in body or b"\r" in body:
-        return _parsed(body, lambda text: msgspec.json.format(text, indent=-1))
+        return read(body, lambda text: _parsed(text, lambda json: msgspec.json.format(json, indent=-1)))[1]
     return body
+
+
+def read(text: bytes, parse: Callable[[bytes], T]) -> tuple[bytes, T]:
+    """The text and what `parse` makes of it; if NaN or an infinity is why that is refused, with null in their place.
+
+    Python's `json` writes them, and with it many a client. The library sends null for them, too.
+    """
+    try:
+        return text, parse(text)
+    except Refused:
+        mended = _with_null_for_nan(text)
+        if mended == text:
+            raise
+    return mended, parse(mended)
+
+
+def _with_null_for_nan(text: bytes) -> bytes:
+    if b"NaN" not in text and b"Infinity" not in text:
+        return text
+    parts = _STRINGS.split(text)  # what is between strings, and every other one a string
+    parts[::2] = [_NOT_A_NUMBER.sub(b"null", part) if b"N" in part or b"I" in part else part for part in parts[::2]]
+    return b"".join(parts)
 
 
 def batch_of(text: bytes) -> Batch:
@@ -196,6 +216,8 @@ def _too_large(limit: int) -> Refused:
     return Refused(400, "too_large", f"the body is over the limit of {limit:,} bytes")
 
 
+_STRINGS = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
+_NOT_A_NUMBER = re.compile(rb"-?\b(?:NaN|Infinity)\b")
 _ODD = re.compile(r"[^0-9A-Za-z]")
 
 # Half a surrogate pair is JSON by its grammar but no text: json.dumps writes it without a word, strict

@@ -9,11 +9,14 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
+from msgspec import Raw
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from ..events import REASONS
+from millstream.spec import REASONS
+
+from ..times import moment_of
 from .calls import call_of
 from .follower import AT_ONCE, Follower
 from .guard import Forbidden, Guard
@@ -116,14 +119,36 @@ def _file(name: str) -> Response:
 
 def _detail(entry: Entry) -> dict[str, object]:
     """All there is to know of an entry: its row, why it was not kept, its JSON, and the call that makes one like it."""
-    row = row_of(entry)
-    line = entry.event.line
+    row, line = row_of(entry), entry.line
     return {
         "row": row,
-        "why": REASONS.get(row.reason, ""),
-        "json": msgspec.json.format(line, indent=2).decode() if line else "",
+        "why": REASONS.get(row.reason, "") or _time_unknown(line),
+        "json": _formatted(line),
         "call": call_of(line) if entry.kind in {"stored", "duplicate"} else "",
     }
+
+
+def _formatted(line: bytes) -> str:
+    try:
+        return msgspec.json.format(line, indent=2).decode()
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+
+
+class _Times(msgspec.Struct, rename="camel"):
+    original_timestamp: Raw = Raw(b"")
+    received_at: Raw = Raw(b"")
+
+
+def _time_unknown(line: bytes) -> str:
+    """Why a stored event has the time of its receipt, though it brought one."""
+    try:
+        times = msgspec.json.decode(line, type=_Times)
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+    if not (bytes(times.received_at) and bytes(times.original_timestamp)) or moment_of(times.original_timestamp):
+        return ""
+    return "its timestamp names no time for certain: it counts as having happened when it came"
 
 
 def _follower(feed: Feed, request: Request) -> Follower:
