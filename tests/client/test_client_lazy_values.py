@@ -163,7 +163,9 @@ class Answers:
         return ask
 
 
-@pytest.mark.parametrize("value", [Mock(), Mock(spec=str), Mock(spec=dict), Answers()], ids=repr)
+@pytest.mark.parametrize(
+    "value", [Mock(), Mock(spec=str), Mock(spec=dict), Answers()], ids=["mock", "of a str", "of a dict", "answers"]
+)
 def test_what_answers_to_everything_stands_for_nothing(client: Make, value: object) -> None:
     """A mock or the proxy of a remote service is refused, and not one of its methods is called."""
     with pytest.raises(InvalidEvent, match=r"properties\.value: object of type .* cannot be"):

@@ -104,6 +104,7 @@ class PipelineHost(Protocol):
 
     def takes(self, integrations: Mapping[str, Any]) -> bool:
         """Whether the client delivers an event with these integrations anywhere, besides to plugins."""
+        ...
 
     def hand_over(self, receipt: Receipt, data: bytes | None) -> object:
         """The event is through `before` and `enrichment`: deliver these bytes, if any; go on at once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 __all__ = ["Addressable", "allows", "choice", "options"]
 
@@ -33,4 +33,4 @@ def allows(destination: Addressable, integrations: Mapping[str, Any]) -> bool:
 def options(destination: Addressable, integrations: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the object that `integrations` holds for the destination; an empty one if it holds none."""
     chosen = choice(destination, integrations)
-    return chosen if isinstance(chosen, Mapping) else {}
+    return cast("Mapping[str, Any]", chosen) if isinstance(chosen, Mapping) else {}

@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import inspect
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 from .._core.oauth import Dialog, Sign
@@ -101,8 +100,8 @@ class LoopTransport:
                 answer: Any = client.send(request)
             else:  # in this task's context, for what logs there
                 context = contextvars.copy_context()
-                send = partial(context.run, client.send, request)
-                answer = await asyncio.get_running_loop().run_in_executor(None, send)
+                loop = asyncio.get_running_loop()
+                answer = await loop.run_in_executor(None, lambda: context.run(client.send, request))
                 if inspect.isawaitable(answer):
                     self._answers_late.append(client)
             return as_response(await answer if inspect.isawaitable(answer) else answer)

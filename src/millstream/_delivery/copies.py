@@ -6,7 +6,7 @@ event ──▶ copy ──▶ parts ──▶ the engine ──▶ outcomes of 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from msgspec import Struct
 
@@ -103,7 +103,7 @@ class Copies:
     ) -> None:
         """Note the outcome of parts; the event's copy has the worst, when all are there."""
         for item in items:
-            copy = item.copy  # type: ignore[attr-defined]
+            copy = cast("Copy", cast("CopyPart", item).copy)
             if outcome.error is not None or copy.outcome.error is None:
                 copy.outcome = outcome
             copy.parts -= 1

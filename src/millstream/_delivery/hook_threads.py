@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
+from msgspec import Struct
+
 from .._clock import monotonic
 from .._core.context import Context
 from .._core.pipeline import Answer, Beside, PluginLike
@@ -20,7 +22,15 @@ LINGER = 0.5
 TOGETHER, AT_ONCE = 64, 0.002
 """Answers that are posted together, at most, and the seconds for which the first of them waits, at most."""
 
-Job = tuple[Beside, PluginLike, Context]
+
+class Job(Struct, eq=False):
+    """A hook to be called: the one for this kind of event."""
+
+    beside: Beside
+    plugin: PluginLike
+    context: Context
+
+
 Answered = Sequence[tuple[Beside, PluginLike, "Answer | None"]]
 """What came of each hook. No answer: it returned nothing, or the context."""
 
@@ -49,7 +59,7 @@ class HookThreads:
 
     def run(self, job: Job) -> None:
         """Run a hook, and have the worker told what came of it."""
-        name = job[1].name
+        name = job.plugin.name
         thread = self._threads.get(name)
         if thread is None:
             thread = self._threads[name] = _HookThread(self._call, self._report)
@@ -118,7 +128,7 @@ class _HookThread:
         try:
             while True:
                 item = self._jobs.get_nowait()
-                if not isinstance(item, tuple):
+                if not isinstance(item, Job):
                     item()
         except Empty:
             pass
@@ -127,7 +137,7 @@ class _HookThread:
         self.ident = threading.get_ident()
         try:
             while (item := self._next(linger)) is not None:
-                if isinstance(item, tuple):
+                if isinstance(item, Job):
                     self._report(self._answers(item))
                 else:
                     item()
@@ -148,7 +158,7 @@ class _HookThread:
         answers: list[tuple[Beside, PluginLike, Answer | None]] = []
         began = now = monotonic()
         while True:
-            beside, plugin, context = job
+            beside, plugin, context = job.beside, job.plugin, job.context
             self.running = f"{plugin.name}.{beside.receipt.kind}", now
             try:
                 answer = self._answer(plugin, beside.receipt.kind, context)
@@ -165,7 +175,7 @@ class _HookThread:
                 item = self._jobs.get_nowait()
             except Empty:
                 return answers
-            if not isinstance(item, tuple):
+            if not isinstance(item, Job):
                 self._report(answers)
                 answers = []
                 item()

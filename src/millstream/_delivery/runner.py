@@ -16,7 +16,7 @@ from .._core.receipt import Outcome, Receipt
 from ..emitter import Emitter, reportable
 from ..errors import PluginError
 from ..types import ErrorEvent
-from .hook_threads import Answered, HookThreads
+from .hook_threads import Answered, HookThreads, Job
 from .worker_lock import Superseded, WorkerLock
 
 __all__ = ["PipelineRun", "Runner"]
@@ -56,7 +56,7 @@ class Runner:
     ) -> None:
         self.registry = PluginRegistry()
         self._emitter = emitter
-        self.takes = takes
+        self._takes = takes
         self._deliver = deliver
         self._settle = settle
         self._lock = lock
@@ -159,7 +159,7 @@ class Runner:
         assert self._threads is not None  # noqa: S101 - `runs_beside`
         self._beside[beside.receipt] = beside
         for plugin, context in zip(beside.plugins, contexts, strict=True):
-            self._threads.run((beside, plugin, context))
+            self._threads.run(Job(beside, plugin, context))
 
     def _call_beside(self, plugin: PluginLike, hook: str, context: Context) -> Answer | None:
         """Call a hook, on its plugin's thread."""
@@ -249,6 +249,10 @@ class Runner:
             awaitable.close()
         kind = type(awaitable).__name__
         return None, TypeError(f"{hook} returned {kind}, which Analytics cannot await: use AsyncAnalytics")
+
+    def takes(self, integrations: Mapping[str, Any]) -> bool:
+        """Return whether an event with these integrations is delivered anywhere besides to plugins."""
+        return self._takes(integrations)
 
     def hand_over(self, receipt: Receipt, data: bytes | None) -> None:
         """Deliver these bytes, if any."""

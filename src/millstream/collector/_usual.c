@@ -515,17 +515,34 @@ static const char *after_batch(const char *at, const char *end, const Stamp *sta
 
 PyDoc_STRVAR(usual_doc, "usual(text, type, skew, ending, accepted): an answer for each event, None where it is unusual");
 
+/* Without the formats that take a length: what they call differs between the Python that builds this and an older one
+ * that loads it. */
+static int bytes_of(PyObject *bytes, Text *text)
+{
+    char *at;
+    Py_ssize_t length;
+    if (PyBytes_AsStringAndSize(bytes, &at, &length) < 0)
+        return 0;
+    *text = (Text){at, at + length};
+    return 1;
+}
+
 static PyObject *usual(PyObject *module, PyObject *arguments)
 {
-    Text text, type;
-    Py_ssize_t length, type_length;
+    PyObject *given, *named, *end;
+    Text text, ending;
+    Py_ssize_t length;
     Stamp stamp;
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "y#s#Ly#O", &text.at, &length, &type.at, &type_length, &stamp.skew, &stamp.ending,
-                          &stamp.ending_length, &stamp.accepted))
+    if (!PyArg_ParseTuple(arguments, "OOLOO", &given, &named, &stamp.skew, &end, &stamp.accepted) ||
+        !bytes_of(given, &text) || !bytes_of(end, &ending))
         return NULL;
-    text.end = text.at + length;
-    type.end = type.at + type_length;
+    stamp.ending = ending.at;
+    stamp.ending_length = ending.end - ending.at;
+    const char *name = PyUnicode_AsUTF8AndSize(named, &length);
+    if (name == NULL)
+        return NULL;
+    Text type = {name, name + length};
     stamp.type = type_named(type);
     PyObject *answers = PyList_New(0);
     if (answers == NULL)
