@@ -21,10 +21,7 @@ FLOORS = {
     "errors": 0,
     "types": 0,
     "settings": 0,
-<<<<<<< HEAD
     "urls": 0,
-=======
->>>>>>> refs/heads/collector
     "spec": 0,
     "_core": 1,
     "_feedback": 2,

@@ -6,10 +6,7 @@ import base64
 import gzip
 import json
 import math
-<<<<<<< HEAD
 import os
-=======
->>>>>>> refs/heads/collector
 import zlib
 from datetime import datetime, timezone
 from functools import partial

@@ -13,10 +13,7 @@ from uuid import UUID
 import msgspec
 
 from ..spec import MAX_DEPTH, MAX_NUMBER
-<<<<<<< HEAD
 from .standard import Standard
-=======
->>>>>>> refs/heads/collector
 
 try:
     from ._look import all_usual
