@@ -14,6 +14,10 @@ from .auth import oauth_of
 from .destinations.tracking_api import TrackingAPI
 from .errors import DropEvent, MillstreamError, PluginError, SettingsError
 from .http import as_client
+
+# With the client, and not by the worker: a fork while the worker imports it would leave the child with half a module
+# and the lock on it. Nor at the interpreter's end, where nothing can be imported any more.
+from .http.urllib3 import Urllib3Client
 from .plugins import check, is_critical
 from .settings import Settings, seconds
 from .types import ErrorEvent, HTTPClient
@@ -183,13 +187,7 @@ def _not_loaded(plugin: str, exc: BaseException) -> PluginError:
 
 
 def default_client(proxy: str | None) -> Callable[[], HTTPClient]:
-    """What makes the sender of requests from a thread, if nothing was given.
-
-    Loaded here, with the client, and not by the worker: a fork while the worker is at it would leave the child with
-    half a module and the lock on it, for ever.
-    """
-    from .http.urllib3 import Urllib3Client  # noqa: PLC0415 - not with the import of millstream
-
+    """Return what makes the sender of requests from a thread, if the application gave none."""
     return lambda: Urllib3Client(proxy=proxy)
 
 

@@ -112,10 +112,10 @@ class Life(EventCalls):
             super()._submit_late(receipt, callback)
             return
         if sys.is_finalizing():
+            self._summary.hush()
             self._refuse(receipt)
-            if self._exit_left is not None:
+            if self._exit_left is not None:  # the first of them
                 self._exit_left = None
-                self._summary.hush()
                 self._summary.last_words(write=to_stderr)
             return
         admitted = process.gate.admit(monotonic() + self._settings.exit_timeout)
@@ -140,6 +140,7 @@ class Life(EventCalls):
                 super()._submit_late(receipt, callback)
                 return
             driver, final = self._renew()
+            driver.avoid_loop()
             receipt.move(driver)
             self._closed = False
             try:

@@ -157,6 +157,10 @@ class AsyncDriver(InlineDriver):
             self._tether.release()
         self._tell(self._on_release)
 
+    def avoid_loop(self) -> None:
+        """Deliver without the event loop that runs in this thread: the call is to return with the outcome."""
+        self._tether.avoid(_get_running_loop())
+
     def retire(self, then: Callable[[], object], *, hang_up: bool) -> None:
         """Deliver what is left and end, if the loop runs."""
         if self._tether.runs():
