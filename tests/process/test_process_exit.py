@@ -102,22 +102,31 @@ FIRST = {
 
 
 @pytest.mark.parametrize("way", FIRST)
-@pytest.mark.parametrize("imported", ["before", "there"])
-def test_the_first_client_made_in_an_exit_hook(api: Api, way: str, imported: str) -> None:
+def test_the_first_client_made_in_an_exit_hook(api: Api, way: str) -> None:
     """The first client of a process may be made in an exit hook, after which no hook of ours can run: it delivers."""
-    importing = "from millstream import Analytics, AsyncAnalytics"
     run_script(
         f"""
-        import asyncio, atexit, sys, threading
-        {importing if imported == "before" else ""}
+        import asyncio, atexit, sys
+        from millstream import Analytics, AsyncAnalytics
         async def main():
             async with AsyncAnalytics('key', host=sys.argv[1]) as analytics:
                 analytics.track('A', user_id='u')
+        atexit.register(lambda: {FIRST[way]})
+        """,
+        api.url,
+    )
+    assert [event["event"] for event in api.accepted] == ["A"]
+
+
+def test_an_import_in_an_exit_hook(api: Api) -> None:
+    """The library may even be imported there, in a program that has loaded `threading` before."""
+    run_script(
+        """
+        import atexit, sys, threading
         @atexit.register
         def hook():
-            global Analytics, AsyncAnalytics
-            {importing}
-            {FIRST[way]}
+            from millstream import Analytics
+            Analytics("key", host=sys.argv[1]).track("A", user_id="u")
         """,
         api.url,
     )
@@ -143,21 +152,26 @@ def test_a_client_made_while_threads_are_waited_for(api: Api) -> None:
     assert (out, len(api.accepted)) == ("10\n", 10)
 
 
-@pytest.mark.parametrize("made", ["before", "there"])
-@BOTH
-def test_an_event_at_interpreter_teardown(api: Api, client: str, made: str) -> None:
+TEARDOWN = {
+    "Analytics": "analytics",
+    "AsyncAnalytics": "on_a_loop",
+    "one that is made there": "Analytics('key', host=host)",
+}
+
+
+@pytest.mark.parametrize("client", TEARDOWN)
+def test_an_event_at_interpreter_teardown(api: Api, client: str) -> None:
     """What a `__del__` records when the interpreter is torn down is lost, with one line, and no traceback."""
     source = f"""
         import sys
         from millstream import Analytics, AsyncAnalytics
-        def make():
-            return {"AsyncAnalytics" if client is ASYNC else "Analytics"}("key", host=sys.argv[1])
+        host = sys.argv[1]
+        analytics, on_a_loop = Analytics("key", host=host), AsyncAnalytics("key", host=host)
         class Dying:
-            analytics = {"make()" if made == "before" else "None"}
             def __del__(self):
-                analytics = self.analytics or make()
-                analytics.track("A", user_id="u")
-                analytics.track("B", user_id="u")
+                client = {TEARDOWN[client]}
+                client.track("A", user_id="u")
+                client.track("B", user_id="u")
         dying = Dying()
     """
     done = ended(start_script(source, api.url))
