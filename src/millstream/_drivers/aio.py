@@ -254,6 +254,9 @@ class AsyncDriver(InlineDriver):
                 loop.call_soon_threadsafe(self._on_turn, loop)
         except RuntimeError:  # closed at this very moment: the mail waits for the next one
             self._scheduled = None
+        except BaseException:  # a signal handler's: whether a turn is coming now, nobody knows
+            self._scheduled = None
+            raise
 
     def _on_turn(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._scheduled is loop:

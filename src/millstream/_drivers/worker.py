@@ -124,7 +124,7 @@ class Worker(Courier):
             now = self._clock()
             action = self._engine.next_action(now)
             self._settle()
-            more = more or (bool(self._held) and not self._holds)
+            more = more or (bool(self._held) and not self._holds) or self._can_read_back()
             match action:
                 case Send():
                     self._admit(action)
@@ -212,11 +212,17 @@ class Worker(Courier):
             return False
         until = self._clock() + self.SLICE
         more = backlog.adopt(lambda: self._clock() >= until)
-        engine = self._engine
-        while backlog.readable and engine.hungry and not (self._held or self._holds or self._halted or engine.at_rest):
+        while self._can_read_back():
             self._route(backlog.read())
             self._hurry()  # it has waited long enough
         return more
+
+    def _can_read_back(self) -> bool:
+        """Whether there is something on disk alone that the engine can do with."""
+        backlog, engine = self._backlog, self._engine
+        if backlog is None or self._finished or not (backlog.readable and engine.hungry):
+            return False
+        return not (self._held or self._holds or self._halted or engine.at_rest)
 
     def _open_backlog(self, spool: Spool, max_age: float) -> Backlog:
         from .backlog import Backlog  # noqa: PLC0415 - who has no spool does not load it
