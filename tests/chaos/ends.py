@@ -109,7 +109,5 @@ def one(way: str, tally: Tally, rng: random.Random, *, pause: float) -> None:
 def table(tallies: dict[str, Tally]) -> Sequence[str]:
     """The tallies, for people."""
     head = f"{'the end is':<12}{'ends':>8}{'events':>12}{'lost':>8}{'twice':>8}{'told of':>10}"
-    rows = [
-        f"{way:<12}{t.ends:>8,}{t.events:>12,}{t.lost:>8,}{t.twice:>8,}{t.said:>10,}" for way, t in tallies.items()
-    ]
+    rows = [f"{way:<12}{t.ends:>8,}{t.events:>12,}{t.lost:>8,}{t.twice:>8,}{t.said:>10,}" for way, t in tallies.items()]
     return [head, *rows]

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.process
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("way", WAYS)
 def test_what_had_been_recorded_arrives_at_the_end(way: str) -> None:
-    """Processes whose threads go on recording get SIGTERM, come to their end, or are forked: every event arrives once."""
+    """While threads go on recording, processes get SIGTERM, end, or are forked: every event arrives once."""
     tally = end(8, seed=1, ways=[way])[way]
     assert tally.ends >= 8
     assert tally.events > 100

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import threading
-from collections.abc import Callable
-from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -192,7 +188,7 @@ def test_a_call_waits(api: Api) -> None:
 
 NESTED = "Analytics('key', host=sys.argv[1], context_providers=[lambda: track('It') or {}]).track('Outer', user_id='u')"
 NEVER = {
-    "an event loop": "asyncio.run(asyncio.sleep(0, None)) or asyncio.new_event_loop().run_until_complete(coroutine())",
+    "an event loop": "asyncio.run(coroutine())",
     "__del__": "Dying()",
     "a signal handler": "os.kill(os.getpid(), signal.SIGUSR1)",
     "a bound signal handler": "os.kill(os.getpid(), signal.SIGUSR2)",
@@ -216,7 +212,9 @@ CALLERS = """
 @pytest.mark.parametrize("where", NEVER)
 def test_a_call_that_may_not_wait_is_not_accepted(api: Api, where: str) -> None:
     """Where a call may hold what delivery needs, it fails at once, with ClientClosed; the last line counts it."""
-    ending = Ending(api, before=CALLERS, after='analytics.on("mine", lambda: track("It"))' if where == "a listener" else "")
+    ending = Ending(
+        api, before=CALLERS, after='analytics.on("mine", lambda: track("It"))' if where == "a listener" else ""
+    )
     if where == "a listener":
         ending.tell(NEVER[where])  # no listener runs any more
         ending.ask("say('done')", "done")

@@ -293,7 +293,9 @@ def test_a_pool_of_multiprocessing(api: Api, tmp_path: Path, method: str, way: s
     assert sorted(event["properties"]["n"] for event in api.accepted) == list(range(20))
     lines = done.err.splitlines()
     assert len(lines) in ({0} if spool else {1, 2})  # in each child that has recorded something
-    assert all("pool.close() and pool.join(), or use flush_on_return on the task, or set spool" in line for line in lines)
+    assert all(
+        "pool.close() and pool.join(), or use flush_on_return on the task, or set spool" in line for line in lines
+    )
 
 
 def test_multiprocessing_that_comes_later(api: Api, tmp_path: Path) -> None:

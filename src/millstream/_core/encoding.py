@@ -21,7 +21,7 @@ from .standins import type_name
 __all__ = ["decode", "encode", "head", "largest_field"]
 
 UNWRITABLE = (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError, AttributeError, msgspec.MsgspecError)
-"""What the writer and the look before it raise. An exception of a signal handler (a time limit, say) is none of them."""
+"""Exceptions of the writer and of the look before it. Those of a signal handler, such as a time limit, pass."""
 
 
 def encode(event: Event | Struct, given: list[object] | None = None) -> bytes:

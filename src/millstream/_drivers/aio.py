@@ -125,7 +125,9 @@ class AsyncDriver(InlineDriver):
         loop = self._tether.loop
         if loop is None or not self._tether.runs():
             self._begun = self._standby.do(lambda: what(timeout))
-        elif not threading.main_thread().is_alive():  # from then on executors refuse work, and looking up a name is some
+        elif (
+            not threading.main_thread().is_alive()
+        ):  # from then on executors refuse work, and looking up a name is some
             loop.call_soon_threadsafe(loop.set_default_executor, Here())
 
     def close(self, timeout: float) -> FlushResult:
@@ -147,7 +149,8 @@ class AsyncDriver(InlineDriver):
         if loop is None or not self._tether.runs():
             return
         held = threading.Event()
-        self._tell(lambda: (self._on_hold(), held.set()))
+        self._tell(self._on_hold)
+        self._tell(held.set)
         yield
         held.wait(max(0.0, until - self._clock()))
         while self._tether.at_work and self._clock() < until:
@@ -254,7 +257,7 @@ class AsyncDriver(InlineDriver):
                 loop.call_soon_threadsafe(self._on_turn, loop)
         except RuntimeError:  # closed at this very moment: the mail waits for the next one
             self._scheduled = None
-        except BaseException:  # a signal handler's: whether a turn is coming now, nobody knows
+        except BaseException:  # a signal handler's, before or after the turn was asked for
             self._scheduled = None
             raise
 

@@ -90,4 +90,3 @@ class FinalDelivery:
 
     def _left(self, began: float) -> float:
         return max(0.0, began + self.timeout - time.monotonic())
-

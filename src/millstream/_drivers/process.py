@@ -96,7 +96,7 @@ def _exit_hooks_run() -> bool:
     main = threading.main_thread()
     if main.is_alive() or main.ident != threading.get_ident():
         return False
-    frame = sys._getframe()  # noqa: SLF001 - public, documented for CPython
+    frame = sys._getframe()
     while frame.f_back is not None:
         frame = frame.f_back
     return frame.f_globals.get("__name__") != "threading"
