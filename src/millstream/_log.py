@@ -38,7 +38,7 @@ def to_stderr(line: str) -> None:
         file = sys.stderr.fileno()
     except (AttributeError, OSError, ValueError):  # replaced, closed, or None
         if sys.stderr is not None:
-            print(line, file=sys.stderr)
+            sys.stderr.write(f"{line}\n")
         return
     poll = select.poll()
     poll.register(file, select.POLLOUT)
