@@ -6,7 +6,7 @@ import logging
 import os
 import select
 import sys
-from _thread import RLock  # see _drivers/worker.py
+from _thread import RLock  # see _delivery/worker.py
 from collections import Counter
 from collections.abc import Callable
 
