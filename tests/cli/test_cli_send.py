@@ -251,7 +251,9 @@ def test_documents_with_a_fault(millstream: Program, api: Api) -> None:
     assert (done.code, done.json["delivered"], done.json["invalid"]) == (1, 3, 1)
     assert done.json["problems"][0]["place"] == "event 4"
     nan = json.dumps({**TRACK, "n": float("nan")}, indent=2)
-    done = millstream("send", "-", "--json", "--skip", "2", stdin="\n".join([json.dumps(TRACK, indent=2)] * 3 + [nan] * 2))
+    done = millstream(
+        "send", "-", "--json", "--skip", "2", stdin="\n".join([json.dumps(TRACK, indent=2)] * 3 + [nan] * 2)
+    )
     assert (done.json["delivered"], [each["place"] for each in done.json["problems"]]) == (1, ["event 4", "event 5"])
     assert len(api.accepted) == 4
     done = millstream("send", "-", "--json", stdin=b'{"type":\n"\xff"}')

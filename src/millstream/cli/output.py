@@ -23,7 +23,19 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .streams import Lost, Output
 
-__all__ = ["Advance", "announce", "console", "note", "print_json", "printable", "progress", "say", "show", "warn", "write"]
+__all__ = [
+    "Advance",
+    "announce",
+    "console",
+    "note",
+    "print_json",
+    "printable",
+    "progress",
+    "say",
+    "show",
+    "warn",
+    "write",
+]
 
 Advance = Callable[[int, str], None]
 """`advance(done, told)`: how far the work has come, of the total; and in words."""

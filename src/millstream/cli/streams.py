@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Lost", "Output", "standard_streams"]
 
 
-class Lost(Exception):  # noqa: N818 - it ends the output, and is not always a fault
+class Lost(Exception):
     """Standard output takes no more. Not an OSError: click and rich would end the program at those."""
 
 
@@ -32,7 +32,8 @@ class Output(io.TextIOWrapper):
 
     def __init__(self, file: int, encoding: str | None, *, strict: bool) -> None:
         raw = io.FileIO(file, "w", closefd=False)
-        super().__init__(io.BufferedWriter(raw), encoding, "replace", line_buffering=raw.isatty())
+        # Written through to the buffer, text and bytes keep their order.
+        super().__init__(io.BufferedWriter(raw), encoding, "replace", line_buffering=raw.isatty(), write_through=True)
         self.error: OSError | None = None
         self._strict = strict
 
@@ -46,7 +47,6 @@ class Output(io.TextIOWrapper):
     def write_bytes(self, data: bytes) -> None:
         """Write bytes as they are, whatever the encoding."""
         try:
-            super().flush()
             self.buffer.write(data)
         except OSError as error:
             self._lose(error)
@@ -74,7 +74,7 @@ def standard_streams() -> Generator[Output, None, None]:
     out = Output(1, getattr(sys.stdout, "encoding", None), strict=True)
     err = Output(2, getattr(sys.stderr, "encoding", None), strict=False)
     if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - it was closed
-        sys.stdin = open(0, closefd=False)  # noqa: PTH123, SIM115
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout, sys.stderr = out, err
     try:
         yield out
