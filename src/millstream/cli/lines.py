@@ -78,7 +78,7 @@ def _until_text(lines: Iterator[bytes]) -> list[bytes]:
 
 
 def _fault(line: bytes) -> str:
-    """What is wrong with a line, if it is no JSON."""
+    """Why a line is no JSON; empty if it is."""
     try:
         decode(_stripped(line))
     except (msgspec.DecodeError, RecursionError) as exc:

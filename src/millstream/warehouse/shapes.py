@@ -34,7 +34,7 @@ ISO_DATE = rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ]{_TIME}( ?(Z|[+-][0-9]{{2}}(:
 _is_date = re.compile(ISO_DATE).fullmatch
 
 LARGE_NUMBER = r"[0-9]{19}|[0-9][eE][+]?[0-9]{3,}\s*[],}]"
-"""What is in an object with a number that BIGINT or DOUBLE may not hold: RE2's and `re`'s syntax."""
+"""Finds a number that BIGINT or DOUBLE may not hold, in the text of an object. For RE2, DuckDB's regular expressions."""
 
 _INTEGERS = {"BIGINT", "UBIGINT", "HUGEINT", "UHUGEINT"}
 _BRACKET_OR_STRING = re.compile(r'[][{}]|"(?:[^"\\]|\\.)*"')

@@ -47,7 +47,7 @@ class Snapshot:
 
     @property
     def warnings(self) -> list[str]:
-        """What is left out, in words."""
+        """Sentences that count the lines and values that are left out."""
         told = [f"lines that cannot be read, and are left out: {self.unreadable:,}"] if self.unreadable else []
         return told + [
             f"{view}: {OMITTED[reason]}: {count:,}"
