@@ -104,9 +104,9 @@ def serve(
 
 def _stopping_signals() -> list[int]:
     """SIGHUP comes when the terminal is closed; under `nohup` it is ignored, and stays so. Windows has none."""
-    hangup = getattr(signal, "SIGHUP", None)
-    ignored = hangup is None or signal.getsignal(hangup) is signal.SIG_IGN
-    return [signal.SIGINT, signal.SIGTERM, *([] if ignored else [hangup])]
+    if not hasattr(signal, "SIGHUP") or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return [signal.SIGINT, signal.SIGTERM]
+    return [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 def _raise_file_limit() -> None:
