@@ -77,7 +77,7 @@ def serve(
         access_log=False,
         server_header=False,
         lifespan="off",
-        http="httptools",
+        http=asyncio.Protocol,  # below is another
         ws="none",
         limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=keep_alive,
