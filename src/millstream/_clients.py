@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._core.engine import Policy
+from ._core.policy import Policy
 from ._drivers.inline import InlineDriver
 from ._life import Life
 from .auth import oauth_of

@@ -49,10 +49,17 @@ def test_the_first_screen_shows_the_two_commands():
 
 
 def test_the_readme_says_how_to_install():
-    """Both ways to install are in the README: from the index, and from a checkout."""
-    shell = "".join(block.code for block in page("README.md").blocks("sh"))
-    assert re.search(r"^pip install millstream\b", shell, re.MULTILINE)
-    assert re.search(r"^pip install \.", shell, re.MULTILINE)
+    """The README names both ways to install an unreleased version: from a checkout, and from a built wheel."""
+    readme = page("README.md").text
+    assert re.search(r"^pip install \.", readme, re.MULTILINE)
+    assert "pip install dist/millstream-*.whl" in readme
+
+
+@pytest.mark.parametrize("document", pages(), ids=str)
+def test_no_page_installs_millstream_from_the_index(document: Page):
+    """Until a version is released, no command installs `millstream` by name: the index could serve another package."""
+    assert not re.search(r"(pip|uv|pipx)\b[^\n`]* install [^\n`]*[ '\"]millstream\b", document.text)
+    assert not re.search(r"\buvx millstream\b", document.text)
 
 
 def test_the_changelog_knows_this_version():

@@ -21,10 +21,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from millstream._core.actions import Done, Send, Wait
-from millstream._core.engine import REST, SAFETY_ATTEMPTS, Engine, Policy
+from millstream._core.engine import Engine
 from millstream._core.ledger import Ledger, Ticket
+from millstream._core.policy import Policy
 from millstream._core.receipt import Outcome, Receipt
-from millstream._core.retry import Delivered, Limited, Refused, Retry, TooLarge, Unauthorized, Verdict, backoff
+from millstream._core.retry import backoff
+from millstream._core.verdicts import Delivered, Limited, Partial, Paused, Refused, Retry, Split, Unauthorized, Verdict
 from millstream.destinations.tracking_api import TrackingAPI
 from millstream.errors import (
     Abandoned,
@@ -45,10 +47,16 @@ REPORTS: st.SearchStrategy[Report] = st.one_of(
     st.just(Delivered()),
     st.just(Retry(REJECTED)),
     st.sampled_from([1.0, 2.0, 20.0, 300.0]).map(lambda seconds: Limited(seconds, REJECTED)),
-    st.just(TooLarge(REJECTED)),
+    st.just(Split(REJECTED)),
     st.just(Refused(REJECTED)),
     st.just(Unauthorized(REJECTED)),
+    st.just(Paused(REJECTED)),
     st.just(NO_ANSWER),
+    st.lists(
+        st.sampled_from([Delivered(), Delivered(), Retry(REJECTED), Limited(2.0, REJECTED), Refused(REJECTED)]),
+        min_size=1,
+        max_size=4,
+    ).map(lambda some: Partial(tuple(some))),
 )
 POLICIES = st.builds(
     Policy,
@@ -64,6 +72,7 @@ POLICIES = st.builds(
     max_rate_limit=st.sampled_from([0.0, 5.0, 30.0, 43_200.0]),
     send_timeout=st.just(11.0),
     keeps=st.booleans(),
+    pauses=st.booleans(),
 )
 MAX_EVENTS, MAX_BYTES = 40, 1500
 TOO_LARGE = 1000
@@ -90,6 +99,8 @@ class Group:
     reauthorized: bool = False
     resting: bool = False
     attempts_before: int = 0
+    search: list[int] | None = None  # refusals in a row, in all parts of the batch that was split first
+    most: int = 0  # so many of them end the search
     ready: float = 0.0
 
 
@@ -164,12 +175,17 @@ class Model:
             return
         match report:
             case Delivered():
-                self.end(group, None)
-                self.since = now if self.shut(now) else None
-                self.wake()
-            case Refused():
+                self.arrived(group, now)
+            case Partial(verdicts) if len(verdicts) == len(group.receipts):
+                self.in_parts(group, verdicts, now)
+            case Paused() if self.policy.pauses and not self.closing:
+                group.attempts -= 1
+                group.ready = now
+                self.waiting.append(group)
+                self.paused = True
+            case Refused() | Paused():
                 self.end(group, Rejected)
-            case TooLarge():
+            case Split():
                 self.split(group, now)
             case Limited(seconds):
                 self.limit(group, now, seconds)
@@ -180,6 +196,27 @@ class Model:
                 self.go_again(group, now)
             case _:
                 self.fail(group, now)
+
+    def arrived(self, group: Group, now: float) -> None:
+        if group.search is not None:
+            group.search[0] = 0
+        self.end(group, None)
+        self.since = now if self.shut(now) else None
+        self.wake()
+
+    def in_parts(self, group: Group, verdicts: tuple[Verdict, ...], now: float) -> None:
+        def those(*kinds: type) -> list[Receipt]:
+            return [r for r, verdict in zip(group.receipts, verdicts, strict=True) if isinstance(verdict, kinds)]
+
+        delivered, refused, again = those(Delivered), those(Refused), those(Retry, Limited)
+        if delivered:
+            self.arrived(replace(group, receipts=delivered), now)
+        if refused:
+            self.end(replace(group, receipts=refused), Rejected)
+        if those(Limited):
+            self.limit(replace(group, receipts=again), now, max(v.seconds for v in verdicts if isinstance(v, Limited)))
+        elif again:
+            self.fail(replace(group, receipts=again), now)
 
     def fail(self, group: Group, now: float) -> None:
         policy = self.policy
@@ -219,7 +256,10 @@ class Model:
 
     def split(self, group: Group, now: float) -> None:
         size = len(group.receipts)
-        if size == 1:
+        if group.search is None:
+            group.search, group.most = [0], size.bit_length() + 8
+        group.search[0] += 1
+        if size == 1 or group.search[0] > group.most:
             self.end(group, Rejected)
             return
         first = replace(group, receipts=group.receipts[: size // 2], limited=False, ready=now)
@@ -228,14 +268,14 @@ class Model:
         self.halves.insert(0, second)
 
     def over_cap(self, group: Group) -> bool:
-        return group.attempts - group.attempts_before > self.policy.max_retries + SAFETY_ATTEMPTS
+        return group.attempts - group.attempts_before > self.policy.max_retries + Policy.extra_attempts
 
     def give_up(self, group: Group, error: type, now: float) -> None:
         """The end; or, where events are kept, all its retries once more after a rest."""
         if not self.policy.keeps or self.closing:
             self.end(group, error)
             return
-        group.resting, group.ready = True, now + REST
+        group.resting, group.ready = True, now + Policy.rest
         group.attempts_before = group.attempts
         group.failures, group.first_failure, group.reauthorized = 0, None, False
         self.waiting.append(group)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate, islice, takewhile
 from typing import Protocol
 
@@ -11,6 +12,9 @@ from ..errors import Abandoned, DeliveryError, TransportError
 from .events import MAX_EVENT_BYTES
 
 __all__ = ["Batch", "Batcher", "Item"]
+
+PATIENCE = 8
+"""Refusals in a row, beyond those that lead to one bad event, before a bisection ends."""
 
 
 class Item(Protocol):
@@ -26,6 +30,7 @@ class Batch:
     __slots__ = (
         "attempts",
         "attempts_before",
+        "bisection",
         "failures",
         "first_failure",
         "items",
@@ -45,16 +50,33 @@ class Batch:
         self.resting = False  # whether it waits because its retries are exhausted
         self.attempts_before = 0  # those before its last rest
         self.reauthorized = False  # whether it has had its one more try with a fresh token
+        self.bisection: Bisection | None = None  # the search that it is part of
 
     def halves(self) -> tuple[Batch, Batch]:
-        """Two batches in the same order, each with the history of this one."""
+        """Return two batches in the same order, each with the history of this one."""
         middle = len(self.items) // 2
-        parts = Batch(self.items[:middle]), Batch(self.items[middle:])
-        for part in parts:
-            part.attempts, part.failures = self.attempts, self.failures
-            part.first_failure, part.reauthorized = self.first_failure, self.reauthorized
-            part.attempts_before, part.last = self.attempts_before, self.last
-        return parts
+        return self.part(self.items[:middle]), self.part(self.items[middle:])
+
+    def part(self, items: list[Item]) -> Batch:
+        """Return a batch of some of these events, with the history of this one."""
+        part = Batch(items)
+        part.attempts, part.failures = self.attempts, self.failures
+        part.first_failure, part.reauthorized = self.first_failure, self.reauthorized
+        part.attempts_before, part.last = self.attempts_before, self.last
+        part.bisection = self.bisection
+        return part
+
+    def worth_splitting(self) -> bool:
+        """Note that the server refused what the batch holds. Return whether its halves are worth a request each."""
+        if self.bisection is None:
+            self.bisection = Bisection(len(self.items).bit_length() + PATIENCE)
+        self.bisection.refusals += 1
+        return len(self.items) > 1 and self.bisection.refusals <= self.bisection.limit
+
+    def accepted(self) -> None:
+        """Note that the server took some of it: what was refused before was a bad event, not the host."""
+        if self.bisection is not None:
+            self.bisection.refusals = 0
 
     def abandoned(self, *, under_way: bool) -> Abandoned:
         """Why it ends when a close comes to its deadline: that, after what had been met before."""
@@ -70,6 +92,19 @@ class Batch:
         self.resting = True
         self.attempts_before = self.attempts
         self.failures, self.first_failure, self.reauthorized = 0, None, False
+
+
+@dataclass
+class Bisection:
+    """A search for the events that a server refuses, in the halves of the batch that it refused.
+
+    One bad event among n is found after about log2(n) refusals. A host that refuses every event would be asked
+    twice for each: when more refusals follow each other than a single bad event explains, the halves that are refused
+    from there on fail as they are.
+    """
+
+    limit: int
+    refusals: int = 0  # since the last success
 
 
 class Batcher:

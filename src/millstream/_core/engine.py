@@ -14,8 +14,11 @@ of the queue keeps its attempts.
     in flight   delivered                                settled     the rate-limit window ends; a shut gate stays shut
     in flight   limited: retry after t                   limited     the gate is shut until t; not counted
     in flight   failed, or an answer worth a retry       backing off counted
-    in flight   too large, several events                halved      two batches, in order; the first keeps the slot
-    in flight   too large, one event; refused            settled     failed: Rejected
+    in flight   split, several events                    halved      two batches, in order; the first keeps the slot
+    in flight   split, one event; or a run of such       settled     failed: Rejected
+                answers, without one success; refused
+    in flight   a verdict for each part                  settled     those delivered or refused; the rest as one batch
+    in flight   paused, where events can be read again   backing off not counted; nothing is sent until `resume`
     in flight   its deadline passed, no report           backing off counted; a later report is ignored
     in flight   recalled (there is a token; or the event backing off not counted; goes again when there is a driver
                 loop under it has ended)
@@ -45,42 +48,18 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..errors import Abandoned, DeliveryError, RateLimitExpired, RetriesExhausted, TransportError
+from . import verdicts
 from .actions import Action, Done, Send, Wait
-from .batcher import Batch, Batcher, Item
+from .batcher import Batch, Item
 from .gate import Gate
+from .policy import Policy
 from .receipt import DELIVERED, Outcome
-from .retry import Delivered, Limited, Refused, Retry, TooLarge, Unauthorized, Verdict, backoff
+from .verdicts import Sorted, Verdict
 
-__all__ = ["REST", "Engine", "Policy"]
-
-SAFETY_ATTEMPTS = 20
-"""Attempts beyond `max_retries` after which a batch fails, whatever the answers were (reference library: the same)."""
-
-
-REST = 30.0
-"""Seconds until a batch whose retries are exhausted is tried again, where events are kept."""
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What the engine goes by. All times in seconds, all sizes in bytes."""
-
-    flush_at: int = 15
-    flush_interval: float = 10.0
-    linger: float = 0.0
-    max_batch_events: int = 2500
-    max_batch_bytes: int = 500_000
-    overhead: int = 0
-    max_in_flight: int = 4
-    max_retries: int = 3
-    max_total_backoff: float = 43_200.0
-    max_rate_limit: float = 43_200.0
-    send_timeout: float = 11.0
-    keeps: bool = False
-    """Whether events whose retries are exhausted are kept for another round, and do not fail: they are on disk."""
+__all__ = ["Engine"]
 
 
 class Engine:
@@ -89,19 +68,14 @@ class Engine:
     def __init__(self, policy: Policy, random: Callable[[], float]) -> None:
         self._policy = policy
         self._random = random
-        self._queue = Batcher(
-            flush_at=policy.flush_at,
-            flush_interval=policy.flush_interval,
-            max_events=policy.max_batch_events,
-            max_bytes=policy.max_batch_bytes,
-            overhead=policy.overhead,
-            linger=policy.linger,
-        )
+        self._queue = policy.batcher()
         self._halves: deque[Batch] = deque()  # cut already, in order, waiting for a slot
         self._sent: dict[Batch, Send] = {}  # in flight
         self._waiting: dict[Batch, float] = {}  # backing off or limited, and when they may go
         self._gate = Gate(policy.max_rate_limit)
         self._paused = False
+        self.paused_by: DeliveryError | None = None
+        """Why the destination is paused: what it said of the credentials; None while it is not."""
         self._closing = False
         self._deadline: float | None = None
         self._settled: list[tuple[list[Item], Outcome]] = []
@@ -137,6 +111,7 @@ class Engine:
     def resume(self) -> None:
         """Send again."""
         self._paused = False
+        self.paused_by = None
 
     def close(self, deadline: float | None) -> None:
         """All that is here, and what may still come, is due now. What is left at `deadline` is given up."""
@@ -150,23 +125,24 @@ class Engine:
             return
         batch = send.batch
         match verdict:
-            case Delivered():
-                self._gate.succeeded(now)
-                outcome = DELIVERED if batch.attempts == 1 else Outcome(attempts=batch.attempts)
-                self._settled.append((batch.items, outcome))
-                self._wake()
-            case Limited(seconds, error):
-                self._gate.shut(now, seconds)
-                batch.limited = True
-                self._hold(batch, now, now, error, capped=self._over_cap(batch))
-            case Retry(error):
+            case verdicts.Delivered():
+                self._arrived(batch, batch.items, now)
+            case verdicts.Limited(seconds, error):
+                self._limit(batch, seconds, error, now)
+            case verdicts.Retry(error):
                 self._count_failure(batch, error, now)
-            case TooLarge(error):
+            case verdicts.Split(error):
                 self._split(batch, error, now)
-            case Unauthorized(error) if not batch.reauthorized:
+            case verdicts.Partial(parts):
+                self._settle_parts(batch, parts, now)
+            case verdicts.Unauthorized(error) if not batch.reauthorized:
                 batch.reauthorized = True
-                self._hold(batch, now, now, error, capped=self._over_cap(batch))
-            case Refused(error) | Unauthorized(error):
+                self._hold(batch, now, error)
+            case verdicts.Paused(error) if self._policy.pauses and not self._closing:
+                batch.attempts -= 1
+                self._waiting[batch] = now
+                self._paused, self.paused_by = True, error
+            case verdicts.Refused(error) | verdicts.Unauthorized(error) | verdicts.Paused(error):
                 self._fail(batch, error)
 
     def failed(self, send: Send, error: DeliveryError, now: float) -> None:
@@ -283,25 +259,54 @@ class Engine:
         del self._sent[send.batch]
         return True
 
+    def _arrived(self, batch: Batch, items: list[Item], now: float) -> None:
+        self._gate.succeeded(now)
+        batch.accepted()
+        outcome = DELIVERED if batch.attempts == 1 else Outcome(attempts=batch.attempts)
+        self._settled.append((items, outcome))
+        self._wake()
+
+    def _settle_parts(self, batch: Batch, said: Sequence[verdicts.PartVerdict], now: float) -> None:
+        """Settle each part by its own verdict; those that are worth a retry go on as one batch, in order."""
+        if len(said) != len(batch.items):
+            why = f"{len(said)} verdicts for {len(batch.items)} events: a fault of the destination's `judge`"
+            self._count_failure(batch, TransportError(why), now)
+            return
+        parts = Sorted.by(said, batch.items)
+        for reason, items in parts.refused.items():
+            self._settled.append((items, Outcome(reason, batch.attempts)))
+        rest = batch.part(parts.again)
+        if parts.delivered:
+            self._arrived(batch, parts.delivered, now)
+        match parts.retry:
+            case verdicts.Limited(seconds, error):
+                self._limit(rest, seconds, error, now)
+            case verdicts.Retry(error):
+                self._count_failure(rest, error, now)
+            case None:
+                pass
+
+    def _limit(self, batch: Batch, seconds: float, error: DeliveryError, now: float) -> None:
+        self._gate.shut(now, seconds)
+        batch.limited = True
+        self._hold(batch, now, error)
+
     def _count_failure(self, batch: Batch, error: DeliveryError, now: float) -> None:
-        policy = self._policy
         batch.failures += 1
         if batch.first_failure is None:
             batch.first_failure = now
-        too_long = now - batch.first_failure > policy.max_total_backoff
-        too_often = batch.failures > policy.max_retries or self._over_cap(batch)
-        until = now + backoff(batch.failures, self._random())
-        self._hold(batch, now, until, error, capped=too_often or too_long)
+        exhausted = self._policy.exhausted(batch.failures, now - batch.first_failure)
+        self._hold(batch, now, error, self._policy.delay(batch.failures, self._random()), exhausted=exhausted)
 
-    def _over_cap(self, batch: Batch) -> bool:
-        return batch.attempts - batch.attempts_before > self._policy.max_retries + SAFETY_ATTEMPTS
-
-    def _hold(self, batch: Batch, now: float, until: float, error: DeliveryError, *, capped: bool) -> None:
+    def _hold(
+        self, batch: Batch, now: float, error: DeliveryError, delay: float = 0.0, *, exhausted: bool = False
+    ) -> None:
+        """Have a batch wait for its next attempt, unless it has had them all."""
         batch.last = error
-        if capped:
+        if exhausted or self._policy.over_cap(batch.attempts - batch.attempts_before):
             self._give_up(batch, now, RetriesExhausted(batch.attempts, error))
         else:
-            self._waiting[batch] = until
+            self._waiting[batch] = now + delay
 
     def _give_up(self, batch: Batch, now: float, error: DeliveryError) -> None:
         """It has been tried enough: it fails, or has a rest where events are kept."""
@@ -309,7 +314,7 @@ class Engine:
             self._fail(batch, error)
             return
         batch.rest()
-        self._waiting[batch] = now + REST
+        self._waiting[batch] = now + self._policy.rest
         self._rested.append((batch, error))
 
     def _wake(self) -> None:
@@ -320,7 +325,7 @@ class Engine:
                 self._waiting[batch] = -math.inf
 
     def _split(self, batch: Batch, error: DeliveryError, now: float) -> None:
-        if len(batch.items) == 1:
+        if not batch.worth_splitting():
             self._fail(batch, error)
             return
         first, second = batch.halves()
@@ -336,16 +341,12 @@ class Engine:
             self.failed(send, TransportError("the HTTP client did not come back in time"), now)
         limit = self._gate.patience_ends()
         if limit is not None and limit <= now:
-            self._expire_rate_limit(now)
+            for batch in [b for b in self._waiting if b.limited]:  # the next batch may try its luck
+                del self._waiting[batch]
+                self._give_up(batch, now, RateLimitExpired(batch.attempts, self._policy.max_rate_limit))
+            self._gate.give_up()
         if self._closing and self._deadline is not None and self._deadline <= now:
             self._abandon()
-
-    def _expire_rate_limit(self, now: float) -> None:
-        """Those that were waiting for the gate fail; the next batch may try its luck."""
-        for batch in [b for b in self._waiting if b.limited]:
-            del self._waiting[batch]
-            self._give_up(batch, now, RateLimitExpired(batch.attempts, self._policy.max_rate_limit))
-        self._gate.give_up()
 
     def _abandon(self) -> None:
         for batch in [*self._sent, *self._waiting, *self._halves]:
@@ -359,22 +360,14 @@ class Engine:
         """When time alone will change something."""
         moments = [send.deadline for send in self._sent.values() if send.deadline < math.inf]
         if not self._paused:
-            moments += self._next_sends(now)
+            gate = self._gate.opens_at(now)
+            moments += [max(due, gate) for due in self._waiting.values()]
+            due_at = gate if self._halves else self._queue.due_at(now)
+            if due_at is not None and self._slot_free():  # else it is not time that they wait for
+                moments.append(max(due_at, gate))
         limit = self._gate.patience_ends()
         if limit is not None:
             moments.append(limit)
         if self._closing and self._deadline is not None:
             moments.append(self._deadline)
         return min(moments, default=None)
-
-    def _next_sends(self, now: float) -> list[float]:
-        """When batches may go, as far as it is time that they wait for."""
-        gate = self._gate.opens_at(now)
-        moments = [max(due, gate) for due in self._waiting.values()]
-        if self._slot_free():
-            due_at = self._queue.due_at(now)
-            if self._halves:  # else they would be on their way
-                moments.append(gate)
-            elif due_at is not None:
-                moments.append(max(due_at, gate))
-        return moments

@@ -2,34 +2,21 @@
 
 The statuses follow Segment's newer libraries (docs/reference/answers.md has the table); the differences are meant:
 `Retry-After` is honoured on every status worth a retry and in both forms that RFC 9110 §10.2.3 allows, the jitter
-is kept when the delay has reached its cap, a batch that is too large is split, and no 3xx counts as success.
+is kept when the delay has reached its cap, a batch that is refused for what it holds is split, and no 3xx counts as
+success.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 
-from ..errors import AuthError, Rejected, TransportError
+from ..errors import Rejected
 from ..types import Response
+from .verdicts import Delivered, Limited, Paused, Refused, Retry, Split, Unauthorized, Verdict
 
-__all__ = [
-    "BACKOFF_CAP",
-    "Delivered",
-    "Limited",
-    "Refused",
-    "Retry",
-    "TooLarge",
-    "Unauthorized",
-    "Verdict",
-    "backoff",
-    "header",
-    "judge",
-    "retry_after",
-    "server_time",
-]
+__all__ = ["BACKOFF_CAP", "backoff", "header", "judge", "retry_after", "server_time"]
 
 BACKOFF_BASE = 0.5
 BACKOFF_CAP = 60.0
@@ -37,51 +24,9 @@ RETRY_AFTER_CAP = 300.0
 RETRY_AFTER_FLOOR = 1.0
 RETRYABLE_4XX = frozenset({408, 410, 429, 460})
 FINAL_5XX = frozenset({501, 505, 511})
-_SIZE_COMPLAINT = re.compile(rb"too large|too big|exceed|payload size|size limit|maximum size", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Delivered:
-    """The batch has arrived."""
-
-
-@dataclass(frozen=True)
-class Retry:
-    """Try again after a back-off; the attempt counts."""
-
-    error: TransportError | Rejected
-
-
-@dataclass(frozen=True)
-class Limited:
-    """Try again when the server says; the attempt does not count, and nothing else is sent until then."""
-
-    seconds: float
-    error: Rejected
-
-
-@dataclass(frozen=True)
-class TooLarge:
-    """Try again in two halves, if there is more than one event."""
-
-    error: Rejected
-
-
-@dataclass(frozen=True)
-class Refused:
-    """Trying again would change nothing."""
-
-    error: Rejected | AuthError
-
-
-@dataclass(frozen=True)
-class Unauthorized:
-    """Try again with a fresh token, once for each batch, at once; the attempt does not count."""
-
-    error: Rejected
-
-
-Verdict = Delivered | Retry | Limited | TooLarge | Refused | Unauthorized
+SPLIT = frozenset({400, 413, 422})
+"""The statuses that speak of what a request holds: too much, or one event among many that the server does not take."""
+CREDENTIALS = frozenset({401, 403})
 
 
 def judge(response: Response, now: float, *, oauth: bool = False) -> Verdict:
@@ -95,10 +40,10 @@ def judge(response: Response, now: float, *, oauth: bool = False) -> Verdict:
     if 200 <= status < 300:
         return Delivered()
     error = Rejected(status, response.body, _hint(response, oauth=oauth))
-    if status == 413 or (status == 400 and _SIZE_COMPLAINT.search(response.body[:4096])):
-        return TooLarge(error)
-    if oauth and status == 401:
-        return Unauthorized(error)
+    if status in SPLIT:
+        return Split(error)
+    if status in CREDENTIALS:
+        return Unauthorized(error) if oauth and status == 401 else Paused(error)
     if not (_retryable(status) or (oauth and status == 511)):
         return Refused(error)
     theirs = server_time(response)

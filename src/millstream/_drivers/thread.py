@@ -8,7 +8,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from .._core.engine import Policy
+from .._core.policy import Policy
 from .._core.receipt import Receipt
 from .courier import Command
 from .inline import InlineDriver, nothing

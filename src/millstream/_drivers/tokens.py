@@ -12,7 +12,7 @@ from typing import Any
 from .._core.actions import Send
 from .._core.engine import Engine
 from .._core.oauth import Ask, Dialog, Keeper, Sign, ask
-from .._core.retry import Delivered, Refused, Unauthorized, Verdict
+from .._core.verdicts import Delivered, Refused, Unauthorized, Verdict
 from ..auth import OAuth, Signer, bearer
 from ..emitter import Emitter, reportable
 from ..errors import AuthError, TransportError

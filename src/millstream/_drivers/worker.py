@@ -19,9 +19,10 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, cast
 
 from .._core.actions import Done, Send, Wait
-from .._core.engine import Engine, Policy
+from .._core.engine import Engine
 from .._core.events import KINDS
 from .._core.ledger import Ledger, Ticket
+from .._core.policy import Policy
 from .._core.receipt import Home, Outcome, Receipt
 from .._log import Summary, label
 from ..auth import OAuth

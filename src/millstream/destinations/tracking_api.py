@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from .._core import retry
 from .._core.batcher import Item
+from .._core.retry import judge
+from .._core.verdicts import Verdict
 from .._version import __version__
 from ..types import Request, Response
 
@@ -56,9 +57,9 @@ class TrackingAPI:
             headers = {**headers, "X-Retry-Count": str(attempt - 1)}
         return Request("POST", self._url, headers, body, self._timeout)
 
-    def judge(self, response: Response, now: float) -> retry.Verdict:
+    def judge(self, response: Response, now: float) -> Verdict:
         """What the answer means. `now`: seconds since the epoch."""
-        return retry.judge(response, now, oauth=self._oauth)
+        return judge(response, now, oauth=self._oauth)
 
     def _body(self, events: list[bytes], sent_at: str) -> bytes:
         tail = self._tail + sent_at.encode() + b'"}'

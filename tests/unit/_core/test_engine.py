@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from millstream._core.actions import Done, Send, Wait
-from millstream._core.engine import REST, SAFETY_ATTEMPTS, Engine, Policy
+from millstream._core.engine import Engine
+from millstream._core.policy import Policy
 from millstream._core.receipt import Outcome
 from millstream._core.retry import judge
+from millstream._core.verdicts import Delivered, Limited, Partial, Refused, Retry, Verdict
 from millstream.errors import (
     Abandoned,
     DeliveryError,
@@ -25,6 +27,8 @@ from millstream.errors import (
     TransportError,
 )
 from millstream.types import Response
+
+SAFETY_ATTEMPTS, REST = Policy.extra_attempts, Policy.rest
 
 SILENCE = object()
 """An answer that never comes: the HTTP client hangs."""
@@ -64,6 +68,8 @@ class World:
         self.log: list[tuple[float, str]] = []
         self.errors: dict[str, DeliveryError | None] = {}
         self.outcomes: dict[str, Outcome] = {}
+        self.judge: Callable[[str], int] | None = None
+        """In place of a script: the status for a batch."""
         self._script = list(script)
         self._oauth = oauth
         self._otherwise = otherwise
@@ -116,6 +122,8 @@ class World:
         again = f" #{send.attempt}" if send.attempt > 1 else ""
         self._note(f"send {letters(send.batch.items)}{again}")
         answer = self._script.pop(0) if self._script else self._otherwise
+        if self.judge is not None:
+            answer = self.judge(letters(send.batch.items))
         delay = 0.0
         if isinstance(answer, After):
             delay, answer = answer.seconds, answer.answer
@@ -126,6 +134,8 @@ class World:
     def _report(self, send: Send, answer: object) -> None:
         if isinstance(answer, DeliveryError):
             self.engine.failed(send, answer, self.now)
+        elif isinstance(answer, Partial):
+            self.engine.responded(send, answer, self.now)
         else:
             response = answer if isinstance(answer, Response) else Response(int(str(answer)))
             self.engine.responded(send, judge(response, 0.0, oauth=self._oauth), self.now)
@@ -308,7 +318,7 @@ def test_a_delivered_batch_is_settled_with_its_attempts():
     assert [(o.error, o.attempts) for o in world.outcomes.values()] == [(None, 1), (None, 3)]
 
 
-@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 422, 501, 505, 511])
+@pytest.mark.parametrize("status", [301, 401, 403, 404, 409, 501, 505, 511])
 def test_a_refused_batch_fails_at_once(status: int):
     """What trying again would not change is not tried again."""
     world = World(status)
@@ -808,12 +818,35 @@ def test_a_batch_that_is_too_large_is_sent_in_halves():
     assert [what for _, what in world.log if "deliv" in what] == ["delivered ab", "delivered cd", "delivered efgh"]
 
 
-def test_a_complaint_about_size_is_understood():
-    """A 400 whose body speaks of size is treated as a 413."""
-    world = World(Response(400, body=b'{"message": "Exceeded the maximum payload size"}'))
-    world.put("abc").run()
-    assert world.sends() == [(0, "abc"), (0, "a #2"), (0, "bc #2")]
-    assert set(world.errors.values()) == {None}
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_one_bad_event_among_many_is_found(status: int):
+    """A server that refuses a batch for one event costs that event alone, after about log2(n) requests."""
+    events = "abcdefghijklmnop"
+    for bad in events:
+        world = World()
+        world.judge = lambda batch, bad=bad: status if bad in batch else 200
+        world.put(events).run()
+        assert [letter for letter, error in world.errors.items() if error] == [bad]
+        assert isinstance(world.errors[bad], Rejected)
+        assert len(world.sends()) == 9
+
+
+def test_a_host_that_refuses_every_event_is_not_asked_twice_for_each():
+    """A bisection that finds only bad events ends: what is refused from there on fails as it is."""
+    world = World(otherwise=400)
+    letters = "".join(chr(0x21 + n) for n in range(93))
+    world.put(letters).run()
+    assert {type(error) for error in world.errors.values()} == {Rejected}
+    assert len(world.errors) == 93
+    assert len(world.sends()) <= 2 * (7 + 8)
+
+
+def test_several_bad_events_are_found():
+    """A success in between gives the bisection its patience back."""
+    world = World()
+    world.judge = lambda batch: 400 if set("cgkoy") & set(batch) else 200
+    world.put("abcdefghijklmnopqrstuvwxyz").run()
+    assert {letter for letter, error in world.errors.items() if error} == set("cgkoy")
 
 
 def test_a_single_event_that_is_too_large_fails_alone():
@@ -849,6 +882,60 @@ def test_halves_wait_for_the_gate():
     world = World(413, patience(60), otherwise=200, max_in_flight=1)
     world.put("ab").run()
     assert world.sends() == [(0, "ab"), (0, "a #2"), (60, "a #3"), (60, "b #2")]
+
+
+# -- a verdict for each part --------------------------------------------------------------------------
+
+BAD = Rejected(400, b"no such property")
+
+
+def test_each_part_is_settled_by_its_own_verdict():
+    """Partial success: what arrived is delivered, what is refused fails, the rest is tried again, in order."""
+    again = Retry(Rejected(500))
+    world = World(Partial((Delivered(), again, Refused(BAD), again, Delivered())))
+    world.put("abcde").run()
+    assert world.sends() == [(0, "abcde"), (1, "bd #2")]
+    assert world.errors == {"a": None, "b": None, "c": BAD, "d": None, "e": None}
+    assert {letter: outcome.attempts for letter, outcome in world.outcomes.items()} == dict.fromkeys("ace", 1) | {
+        "b": 2,
+        "d": 2,
+    }
+
+
+def test_a_part_that_is_limited_holds_what_is_left():
+    """One part's Retry-After holds all that is left of the request; the attempt does not count."""
+    limited: list[Verdict] = [Limited(seconds, Rejected(429)) for seconds in (3.0, 7.0)]
+    world = World(Partial((limited[0], Delivered(), limited[1], Retry(BAD))), max_retries=0)
+    world.put("abcd").run()
+    assert world.sends() == [(0, "abcd"), (7, "acd #2")]
+    assert set(world.errors.values()) == {None}
+
+
+def test_verdicts_of_the_wrong_number_are_no_success():
+    """A destination that answers for more or fewer parts than it was sent is tried again, and fails in the end."""
+    world = World(otherwise=Partial((Delivered(),)), max_retries=1)
+    world.put("ab").run()
+    assert [what for _, what in world.sends()] == ["ab", "ab #2"]
+    assert all(isinstance(error, RetriesExhausted) for error in world.errors.values())
+    assert "1 verdicts for 2 events" in str(world.errors["a"])
+
+
+# -- refused credentials ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_refused_credentials_pause_where_events_can_be_read_again(status: int):
+    """With `pauses` nothing is lost to a wrong key: the destination stops, and goes on from there."""
+    world = World(status, pauses=True)
+    world.put("ab").run(until=1000)
+    assert world.sends() == [(0, "ab")]
+    assert world.errors == {}
+    assert world.engine.paused_by.status == status
+    world.put("c").engine.resume()
+    world.run()
+    assert [what for _, what in world.sends()] == ["ab", "ab", "c"]
+    assert set(world.errors.values()) == {None}
+    assert world.engine.paused_by is None
 
 
 # -- closing ------------------------------------------------------------------------------------------

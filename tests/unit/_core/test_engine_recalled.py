@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from millstream._core.actions import Send
-from millstream._core.engine import Engine, Policy
-from millstream._core.retry import Delivered
+from millstream._core.engine import Engine
+from millstream._core.policy import Policy
+from millstream._core.verdicts import Delivered
 
 
 class Thing:

@@ -8,18 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millstream._core.retry import (
-    BACKOFF_CAP,
-    Delivered,
-    Limited,
-    Refused,
-    Retry,
-    TooLarge,
-    Unauthorized,
-    backoff,
-    judge,
-    retry_after,
-)
+from millstream._core.retry import BACKOFF_CAP, backoff, judge, retry_after
+from millstream._core.verdicts import Delivered, Limited, Paused, Refused, Retry, Split, Unauthorized
 from millstream.errors import Rejected
 from millstream.types import Response
 
@@ -50,7 +40,7 @@ def test_what_may_pass_is_tried_again(status: int):
     assert answer.error.status == status
 
 
-@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 409, 411, 414, 415, 422, 426, 431, 451, 499])
+@pytest.mark.parametrize("status", [402, 404, 405, 409, 411, 414, 415, 426, 431, 451, 499])
 def test_what_will_not_pass_is_refused(status: int):
     """Client errors are final, also when they carry a Retry-After."""
     assert isinstance(verdict(status), Refused)
@@ -83,7 +73,7 @@ def test_a_redirect_to_nowhere_is_refused_too():
 def test_an_error_says_what_to_look_at(status: int, word: str):
     """A refusal that a setting can cause names the setting."""
     answer = verdict(status)
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, Paused | Refused)
     assert word in str(answer.error)
 
 
@@ -97,25 +87,21 @@ def test_oauth_changes_the_meaning_of_two_statuses():
 def test_a_refusal_under_oauth_says_where_else_to_look():
     """Where a token can be at fault, the error names the application's access besides the write key."""
     answer = judge(Response(403), NOON, oauth=True)
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, Paused)
     assert "write key" in str(answer.error)
     assert "OAuth" in str(answer.error)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [b"Payload Too Large", b'{"message":"Exceeded payload size limit"}', b"batch is too big", b"over the MAXIMUM SIZE"],
-)
-def test_a_400_about_size_is_a_413(body: bytes):
-    """Segment answers 400 to a batch over its limit: it is split like a 413."""
-    assert isinstance(verdict(400, body=body), TooLarge)
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_what_a_request_holds_is_searched_for_what_is_refused(status: int):
+    """A status that speaks of the content splits the batch: one bad event among many costs no other."""
+    assert isinstance(verdict(status), Split)
 
 
-def test_size_is_only_understood_where_it_is_meant():
-    """Another 400 is final, another status that mentions size is what it is, and a 413 needs no words."""
-    assert isinstance(verdict(400, body=b'{"message":"invalid JSON"}'), Refused)
-    assert isinstance(verdict(500, body=b"too large"), Retry)
-    assert isinstance(verdict(413), TooLarge)
+@pytest.mark.parametrize("status", [401, 403])
+def test_refused_credentials_pause(status: int):
+    """401 and 403 speak of the key, not of the events."""
+    assert isinstance(verdict(status), Paused)
 
 
 # -- Retry-After --------------------------------------------------------------------------------------
@@ -201,7 +187,7 @@ def test_no_header_breaks_the_worker(value: str):
 def test_every_answer_has_a_verdict(status: int, body: bytes, headers: dict[str, str]):
     """No status, body or header is without a verdict, and only 2xx is a success."""
     answer = verdict(status, headers, body)
-    assert isinstance(answer, Delivered | Retry | Limited | TooLarge | Refused)
+    assert isinstance(answer, Delivered | Retry | Limited | Split | Paused | Refused)
     assert isinstance(answer, Delivered) == (200 <= status < 300)
 
 
