@@ -190,7 +190,7 @@ class Connection(HttpToolsProtocol):
         holds = self._unsent + (len(self._held[0]) if self._held else self._head)
         self._budget.left += self._counted - holds
         self._counted = holds
-        if holds and self._budget.left < 0:
+        if holds and self._budget.left < 0 and not self.transport.is_closing():
             self._abort()
 
     def _abort(self) -> None:
@@ -208,7 +208,7 @@ class Connection(HttpToolsProtocol):
         self._chunked = False
         for name, value in self.headers:
             if name == b"content-length":
-                self._body_left = int(value)
+                self._body_left = int(value)  # of more digits than Python reads: an error, which the parser passes on
             elif name == b"transfer-encoding":
                 self._chunked = True
         self._begin()

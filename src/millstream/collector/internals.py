@@ -1,4 +1,4 @@
-"""Names of uvicorn's internals that the collector uses. Any release may change them: they are looked for at the start."""
+"""Names of uvicorn's internals that the collector uses. Any release may change them, so they are looked for first."""
 
 from __future__ import annotations
 
