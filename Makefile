@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-matrix lint format bench chaos soak clean
+.PHONY: help demo test test-fast test-matrix test-neighbours lint format bench chaos soak clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -46,6 +46,16 @@ test-fast: $(VENV)/.dev  ## the tests without processes and servers
 test-matrix: $(VENV)/.dev  ## the fast tests on every Python found here, and with the oldest libraries
 	@PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | paste -sd: -) JOBS=$(JOBS) $(BIN)/python -m nox $(ARGS)
 
+# An environment of its own: what other people's tools bring must not stand in for a dependency that is missing.
+NEIGHBOURS := $(VENV)-neighbours
+$(NEIGHBOURS)/.run: requirements/neighbours.txt pyproject.toml src/millstream/_core/_look.c
+	$(PYTHON) -m venv $(NEIGHBOURS)
+	$(NEIGHBOURS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< --editable '.[async,collector]'
+	@touch $@
+
+test-neighbours: $(NEIGHBOURS)/.run  ## tests beside tracing agents, mocks, stopped clocks and greenlets
+	@$(NEIGHBOURS)/bin/python -m pytest --confcutdir tests/neighbours tests/neighbours
+
 lint: $(VENV)/.dev  ## ruff, mypy --strict, pyright
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -66,5 +76,5 @@ soak: $(VENV)/.dev  ## three minutes of every fault at random, and every event c
 	@cd tests && ../$(BIN)/python -m chaos.soak $(ARGS)
 
 clean:  ## remove the environment and what tools left
-	rm -rf $(VENV) .nox .mypy_cache .ruff_cache .hypothesis build dist demo-data
+	rm -rf $(VENV) $(NEIGHBOURS) .nox .mypy_cache .ruff_cache .hypothesis build dist demo-data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

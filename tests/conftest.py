@@ -14,20 +14,20 @@ from millstream import Analytics
 from support.api import Api
 from support.faults import PEM
 from support.marks import FIXTURES, Watch
-from support.proxy import Proxy
+from support.processes import end_children
+from support.proxy import Proxy, Socks
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-DECIDED_OUTSIDE = ("MILLSTREAM_WRITE_KEY", "MILLSTREAM_HOST", "MILLSTREAM_DISABLE", *PROXIES)
+AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+DECIDED_OUTSIDE = ("MILLSTREAM_WRITE_KEY", "MILLSTREAM_HOST", "MILLSTREAM_DISABLE", *PROXIES, *AUTHORITIES)
+
+collect_ignore = ["neighbours"]  # in an environment of its own: `make test-neighbours`
 
 # The same examples in every run, so that a red one is about the change at hand.
 # MILLSTREAM_HYPOTHESIS=deep looks for others. How long an example takes says more of the machine than of the code.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("deep", derandomize=False, deadline=None)
 settings.load_profile(os.environ.get("MILLSTREAM_HYPOTHESIS", "same"))
-
-# A shell starts what runs in its background with SIGINT ignored, and every program that a test starts would inherit it.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 watch = Watch()
 
@@ -51,6 +51,18 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     yield
     missing = watch.missing({mark.name for mark in item.iter_markers()})
     assert not missing, f"mark this test: @pytest.mark.{missing.pop()}"
+
+
+# Where SIGINT is ignored (a background job of a shell, many CI systems), children would ignore it, too: they inherit
+# that, and not a handler.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_child_outlives_its_test() -> Iterator[None]:
+    """Processes that a test has started are ended with it, also when it fails."""
+    yield
+    end_children()
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +93,14 @@ def tls_api() -> Iterator[Api]:
 def proxy() -> Iterator[Proxy]:
     """A proxy on loopback, which passes on and opens tunnels."""
     server = Proxy()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def socks() -> Iterator[Socks]:
+    """A SOCKS proxy on loopback."""
+    server = Socks()
     yield server
     server.close()
 

@@ -108,7 +108,7 @@ def page(results: Results) -> str:
         "Where a call's time goes, what was tried, and what is in the way of more:"
         " [what a call costs](../decisions/0022-what-a-call-costs.md),"
         " [one look is compiled](../decisions/0023-one-look-is-compiled.md),"
-        " [an exchange of our own](../decisions/0025-an-exchange-of-our-own.md)."
+        " [plain HTTP libraries](../decisions/0030-send-through-the-public-api-of-urllib3-and-aiohttp.md)."
         " With plugins, there are four hooks and two contexts for each event:"
         " [what waits for its outcome is no dialog](../decisions/0027-what-waits-is-no-dialog.md).",
     ]

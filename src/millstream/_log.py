@@ -3,15 +3,50 @@
 from __future__ import annotations
 
 import logging
+import os
+import select
+import sys
+from _thread import RLock  # see _drivers/worker.py
 from collections import Counter
+from collections.abc import Callable
 
+from .emitter import reportable
 from .errors import Abandoned, AuthError, PluginError, Rejected, RetriesExhausted, TransportError
 from .types import ErrorEvent
 
-__all__ = ["Summary", "label", "logger"]
+__all__ = ["Summary", "label", "logger", "to_stderr", "warn"]
 
 logger = logging.getLogger("millstream")
 EVERY = 60.0
+PATIENCE = 1000
+"""Milliseconds that a reader of standard error has to make room for a line."""
+
+
+def warn(line: str) -> None:
+    """Log a warning; on standard error, if a handler, filter or record factory of the application raises."""
+    try:
+        logger.warning("%s", line)
+    except BaseException as exc:
+        if not reportable(exc):
+            raise
+        to_stderr(f"{line} (logging this raised {type(exc).__name__})")
+
+
+def to_stderr(line: str) -> None:
+    """Write a line to standard error without a lock, which a thread that waits may hold, and without blocking."""
+    try:
+        file = sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):  # replaced, closed, or None
+        if sys.stderr is not None:
+            print(line, file=sys.stderr)
+        return
+    poll = select.poll()
+    poll.register(file, select.POLLOUT)
+    try:
+        if poll.poll(PATIENCE):
+            os.write(file, f"{line}\n".encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass
 
 
 class Summary:
@@ -21,13 +56,19 @@ class Summary:
     """
 
     def __init__(self) -> None:
+        self.start_over()
+
+    def start_over(self) -> None:
+        """Forget everything: in a forked child, where another thread's lock would stay locked."""
+        self._lock = RLock()
         self._counts: Counter[str] = Counter()
         self._next: float | None = None  # when the next line may be written; None: at once
         self._hushed = False
 
     def count(self, what: str, number: int, now: float) -> None:
         """`number` more of `what`."""
-        self._counts[what] += number
+        with self._lock:
+            self._counts[what] += number
         self.tick(now)
 
     def fault(self, event: ErrorEvent, now: float) -> None:
@@ -43,23 +84,24 @@ class Summary:
         if not self._counts or self._hushed or (self._next is not None and now < self._next and not last):
             return
         self._next = now + EVERY  # before the line: a log handler may record events, and come back here
-        logger.warning("%s (listen to 'error' for each of them)", self._take())
+        warn(f"{self._take()} (listen to 'error' for each of them)")
 
     def hush(self) -> None:
         """Say nothing until `last_words`, which say it all in one line."""
         self._hushed = True
 
-    def last_words(self, said: str = "", advice: str = "") -> None:
-        """What there is to say at the end of the process, and all that has been counted, in one line; or nothing."""
+    def last_words(self, said: str = "", advice: str = "", write: Callable[[str], object] = warn) -> None:
+        """Write what the end of the process has to say, and all that was counted, in one line; or nothing."""
         self._hushed = False
-        told = self._take()
+        counted = self._take()
         if said:
-            logger.warning("%s (%s)%s", said, told or "no outcome yet", advice)
-        elif told:
-            logger.warning("%s", told)
+            write(f"{said} ({counted or 'no outcome yet'}){advice}")
+        elif counted:
+            write(counted)
 
     def _take(self) -> str:
-        counts, self._counts = self._counts, Counter()
+        with self._lock:
+            counts, self._counts = self._counts, Counter()
         return ", ".join(f"{number:,} × {what}" for what, number in counts.most_common())
 
 

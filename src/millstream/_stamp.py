@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from time import gmtime, strftime, time
 
-__all__ = ["sent_at", "stamp", "start_anew"]
+__all__ = ["stamp", "start_anew"]
 
 _ENDS = [f"{number:03x}" for number in reversed(range(4096))]
 # Calls come many to a millisecond: its text and what its ids begin with are made once. From when to when that holds,
@@ -53,11 +53,6 @@ def _random_part() -> str:
     """What follows the version digit of an id but for its last three: the variant and 62 random bits."""
     drawn = int.from_bytes(os.urandom(8), "big") >> 2
     return f"{drawn >> 50:03x}-{0x8000 | drawn >> 36 & 0x3FFF:04x}-{drawn & 0xF_FFFF_FFFF:09x}"
-
-
-def sent_at() -> str:
-    """The time of a request, by the same clock as the events' own, so that the API can correct a clock that is off."""
-    return _text(int(time() * 1000))
 
 
 _second: tuple[int, str] = (-1, "")

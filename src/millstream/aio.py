@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from ._clients import Client, default_client
-from ._drivers import process
-from ._drivers.aio import AsyncDisabledDriver, AsyncDriver
+from ._client.calls import EventCalls
+from ._client.parts import default_client
+from ._delivery.assemble import Parts, on_loop
+from ._delivery.async_driver import AsyncDriver
 from .errors import SettingsError
 from .http import as_client
 from .http.aiohttp import AiohttpClient
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncAnalytics"]
 
 
-class AsyncAnalytics(Client):
+class AsyncAnalytics(EventCalls):
     """Records customer-data events and delivers them on your own event loop, without a thread.
 
     The event calls are plain calls, from any thread, and take microseconds. What waits is awaited: `flush`,
@@ -47,16 +49,13 @@ class AsyncAnalytics(Client):
         MissingExtra: aiohttp is not installed, and no `http_client` was given.
     """
 
-    _driver: AsyncDriver
-    _awaits = True
-
     def __init__(self, write_key: str | None = None, **settings: Unpack[SettingsArgs]) -> None:
         checked = Settings.make(write_key, settings)
         if checked.overflow == "block":
             raise SettingsError(
                 "overflow is 'block', which would block the event loop; AsyncAnalytics takes 'drop_newest' or 'raise'"
             )
-        super().__init__(checked)
+        super().__init__(checked, self._build, may_await=True)
 
     async def register(self, *plugins: Any) -> None:
         """Load plugins, and run them for the events that are recorded from now on.
@@ -69,9 +68,9 @@ class AsyncAnalytics(Client):
             SettingsError: a plugin is none; nothing was registered.
             PluginError: a critical plugin could not be loaded; its own exception is the cause.
         """
-        with self._registering(plugins):
+        with self._registration.registering(plugins, self._lifecycle.begin):
             for plugin in plugins:
-                with self._loading(plugin):
+                with self._registration.loading(plugin):
                     await _if_need_be(call(plugin, "load", self))
                     assert_loaded(plugin)
 
@@ -81,9 +80,9 @@ class AsyncAnalytics(Client):
         Raises:
             MillstreamError: there is no plugin of that name.
         """
-        self._check_known(names)
+        self._registration.check_known(names)
         for name in names:
-            with self._unloading(name) as plugin:
+            with self._registration.unloading(name, self._lifecycle.begin) as plugin:
                 await self._driver.unplugged(name)
                 await _if_need_be(call(plugin, "unload", self))
         self._emitter.emit("deregister", list(names))
@@ -114,11 +113,11 @@ class AsyncAnalytics(Client):
             MillstreamError: see `flush`.
         """
         limit = self._timeout(timeout)
-        self._closed = True
+        self._lifecycle.close()
         try:
             return await self._driver.aclose(limit)
         finally:
-            process.closed(self)
+            self._lifecycle.has_closed()
 
     close = close_and_flush
 
@@ -130,22 +129,25 @@ class AsyncAnalytics(Client):
     ) -> None:
         await self.close_and_flush()
 
-    def _new_driver(self, **parts: Any) -> AsyncDriver:
-        settings = self._settings
-        given, proxy = settings.http_client, settings.proxy
+    @property
+    def _driver(self) -> AsyncDriver:
+        return cast("AsyncDriver", self._lifecycle.driver)
 
-        if given is None:
-            make_exit_client = default_client(proxy)
-        else:
+    @staticmethod
+    def _build(settings: Settings, parts: Parts) -> AsyncDriver:
+        given = settings.http_client
+        if given is not None:
 
             def make_exit_client() -> HTTPClient:
                 return as_client(given, may_await=True)
 
-        if given is None and not settings.disable:
-            client = AiohttpClient(proxy=proxy)  # now: if it is not installed, whoever makes the client is to know
-            parts["make_client"] = lambda: client
-        kind = AsyncDisabledDriver if settings.disable else AsyncDriver
-        return kind(plugin_timeout=settings.plugin_timeout, make_exit_client=make_exit_client, **parts)
+            return on_loop(parts, make_exit_client, settings.plugin_timeout)
+        if not settings.disable:
+            client = AiohttpClient(
+                proxy=settings.proxy
+            )  # now: that it is not installed concerns the maker of the client
+            parts = replace(parts, make_client=lambda: client)
+        return on_loop(parts, default_client(settings.proxy), settings.plugin_timeout)
 
 
 async def _if_need_be(returned: object) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ._core.oauth import Grant
+from ._core.oauth import ClientCredentials
 from .errors import MissingExtra, SettingsError
 from .settings import OAuthSettings, Settings
 from .types import HTTPClient, Request, Response
 
-__all__ = ["OAuth", "Signer", "bearer", "oauth_of", "quotes", "shown", "without"]
+__all__ = ["OAuth", "Signer", "bearer", "oauth_of", "quotes", "shown", "with_token", "without"]
 
 Signer = Callable[[bytes], Any]
 HIDDEN = "…"
@@ -22,7 +22,7 @@ _BEARER = "Bearer "
 class OAuth:
     """What a driver needs to get tokens. Without a `client` of its own the one that sends the events asks for them."""
 
-    grant: Grant
+    grant: ClientCredentials
     sign: Signer
     max_retries: int
     client: HTTPClient | None
@@ -40,7 +40,7 @@ def oauth_of(settings: Settings, as_client: Callable[[object], HTTPClient]) -> O
         return None
     algorithm, sign = _signer_of(oauth)
     return OAuth(
-        grant=Grant(
+        grant=ClientCredentials(
             client_id=oauth.client_id,
             key_id=oauth.key_id,
             auth_server=oauth.auth_server,
@@ -120,6 +120,11 @@ def bearer(request: Request) -> str:
     """The token that a request carries; empty if it has none."""
     value = request.headers.get("Authorization", "")
     return value.removeprefix(_BEARER) if value.startswith(_BEARER) else ""
+
+
+def with_token(request: Request, token: str | None) -> Request:
+    """The request with a token in place of the write key; the write key's is still in its body."""
+    return replace(request, headers={**request.headers, "Authorization": f"{_BEARER}{token}"})
 
 
 def shown(request: Request) -> Request:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ._clients import Client
-from ._drivers import process
-from ._drivers.disabled import DisabledDriver
-from ._drivers.inline import InlineDriver
-from ._drivers.thread import ThreadDriver
+from ._client.calls import EventCalls
+from ._delivery.assemble import Parts, threaded
+from ._delivery.driver import Driver
 from .plugins import assert_loaded, call
 from .settings import Settings
 from .types import FlushResult
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Analytics"]
 
 
-class Analytics(Client):
+class Analytics(EventCalls):
     """Records customer-data events and delivers them in the background.
 
     Calls take microseconds and never wait for the network. The worker, a daemon thread, starts with the first event;
@@ -40,7 +38,7 @@ class Analytics(Client):
     """
 
     def __init__(self, write_key: str | None = None, **settings: Unpack[SettingsArgs]) -> None:
-        super().__init__(Settings.make(write_key, settings))
+        super().__init__(Settings.make(write_key, settings), self._build, may_await=False)
 
     def register(self, *plugins: Any) -> None:
         """Load plugins, and run them for the events that are recorded from now on.
@@ -53,9 +51,9 @@ class Analytics(Client):
             SettingsError: a plugin is none, or not one for this client; nothing was registered.
             PluginError: a critical plugin could not be loaded; its own exception is the cause.
         """
-        with self._registering(plugins):
+        with self._registration.registering(plugins, self._lifecycle.begin):
             for plugin in plugins:
-                with self._loading(plugin):
+                with self._registration.loading(plugin):
                     call(plugin, "load", self)
                     assert_loaded(plugin)
 
@@ -65,9 +63,9 @@ class Analytics(Client):
         Raises:
             MillstreamError: there is no plugin of that name.
         """
-        self._check_known(names)
+        self._registration.check_known(names)
         for name in names:
-            with self._unloading(name) as plugin:
+            with self._registration.unloading(name, self._lifecycle.begin) as plugin:
                 call(plugin, "unload", self)
         self._emitter.emit("deregister", list(names))
 
@@ -77,30 +75,31 @@ class Analytics(Client):
         Flushes may overlap; none waits for what is submitted after it.
 
         Args:
-            timeout: seconds to wait; by default 75, or more with a long `flush_interval`. What is undecided then
-                stays on its way and is counted as `pending`.
+            timeout: seconds to wait; by default 75, or more with a long `flush_interval`, and in a log handler
+                `exit_timeout`. What is undecided then stays on its way and is counted as `pending`.
 
         Raises:
             MillstreamError: called on the client's own worker, which would wait for itself.
         """
-        return self._driver.flush(self._timeout(timeout))
+        return self._lifecycle.driver.flush(self._timeout(timeout))
 
     def close_and_flush(self, timeout: float | None = None) -> FlushResult:
         """Stop accepting events, deliver those that were accepted, wait for their callbacks, and let go of everything.
 
         Args:
-            timeout: seconds to wait; by default 75, or more with a long `flush_interval`. What is undecided then is
-                given up: it is returned in `unsent`, and its receipts raise `Abandoned`.
+            timeout: seconds to wait; by default 75, or more with a long `flush_interval`, and in a log handler
+                `exit_timeout`. What is undecided then is given up: it is returned in `unsent`, and its receipts raise
+                `Abandoned`.
 
         Raises:
             MillstreamError: called on the client's own worker, which would wait for itself.
         """
         limit = self._timeout(timeout)
-        self._closed = True
+        self._lifecycle.close()
         try:
-            return self._driver.close(limit)
+            return self._lifecycle.driver.close(limit)
         finally:
-            process.closed(self)
+            self._lifecycle.has_closed()
 
     close = close_and_flush
 
@@ -110,5 +109,6 @@ class Analytics(Client):
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.close_and_flush()
 
-    def _new_driver(self, **parts: Any) -> InlineDriver:
-        return DisabledDriver(**parts) if self._settings.disable else ThreadDriver(**parts)
+    @staticmethod
+    def _build(settings: Settings, parts: Parts) -> Driver:  # noqa: ARG004 - AsyncAnalytics needs them
+        return threaded(parts)

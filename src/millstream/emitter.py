@@ -27,12 +27,17 @@ class Emitter:
 
     A listener that raises is reported as an `error` event with code `listener`, once for each exception; an `error`
     listener that raises has nobody left to tell but the log.
+
+    Args:
+        unheard: counts an error for the log.
+        hushed: whether no listener may run, because the process is ending.
     """
 
-    def __init__(self, unheard: Callable[[ErrorEvent], object]) -> None:
+    def __init__(self, unheard: Callable[[ErrorEvent], object], hushed: Callable[[], bool]) -> None:
         # Tuples, replaced as a whole: a listener may subscribe or leave while its event is being emitted.
         self._listeners: dict[str, tuple[Listener | _Once, ...]] = {}
         self._unheard = unheard
+        self.hushed = hushed
 
     @overload
     def on(self, name: str) -> Callable[[F], F]: ...
@@ -62,11 +67,11 @@ class Emitter:
 
     def heard(self, name: str) -> bool:
         """Whether anybody listens: lets a hot path skip making what nobody would see."""
-        return bool(self._listeners.get(name))
+        return bool(self._listeners.get(name)) and not self.hushed()
 
     def emit(self, name: str, *args: Any) -> None:
         """Call the listeners of `name`. Never raises what they raise."""
-        for entry in self._listeners.get(name, ()):
+        for entry in self._listeners[name] if self.heard(name) else ():
             if isinstance(entry, _Once):
                 left = tuple(other for other in self._listeners[name] if other is not entry)
                 self._listeners[name] = left

@@ -167,13 +167,17 @@ def _abandoned(spooled: bool) -> Abandoned:
 
 
 class ClientClosed(DeliveryError):
-    """The call came after `close_and_flush`. Listen to `call_after_close` to keep such events."""
+    """The call came after `close_and_flush`, or when the process was ending and the call could not wait for that.
 
-    def __init__(self) -> None:
-        super().__init__("the client is closed: events are no longer accepted")
+    Listen to `call_after_close` to keep events that come after a close.
+    """
 
-    def __reduce__(self) -> tuple[type[ClientClosed], tuple[()]]:
-        return type(self), ()
+    def __init__(self, why: str = "the client is closed") -> None:
+        super().__init__(f"{why}: events are no longer accepted")
+        self.why = why
+
+    def __reduce__(self) -> tuple[type[ClientClosed], tuple[str]]:
+        return type(self), (self.why,)
 
 
 class Dropped(DeliveryError):

@@ -8,6 +8,7 @@ from typing import Any, overload
 
 from ._core.context import Context
 from ._core.events import KINDS
+from .destinations import Destination
 from .errors import SettingsError
 
 __all__ = [
@@ -128,7 +129,9 @@ def check(plugin: Any, *, may_await: bool) -> None:
     if not isinstance(name, str) or not name:
         raise SettingsError(f"the plugin {plugin!r} needs a `name`: a non-empty str")
     if name in RESERVED:
-        raise SettingsError(f"plugin {name!r}: in an event's integrations this name means something else")
+        raise SettingsError(f"{name!r} means something else in an event's integrations: give it another `name`")
+    if isinstance(plugin, Destination):
+        return
     if getattr(plugin, "type", None) not in TYPES:
         raise SettingsError(
             f"plugin {name!r} has type {getattr(plugin, 'type', None)!r}; it must be one of {', '.join(TYPES)}"

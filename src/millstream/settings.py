@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
-from urllib.parse import urlsplit
 
 from .errors import SettingsError
+from .urls import objection, redacted
 
 if TYPE_CHECKING:
     from .types import HTTPClient, HTTPClientFunction
@@ -87,12 +88,20 @@ class OAuthSettings:
     algorithm: SigningAlgorithm | None = None
     """What `signer` signs with. With `client_key` the key itself says so."""
 
+    def __repr__(self) -> str:
+        return _shown(self, "auth_server")
+
+    def stripped(self) -> OAuthSettings:
+        """The same without white space around its texts: files and environments often end in a newline."""
+        return replace(self, **_stripped(vars(self), "client_id", "key_id", "auth_server", "scope"))
+
     def check(self) -> None:
         """Raise SettingsError for the first value that cannot be used. The key is read later."""
         for name in ("client_id", "key_id", "scope"):
             value = getattr(self, name)
             if not isinstance(value, str) or not value:
                 raise _wrong(f"oauth_settings: {name}", value, "a text that is not empty")
+            _check_printable(f"oauth_settings: {name}", value)
         _check_url("oauth_settings: auth_server", self.auth_server)
         if (self.client_key is None) == (self.signer is None):
             raise SettingsError("oauth_settings needs a client_key or a signer, and not both")
@@ -146,7 +155,7 @@ class Settings:
     gzip: bool = False
     """Compress request bodies."""
     proxy: str | None = None
-    """URL of an HTTP proxy. Without it `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` count."""
+    """URL of a proxy, HTTP or SOCKS. Without it `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` count."""
     context: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Context for every event; a call's own is merged over it."""
     integrations: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -187,13 +196,19 @@ class Settings:
                 near = get_close_matches(name, known, 1)
                 hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
                 raise SettingsError(f"there is no setting {name!r}{hint}")
-        values: dict[str, Any] = {"host": os.environ.get("MILLSTREAM_HOST") or cls.host, **given}
+        values: dict[str, Any] = {"host": os.environ.get("MILLSTREAM_HOST", "").strip() or cls.host, **given}
         values["write_key"] = os.environ.get("MILLSTREAM_WRITE_KEY", "") if write_key is None else write_key
-        if os.environ.get("MILLSTREAM_DISABLE", "").lower() in {"1", "true", "yes", "on"}:
+        if os.environ.get("MILLSTREAM_DISABLE", "").strip().lower() in {"1", "true", "yes", "on"}:
             values["disable"] = True
+        values |= _stripped(values, "write_key", "host", "path", "proxy")
+        if isinstance(oauth := values.get("oauth_settings"), OAuthSettings):
+            values["oauth_settings"] = oauth.stripped()
         settings = cls(**values)
         settings.check()
-        return settings
+        return settings if settings.spool is None else replace(settings, spool=_absolute("spool", settings.spool))
+
+    def __repr__(self) -> str:
+        return _shown(self, "host", "proxy")
 
     def check(self) -> None:
         """Raise SettingsError for the first value that cannot be used."""
@@ -203,6 +218,8 @@ class Settings:
                 "write_key is missing: pass it first (`Analytics('…')`) or set $MILLSTREAM_WRITE_KEY; "
                 "tests can do without one with disable=True or $MILLSTREAM_DISABLE=1"
             )
+        if not self.write_key.isprintable():
+            raise SettingsError("write_key has a line break or another invisible character in it: pass the key alone")
         self._check_http()
         self._check_oauth()
         self._check_counts()
@@ -225,8 +242,11 @@ class Settings:
     def _check_http(self) -> None:
         _check_url("host", self.host)
         _check_type("path", self.path, str)
+        if not self.path.isprintable() or re.search(r"[ \\?#]", self.path):
+            allowed = "a path without ?query, #fragment, spaces, backslashes and invisible characters"
+            raise _wrong("path", redacted(self.path), f"{allowed}: percent-encode them")
         if self.proxy is not None:
-            _check_url("proxy", self.proxy)
+            _check_url("proxy", self.proxy, "http", "https", "socks5", "socks5h", "socks4", "socks4a")
 
     def _check_oauth(self) -> None:
         _check_secret("oauth_settings", self.oauth_settings, OAuthSettings, type(None))
@@ -291,15 +311,24 @@ def seconds(name: str, value: object, *, above_zero: bool = False, long: bool = 
     return float(value)
 
 
-def _check_path(name: str, value: str | os.PathLike[str] | None) -> None:
+def _check_path(name: str, value: Any) -> None:
     if value is None:
         return
     try:
-        usable = bool(os.fspath(value))
-    except TypeError:
+        path = cast("str | bytes", os.fspath(value))
+        usable = isinstance(path, str) and bool(path) and b"\0" not in os.fsencode(path)
+    except (TypeError, ValueError):
         usable = False
     if not usable:
         raise _wrong(name, value, "the path of a directory")
+
+
+def _absolute(name: str, path: str | os.PathLike[str]) -> Path:
+    """The path from the root: a process that becomes a daemon goes elsewhere, and makes its spool there later."""
+    try:
+        return Path(path).absolute()
+    except OSError as exc:
+        raise SettingsError(f"{name} is a relative path, and the working directory is gone: make it absolute") from exc
 
 
 def _sync_interval(value: object) -> float | None:
@@ -340,15 +369,28 @@ def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
         raise _wrong(name, value, " or ".join(repr(choice) for choice in allowed))
 
 
-def _check_url(name: str, value: object) -> None:
+def _check_url(name: str, value: object, *schemes: str) -> None:
     _check_type(name, value, str)
-    try:
-        parts = urlsplit(str(value))
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise _wrong(name, value, "an absolute URL such as 'https://api.segment.io'")
+    url = cast("str", value)
+    if allowed := objection(url, *schemes):
+        raise _wrong(name, redacted(url), allowed)
+
+
+def _check_printable(name: str, value: str) -> None:
+    if not value.isprintable():
+        raise _wrong(name, value, "a text without line breaks and other invisible characters")
+
+
+def _stripped(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Of these values those that are texts, without white space around them."""
+    return {name: values[name].strip() for name in names if isinstance(values.get(name), str)}
+
+
+def _shown(settings: Settings | OAuthSettings, *urls: str) -> str:
+    """Settings as a dataclass shows them, but for the passwords in these URLs."""
+    values = {each.name: getattr(settings, each.name) for each in fields(settings) if each.repr}
+    values |= {name: redacted(values[name]) for name in urls if isinstance(values[name], str)}
+    return f"{type(settings).__name__}({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 
 def _wrong(name: str, value: object, allowed: str) -> SettingsError:

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
+from .urls import redacted
+
 if TYPE_CHECKING:
     from ._core.context import Context
     from .errors import DeliveryError
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Callback",
     "Clock",
+    "DestinationStats",
     "ErrorEvent",
     "Event",
     "FlushResult",
@@ -52,7 +55,7 @@ class Request:
 
     def __repr__(self) -> str:
         # The headers hold the write key: a request may be printed, its secrets may not.
-        return f"Request({self.method} {self.url}, {len(self.body)} bytes)"
+        return f"Request({self.method} {redacted(self.url)}, {len(self.body)} bytes)"
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,17 @@ class FlushResult:
 
 
 @dataclass(frozen=True)
+class DestinationStats:
+    """What became of the copies of events that went to one registered destination."""
+
+    delivered: int = 0
+    failed: int = 0
+    dropped: int = 0
+    """Those that it has no use for, or had no room for."""
+    pending: int = 0
+
+
+@dataclass(frozen=True)
 class Stats:
     """A snapshot of a client's counters: `accepted == delivered + failed + dropped + pending`, always."""
 
@@ -124,6 +138,10 @@ class Stats:
     running_hook: str | None = None
     """The plugin's hook (`name.hook`) that runs at this moment: one that hangs is seen here."""
     running_hook_seconds: float = 0.0
+    abandoned_senders: int = 0
+    """Threads held by requests that did not end in time. Others take their places, for at most 32 of them."""
+    destinations: Mapping[str, DestinationStats] = field(default_factory=dict[str, DestinationStats])
+    """The registered destinations, by name. The other counters are of events, whatever the number of destinations."""
 
 
 @dataclass(frozen=True)

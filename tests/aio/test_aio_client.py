@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -122,6 +124,32 @@ def test_an_http_client_that_raises_is_a_failed_attempt(make: Make, run: Run) ->
             assert (await analytics.track("A", user_id="u")).attempts == 2
 
     run(main())
+
+
+def test_requests_belong_to_no_caller(make: Make, run: Run) -> None:
+    """A request has nothing of the context of the call that made it due: tracing tools would take it for a part."""
+    visitor: ContextVar[str] = ContextVar("visitor", default="none")
+    seen: list[str] = []
+
+    async def send(_: Request) -> Response:
+        seen.append(visitor.get())
+        return Response(200)
+
+    async def main() -> None:
+        async with make(http_client=send, flush_at=2, flush_interval=0.05) as analytics:
+            visitor.set("first")
+            await analytics.track("Awaited", user_id="u")
+            for name in ("Two", "Are due"):
+                analytics.track(name, user_id="u")
+            late = asyncio.Event()
+            analytics.track("By time", user_id="u", callback=lambda *_: late.set())
+            await late.wait()
+            await asyncio.to_thread(analytics.track, "Of a thread", user_id="u")
+            visitor.set("last")
+        assert len(seen) >= 3
+
+    run(main())
+    assert set(seen) == {"none"}
 
 
 def test_a_full_queue_does_not_block_the_loop() -> None:

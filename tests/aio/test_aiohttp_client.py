@@ -91,7 +91,7 @@ def test_connections_are_kept_and_end_with_their_loop(api: Api, run: Run) -> Non
     run(twice())
     run(twice())
     assert [seen.connection for seen in api.requests] == [1, 1, 2, 2]
-    assert client._pools == {}
+    assert client._sessions == {}
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # asyncio's, about the open connection
@@ -106,7 +106,7 @@ def test_a_loop_that_ended_badly_is_forgotten(api: Api, run: Run) -> None:
     loop.run_until_complete(once())
     loop.close()
     run(once())
-    assert client._pools == {}
+    assert client._sessions == {}
     gc.collect()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import typer
 
+from millstream import Analytics
 from millstream._version import __version__
 from millstream.cli.app import app
 from support.api import Api, stall
@@ -147,3 +148,33 @@ def test_ctrl_c_is_clean_everywhere(api: Api) -> None:
     api.wait_for(1)
     process.send_signal(signal.SIGINT)
     assert end(process) == Done(130, "", "")
+
+
+COMMANDS = [
+    ["doctor", "--json", "--write-key", "k", "--host"],
+    ["doctor", "--write-key", "k", "--host"],
+    ["send", "track", "--event", "A", "--user-id", "u", "--max-retries", "0", "--write-key", "k", "--host"],
+    ["spool", "drain", ".", "--write-key", "k", "--host"],
+    ["tail", "--host"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("host", ["http://user:hush@127.0.0.1:9", "http://user:hush@[::1", "http://user:hush/@h"])
+def test_no_command_shows_a_password(
+    millstream: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], host: str
+) -> None:
+    """A host may have a user and a password in it: no message of any command does, also where it cannot be parsed."""
+    monkeypatch.chdir(tmp_path)
+    done = millstream(*command, host)
+    assert done.out + done.err
+    assert "hush" not in done.out + done.err
+
+
+def test_a_key_that_ends_in_a_newline_is_the_same_key(millstream: Program, api: Api, tmp_path: Path) -> None:
+    """A drain with it finds what was recorded without: a client leaves white space around its key out."""
+    analytics = Analytics("key", host="http://127.0.0.1:9", spool=tmp_path, max_retries=0)
+    analytics.track("A", user_id="u")
+    assert analytics.close_and_flush(timeout=5).spooled == 1
+    done = millstream("spool", "drain", str(tmp_path), "--write-key", " key\n", "--host", f"{api.url}\n")
+    assert (done.code, [event["event"] for event in api.accepted]) == (0, ["A"]), done.err

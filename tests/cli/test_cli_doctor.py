@@ -84,7 +84,8 @@ def test_the_report_as_json(millstream: Program) -> None:
         ("WRITE_KEY", "https://api.segment.io", "problem"),
         ("<your key>", "https://api.segment.io", "problem"),
         (f'"{KEY}"', None, "problem"),
-        (f"{KEY}\n", None, "problem"),
+        (f"{KEY}\n", None, "ok"),
+        (f"{KEY}\n{KEY}", None, "problem"),
     ],
 )
 def test_the_key(millstream: Program, key: str, host: str | None, expected: str) -> None:

@@ -33,7 +33,7 @@ def data(tmp_path: Path) -> Path:
     return store(tmp_path / "data", *map(line, range(10)))
 
 
-def store(directory: Path, *lines: Any, name: str = "00000000000000000000.jsonl") -> Path:
+def store(directory: Path, *lines: Any, name: str = "events-00000000000000000000.jsonl") -> Path:
     directory.mkdir(exist_ok=True)
     (directory / name).write_text("".join(f"{json.dumps(each)}\n" for each in lines))
     return directory
@@ -102,7 +102,7 @@ def test_how_long_ago(replay: Program, api: Api, tmp_path: Path) -> None:
 def test_a_choice_of_events(replay: Program, api: Api, data: Path) -> None:
     """By type, by name and by source, several of each."""
     more = [line(10, type="page", event=None, name="Home"), line(11, event="Seen"), line(12, sourceId="app")]
-    store(data, *more, name="00000000000000009999.jsonl")
+    store(data, *more, name="events-00000000000000009999.jsonl")
 
     def chosen(*options: str) -> int:
         return replay("--dry-run", "--json", *options).json["events"]
@@ -127,15 +127,17 @@ def test_a_dry_run_counts(replay: Program, api: Api) -> None:
 
 
 def test_files_that_are_not_events_are_left_alone(replay: Program, api: Api, data: Path) -> None:
-    """Rejected and duplicate events lie beside the others, in files of other names."""
+    """Rejected and duplicate events lie beside the others, in files of other names, and so may an export."""
     (data / "rejected.ndjson").write_text('{"reason": "no_user_anon_id"}\n')
+    store(data, *map(line, range(10, 20)), name="paid.jsonl")
+    (data / "x.jsonl").mkdir()
     assert replay().code == 0
     assert len(ids(api)) == 10
 
 
 def test_damaged_lines_are_named_and_passed_over(replay: Program, api: Api, data: Path) -> None:
     """What can be read is sent; what cannot is said with its place; room that was never written is nothing."""
-    file = data / "00000000000000000000.jsonl"
+    file = data / "events-00000000000000000000.jsonl"
     good = file.read_bytes()
     half = json.dumps(line(98)).encode()[:50]
     file.write_bytes(good + b"{damaged}\n" + b"\0" * 3_000_000 + json.dumps(line(99)).encode() + b"\n" + half)
@@ -144,8 +146,20 @@ def test_damaged_lines_are_named_and_passed_over(replay: Program, api: Api, data
     assert done.out.startswith("Delivered 11 events")
     first, problem = done.err.splitlines()
     assert first == "millstream: 1 event cannot be delivered:"
-    assert problem.startswith(f"  00000000000000000000.jsonl, byte {len(good):,}: it cannot be read: ")
+    assert problem.startswith(f"  events-00000000000000000000.jsonl, byte {len(good):,}: it cannot be read: ")
     assert len(ids(api)) == 11
+
+
+def test_half_a_line_in_a_finished_file_is_named(replay: Program, api: Api, data: Path) -> None:
+    """Only the last line of the last file can be one that is being written."""
+    half = json.dumps(line(98)).encode()[:50]
+    (data / "events-00000000000000009999.jsonl").write_bytes(json.dumps(line(99)).encode() + b"\n" + half)
+    assert replay().code == 0
+    first = data / "events-00000000000000000000.jsonl"
+    first.write_bytes(first.read_bytes() + half)
+    done = replay()
+    assert (done.code, len(ids(api))) == (1, 22)
+    assert "events-00000000000000000000.jsonl, byte" in done.err
 
 
 def test_a_receiver_that_goes_away_ends_it_and_it_goes_on_from_there(replay: Program, api: Api, data: Path) -> None:

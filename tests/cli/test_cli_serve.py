@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import urllib3
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from millstream.collector import listen
 
@@ -219,6 +221,7 @@ def test_a_file_that_cannot_be_used_is_exit_code_2(
         (["--oauth-key", "nowhere.pem"], "oauth-key: cannot read nowhere.pem: No such file or directory"),
         (["--rate-limit", "0"], "rate_limit must be a number of events per second over 0"),
         (["--token", "with space"], "token: ASCII letters"),
+        (["--prefix", "/a b"], "prefix '/a b' must be a path such as /tracking"),
         (["--allow-host", "*.example"], "hosts: '*.example' is no name of a host"),
     ],
 )
@@ -230,6 +233,41 @@ def test_what_cannot_be_is_one_line_and_exit_code_2(
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"millstream: {said}")
     assert done.err.count("\n") == 1
+
+
+def test_oauth_without_an_audience_is_warned_about(tmp_path: Path) -> None:
+    """An assertion that a client has made for another server would be accepted, if it names that one as Host."""
+    pem = tmp_path / "shop.pem"
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    pem.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    for options, warned in (([], True), (["--oauth-audience", "https://events.example.com"], False)):
+        collector = Collector(tmp_path / "data", "--oauth-key", str(pem), *options)
+        code, _, err = collector.stop(signal.SIGTERM)
+        assert code == 0
+        assert ("--oauth-audience to the URL" in err) == warned
+
+
+@pytest.mark.parametrize("host", ["[::1]", "::1"])
+def test_an_address_may_be_written_as_in_a_url(tmp_path: Path, host: str) -> None:
+    """With brackets or without; it is this machine's own, and needs no token."""
+    collector = Collector(tmp_path, "--host", host)
+    assert collector.url.startswith("http://[::1]:")
+    assert collector.post(TRACK) == 200
+    assert collector.stop(signal.SIGTERM)[0] == 0
+
+
+def test_requests_may_come_with_the_prefix_of_a_proxy(tmp_path: Path) -> None:
+    """Events, the page and all else: with it, without it, and with a slash too many."""
+    collector = Collector(tmp_path, "--prefix", "/tracking/v2/")
+    for path in ("/v1/track", "/tracking/v2/v1/track", "//v1/track", "/tracking/v2//v1//track"):
+        answer = collector.pool.request("POST", collector.url + path, json=TRACK)
+        assert (answer.status, answer.json()) == (200, {"success": True}), path
+    for path in ("/health", "/tracking/v2/health", "/tracking/v2/stats", "/tracking/v2/", "/tracking/v2/debug/app.js"):
+        assert collector.pool.request("GET", collector.url + path).status == 200, path
+    for path in ("/tracking/health", "/tracking/v2v1/track"):
+        assert collector.pool.request("GET", collector.url + path).status == 404, path
+    assert collector.stop(signal.SIGTERM)[0] == 0
+    assert len(collector.stored()) == 4
 
 
 def test_an_address_that_others_reach_is_warned_about(tmp_path: Path) -> None:

@@ -95,22 +95,59 @@ def test_what_cannot_send_is_no_client(given: Any) -> None:
         Analytics("key", http_client=given)
 
 
-def test_a_client_that_does_not_come_back_costs_its_slot_alone(client: Make) -> None:
-    """A hung exchange is given up after the timeout; at most `max_in_flight` threads hang, and all events end."""
+def test_a_session_of_a_library_that_is_not_known_is_refused() -> None:
+    """It has a `send`, which takes something else: refused at once, with a function that sends with it."""
+
+    class Session:
+        def send(self, prepared: Any) -> Any: ...
+        def close(self) -> None: ...
+        def request(self, method: str, url: str) -> Any: ...
+
+        get = post = request
+
+    with pytest.raises(SettingsError, match=r"pass a function of a request .* `lambda r: session\.request"):
+        Analytics("key", http_client=Session())
+
+
+def test_a_thread_that_does_not_come_back_is_replaced(client: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """A hung exchange is given up after the timeout, and holds up no other; it is counted, and logged once."""
+    gate = threading.Event()
+
+    def http(request: Request) -> Response:
+        if b'"hangs"' in request.body:
+            gate.wait(30)
+        return Response(200)
+
+    analytics = client(http_client=http, flush_at=1, max_in_flight=2, http_request_timeout=0.1)
+    hung = [analytics.track("hangs", user_id="u") for _ in range(4)]
+    assert analytics.flush(timeout=15).failed == 4
+    assert all(isinstance(receipt.outcome.error, RetriesExhausted) for receipt in hung)
+    assert analytics.track("B", user_id="u").wait(timeout=10)
+    assert analytics.stats().abandoned_senders == 4
+    assert sum("its thread is abandoned" in record.getMessage() for record in caplog.records) == 1
+    gate.set()
+    for thread in threading.enumerate():
+        if thread.name == "millstream-sender":
+            thread.join(10)
+    assert analytics.stats().abandoned_senders == 0
+
+
+def test_so_many_threads_are_replaced_and_no_more(client: Make) -> None:
+    """An HTTP client that never comes back holds at most 32 threads beside `max_in_flight`; then attempts fail."""
     gate = threading.Event()
     entered = Heard()
 
     def http(request: Request) -> Response:
         entered(request)
-        gate.wait(30)
+        gate.wait(60)
         return Response(200)
 
-    analytics = client(http_client=http, flush_at=1, max_in_flight=2, http_request_timeout=0.2)
-    receipts = [analytics.track(str(n), user_id="u") for n in range(5)]
-    result = analytics.flush(timeout=15)
-    assert (result.failed, result.pending) == (5, 0)
-    assert len(entered.calls) == 2
-    assert all(isinstance(receipt.outcome.error, RetriesExhausted) for receipt in receipts)
+    analytics = client(http_client=http, flush_at=1, max_in_flight=16, http_request_timeout=0.01)
+    receipts = [analytics.track(str(n), user_id="u") for n in range(60)]
+    result = analytics.flush(timeout=30)
+    assert (result.failed, result.pending) == (60, 0)
+    assert len(entered.calls) == 16 + 32
+    assert "does not return" in str(receipts[-1].outcome.error)
     gate.set()
 
 
@@ -134,32 +171,6 @@ def test_a_late_answer_changes_nothing(client: Make) -> None:
     assert len(outcomes.calls) == 1
     stats = analytics.stats()
     assert (stats.failed, stats.delivered, stats.pending) == (1, 0, 0)
-
-
-def test_senders_that_come_back_are_used_again(client: Make) -> None:
-    """When a hung client lets go of its threads, events are delivered as before."""
-    gate = threading.Event()
-
-    def http(_: Request) -> Response:
-        gate.wait(30)
-        return Response(200)
-
-    analytics = client(http_client=http, flush_at=1, max_in_flight=1, http_request_timeout=0.2)
-    analytics.track("A", user_id="u")
-    assert analytics.flush(timeout=10).failed == 1
-    gate.set()
-    assert client(http_client=http).track("B", user_id="u").wait(timeout=10)
-    _wait_until_delivered(analytics)
-
-
-def _wait_until_delivered(analytics: Analytics) -> None:
-    """The thread comes back in its own time; an event may meet it still gone."""
-    for _ in range(50):
-        receipt = analytics.track("C", user_id="u")
-        analytics.flush(timeout=10)
-        if receipt.outcome.error is None:
-            return
-    raise AssertionError("no event was delivered after the client had come back")
 
 
 def test_a_client_that_cannot_be_closed_hurts_nobody(client: Make) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import dataclasses
+import json
 import os
 import signal
 import tempfile
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,13 +25,15 @@ from millstream import (
     Plugin,
     QueueFull,
     RateLimitExpired,
+    Request,
     Response,
     RetriesExhausted,
     SettingsError,
 )
+from millstream.log.inspect import lanes
 from millstream.settings import OAuthSettings, Settings
 from support.api import Api, stall, status
-from support.processes import start_script
+from support.processes import run_script, start_script
 from support.proxy import Proxy
 
 Make = Callable[..., Analytics]
@@ -441,6 +446,208 @@ def test_the_environment_gives_key_and_host(api: Api, monkeypatch: pytest.Monkey
         ("/v1/batch", "from-outside"),
         ("/mine/v1/batch", "mine"),
     ]
+
+
+# -- white space, and what cannot be seen ---------------------------------------------------------------
+
+
+def test_white_space_around_a_setting_is_left_out(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file or a variable often ends in a newline: key, host, path and proxy are used without it."""
+    proxy = Proxy()
+    try:
+        settings = {"host": f" {api.url}\r\n", "path": "\t/v1/import ", "proxy": f"{proxy.url}\n"}
+        with Analytics(" key\n", **settings) as analytics:  # type: ignore[arg-type]
+            analytics.track("A", user_id="u").wait(timeout=10)
+    finally:
+        proxy.close()
+    (seen,) = api.requests
+    assert (seen.path, seen.json["writeKey"], seen.header("authorization")) == ("/v1/import", "key", "Basic a2V5Og==")
+    assert seen.header("host") == f"127.0.0.1:{api.port}"
+    assert len(proxy.seen) == 1
+    monkeypatch.setenv("MILLSTREAM_WRITE_KEY", "from-outside\n")
+    monkeypatch.setenv("MILLSTREAM_HOST", f"{api.url}\n")
+    with Analytics() as analytics:
+        analytics.track("A", user_id="u").wait(timeout=10)
+    assert api.requests[1].json["writeKey"] == "from-outside"
+    monkeypatch.setenv("MILLSTREAM_HOST", " ")
+    monkeypatch.setenv("MILLSTREAM_DISABLE", "1\n")
+    with Analytics() as analytics:
+        analytics.track("A", user_id="u").wait(timeout=10)
+    assert len(api.requests) == 2
+
+
+def test_white_space_around_oauth_settings_is_left_out(api: Api) -> None:
+    """The ids come from the same files and variables."""
+    api.always = lambda seen: status(
+        200, b'{"access_token":"t","expires_in":3600,"token_type":"Bearer"}' if seen.path == "/token" else b""
+    )
+    signed: list[bytes] = []
+    oauth = OAuthSettings(
+        "id\n",
+        key_id=" kid",
+        auth_server=f"{api.url}\n",
+        signer=lambda data: signed.append(data) or b"s",
+        algorithm="RS256",
+    )
+    with Analytics("key", host=api.url, oauth_settings=oauth) as analytics:
+        analytics.track("A", user_id="u").wait(timeout=10)
+    header, claims = (json.loads(base64.urlsafe_b64decode(part + b"==")) for part in signed[0].split(b"."))
+    assert (header["kid"], claims["iss"], claims["aud"]) == ("kid", "id", api.url)
+
+
+INVISIBLE: list[tuple[str, str, str]] = [
+    ("write_key", "key\nkey", "line break"),
+    ("write_key", "key\0", "invisible"),
+    ("write_key", "key\u200b", "invisible"),
+    ("write_key", "key\ud800", "invisible"),
+    ("write_key", " \n", "pass it first"),
+    ("host", "https://api.seg\nment.io", "invisible"),
+    ("host", "https://api.segment.io\u200b", "invisible"),
+    ("host", "https://api segment.io", "percent-encode"),
+    ("host", "https://api.segment.io\\x", "backslashes"),
+    ("host", "https://\ud800.io", "invisible"),
+    ("host", "https://api.segment.io?region=eu", "without a ?query"),
+    ("host", "https://api.segment.io/#eu", "without a ?query and a #fragment"),
+    ("host", "https://api.segment.io?", "without a ?query"),
+    ("path", "/v1/batch?key=1", "without ?query"),
+    ("path", "/v1/batch#1", "without ?query"),
+    ("path", "/v1/bat\nch", "invisible"),
+    ("path", "/v1 /batch", "percent-encode"),
+    ("path", "/\ud800", "invisible"),
+    ("proxy", "http://proxy:3128?x=1", "without a ?query"),
+    ("proxy", "http://pro\txy:3128", "invisible"),
+    ("spool", "/var/\0", "path of a directory"),
+    ("spool", "/var/\ud800", "path of a directory"),
+    ("spool", b"/var/events", "path of a directory"),  # type: ignore[list-item]
+]
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), INVISIBLE, ids=ascii)
+def test_what_would_go_elsewhere_is_refused(name: str, value: Any, allowed: str) -> None:
+    """Text that makes every request fail, or go to another address, is refused when the client is made, and the
+    message can be printed."""
+    with pytest.raises(SettingsError) as caught:
+        Analytics(**{"write_key": "key", name: value})
+    message = str(caught.value)
+    assert allowed in message
+    assert name in message
+    message.encode()
+
+
+@pytest.mark.parametrize("field", ["client_id", "key_id", "scope"])
+def test_what_is_invisible_in_oauth_settings_is_refused(field: str) -> None:
+    """So are texts that no authorization server knows."""
+    texts = {"client_id": "id", "key_id": "kid", field: "one\ntwo"}
+    oauth = OAuthSettings(**texts, signer=lambda _: b"signed", algorithm="RS256")  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match=f"{field} is 'one.*invisible"):
+        Analytics("key", oauth_settings=oauth)
+
+
+# -- passwords --------------------------------------------------------------------------------------------
+
+USABLE = ["http://user:hush@proxy:3128", "http://user:hu@hush@proxy:3128", "http://hush@proxy:3128"]
+UNUSABLE = [
+    "http://user:hush@",
+    "http://user:hush@proxy:port",
+    "http://user:hush@[::1",
+    "http://user:hush/x@proxy:3128",
+    "http://user:hush?x@proxy:3128",
+    "http://user:hush#x@proxy:3128",
+    "http://user:\nhush@proxy:3128",
+    "http://user:hush\uff20proxy:3128",
+    "http://user:hush%40proxy:3128",
+    "http://user:hush",
+    "http:/user:hush@proxy:3128",
+    "ftp://user:hush@proxy",
+    "//user:hush@proxy",
+    "user:hush@proxy:3128",
+    "user:hush",
+    "http://proxy:3128?password=hush",
+    "http://hush@proxy:port",
+]
+
+
+def oauth_at(url: str) -> OAuthSettings:
+    return OAuthSettings("id", key_id="kid", auth_server=url, signer=lambda _: b"", algorithm="RS256")
+
+
+@pytest.mark.parametrize("url", USABLE + UNUSABLE, ids=ascii)
+def test_a_password_is_not_printed(url: str) -> None:
+    """Settings and requests are printed without the passwords in their URLs."""
+    printed = [Settings(host=url), Settings(proxy=url), oauth_at(url), Request("POST", url, {}, b"")]
+    assert [value for value in map(repr, printed) if "hush" in value] == []
+
+
+@pytest.mark.parametrize("url", UNUSABLE, ids=ascii)
+@pytest.mark.parametrize("name", ["host", "proxy", "auth_server"])
+def test_a_password_is_in_no_message(name: str, url: str) -> None:
+    """A URL that cannot be used is named without its password, also if nobody knows where that ends."""
+    given: dict[str, Any] = {"oauth_settings": oauth_at(url)} if name == "auth_server" else {name: url}
+    with pytest.raises(SettingsError, match=f"{name} is .* it must be an? .*URL") as caught:
+        Analytics("key", **given)
+    assert "hush" not in str(caught.value)
+    assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+def test_what_has_no_password_is_shown_whole() -> None:
+    """A message names the value, where it holds no secret."""
+    for url in ("https://api.segment.io/v1/@me", "http://[::1]:8080/x", "http://127.0.0.1:7070"):
+        assert url in repr(Settings(host=url))
+        assert url in repr(Request("POST", url, {}, b""))
+    assert "proxy=None" in repr(Settings())
+
+
+def test_a_library_that_quotes_a_url_gives_no_password_away(client: Make) -> None:
+    """What an HTTP client raises is part of a message; URLs in it are shown without user and password."""
+
+    def send(_: Request) -> Response:
+        raise ConnectionError("cannot connect to proxy http://user:hush@proxy:3128")
+
+    with pytest.raises(RetriesExhausted) as caught:
+        client(http_client=send).track("A", user_id="u").wait(timeout=10)
+    assert "cannot connect to proxy http://…@proxy:3128" in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+# -- the moment at which settings count ---------------------------------------------------------------------
+
+
+@pytest.mark.process
+def test_a_relative_spool_is_where_the_client_was_made(api: Api, tmp_path: Path) -> None:
+    """A daemon forks and changes its directory before its first event: the next start finds that event all the same."""
+    api.always = stall()
+    script = """
+        import os, sys
+        from millstream import Analytics
+        os.chdir(sys.argv[2])
+        analytics = Analytics("key", host=sys.argv[1], spool="events", exit_timeout=0.1)
+        if os.fork():
+            os.wait()
+        else:
+            os.chdir("/")
+            analytics.track("A", user_id="u")
+            os._exit(0)
+    """
+    _, err = start_script(script, api.url, os.fspath(tmp_path)).communicate(timeout=30)
+    assert not err
+    assert sum(lane.events for lane in lanes(tmp_path / "events")) == 1
+
+
+@pytest.mark.process
+def test_a_relative_spool_needs_a_directory_to_begin_in(tmp_path: Path) -> None:
+    """If the working directory is gone, the client says so when it is made."""
+    script = """
+        import os, sys
+        from millstream import Analytics, SettingsError
+        os.chdir(sys.argv[1])
+        os.rmdir(sys.argv[1])
+        try:
+            Analytics("key", spool="events")
+        except SettingsError as exc:
+            print(exc)
+    """
+    (tmp_path / "gone").mkdir()
+    assert "make it absolute" in run_script(script, os.fspath(tmp_path / "gone"))
 
 
 def test_settings_do_not_change() -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,13 +16,18 @@ from typing import Any
 import urllib3
 
 PATIENCE = 30.0
+WAYS = {
+    "direct": ("-m", "millstream"),
+    "asgi": (str(Path(__file__).with_name("other_uvicorn.py")),),
+}
+"""With the uvicorn that is installed, and with one that the collector does not know inside."""
 
 
 class Process:
-    """A `millstream serve` that has said that it is ready."""
+    """A `millstream serve` that has said that it is ready; `program` is what Python runs as `millstream`."""
 
-    def __init__(self, data: Path, *options: str, port: int = 0) -> None:
-        command = [sys.executable, "-m", "millstream", "serve", "--port", str(port), "--data", str(data), *options]
+    def __init__(self, data: Path, *options: str, port: int = 0, program: Sequence[str] = ("-m", "millstream")) -> None:
+        command = [sys.executable, *program, "serve", "--port", str(port), "--data", str(data), *options]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self._process.stdout
         greeting = self._process.stdout.readline()
@@ -30,6 +36,8 @@ class Process:
             raise AssertionError(greeting + self._process.communicate(timeout=PATIENCE)[1])
         self.port = int(found[1])
         self.url = f"http://127.0.0.1:{self.port}"
+        self.pid = self._process.pid
+        self.data = data
 
     def __enter__(self) -> Process:
         return self

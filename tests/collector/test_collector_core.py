@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import math
+import os
 import zlib
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +18,8 @@ from hypothesis import strategies as st
 
 from millstream.collector.core import ROUTES, Route, Verdict, judge
 from millstream.collector.gate import Gate, Rate
-from millstream.collector.wire import MAX_BATCH, MAX_EVENT, MAX_EVENTS
+from millstream.collector.wire import MAX_BATCH, MAX_EVENTS
+from millstream.spec import MAX_EVENT_BYTES, MAX_NUMBER
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=timezone.utc)
 STAMPED = "2026-01-02T03:04:05.678Z"
@@ -52,6 +56,10 @@ def parsed(line: bytes) -> dict[str, Any]:
     event = json.loads(line.decode(), object_pairs_hook=members, parse_constant=refuse)
     assert isinstance(event, dict)
     return event
+
+
+def compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def reasons(verdict: Verdict) -> list[tuple[int, str]]:
@@ -91,7 +99,7 @@ def test_a_batch_cannot_blow_up_what_it_shares() -> None:
     """A large `context` times many events would be gigabytes: such a batch is refused."""
     verdict = batch(*[TRACK] * 2000, context={"x": "y" * 30_000})
     assert (verdict.status, verdict.reason) == (400, "too_large")
-    verdict = batch(TRACK, context={"x": "y" * MAX_EVENT})
+    verdict = batch(TRACK, context={"x": "y" * MAX_EVENT_BYTES})
     assert reasons(verdict) == [(0, "event_too_large")]
 
 
@@ -167,11 +175,15 @@ def test_analytics_js_calls_the_routes_by_their_initials() -> None:
         ({"event": 7}, "event_not_string"),
         ({"messageId": "m" * 101}, "message_id_too_long"),
         ({"messageId": 1}, "message_id_not_string"),
+        ({"groupId": {}}, "group_id_not_string"),
+        ({"previousId": True}, "previous_id_not_string"),
+        ({"context": "c"}, "context_not_object"),
+        ({"integrations": ["All"]}, "integrations_not_object"),
         ({"properties": []}, "properties_not_object"),
         ({"traits": "x"}, "traits_not_object"),
         ({"name": 1}, "name_not_string"),
         ({"category": []}, "category_not_string"),
-        ({"big": "x" * MAX_EVENT}, "event_too_large"),
+        ({"big": "x" * MAX_EVENT_BYTES}, "event_too_large"),
     ],
 )
 def test_one_bad_event_does_not_sink_its_batch(change: dict[str, Any], reason: str) -> None:
@@ -201,10 +213,18 @@ def test_what_a_message_id_may_be() -> None:
 
 
 def test_an_event_of_exactly_the_limit_is_kept() -> None:
-    """32 KiB are allowed; one byte more is not."""
-    empty = len(json.dumps({**TRACK, "x": ""}))
-    assert not batch({**TRACK, "x": "y" * (MAX_EVENT - empty)}).rejected
-    assert reasons(batch({**TRACK, "x": "y" * (MAX_EVENT - empty + 1)})) == [(0, "event_too_large")]
+    """32 KiB are allowed; one byte more is not. What an event lacks and is given counts, for others will receive it."""
+    whole = {**TRACK, "timestamp": STAMPED, "context": {}, "integrations": {}, "x": ""}
+    lacking = {"type": "page", "userId": "u", "x": ""}
+    given = len('"messageId":"","timestamp":"","context":{},"integrations":{}') + 32 + len(STAMPED) + 1
+    for event, more in ((whole, 0), (lacking, given)):
+        room = MAX_EVENT_BYTES - len(compact(event)) - more
+        for layout in (compact, json.dumps):  # as the usual clients write it, and otherwise
+            spaces = len(layout(event)) - len(compact(event))
+            full, over = ({**event, "x": "y" * (room - spaces + extra)} for extra in (0, 1))
+            for each, expected in ((full, []), (over, [(0, "event_too_large")])):
+                body = f'{{"batch":[{layout(each)}]}}'.encode()
+                assert reasons(judge("batch", {}, body, NOW)) == expected
 
 
 @pytest.mark.parametrize(
@@ -212,7 +232,8 @@ def test_an_event_of_exactly_the_limit_is_kept() -> None:
     [
         (b"", "invalid_json"),
         (b"{", "invalid_json"),
-        (b'{"batch":[NaN]}', "invalid_json"),
+        (b'{"batch":[NaN}', "invalid_json"),
+        (b'{"batch":[{"NaN":Nan}]}', "invalid_json"),
         (b'{"batch":[{"x":"\xff"}]}', "invalid_json"),
         (b'{"batch":[' + b"[" * 100_000 + b"]" * 100_000 + b"]}", "invalid_json"),
         (b'{"batch":[\n' + b"[" * 100_000 + b"]" * 100_000 + b"]}", "invalid_json"),
@@ -230,7 +251,7 @@ def test_what_refuses_a_whole_request(body: bytes, reason: str) -> None:
     assert verdict.message
 
 
-@pytest.mark.parametrize("body", [b"[]", b'"x"', b"1", b"", b"{", b'{"x":"' + b"y" * MAX_EVENT + b'"}'])
+@pytest.mark.parametrize("body", [b"[]", b'"x"', b"1", b"", b"{", b'{"x":"' + b"y" * MAX_EVENT_BYTES + b'"}'])
 def test_what_refuses_a_single_event(body: bytes) -> None:
     """A single event that is no JSON object, or too large, is answered 400."""
     assert judge("track", {}, body, NOW).status == 400
@@ -247,9 +268,97 @@ def test_no_depth_of_nesting_makes_the_core_raise() -> None:
 
 
 def test_an_empty_batch_is_answered_200_and_said_to_be_empty() -> None:
-    """Nobody is harmed by an empty batch, but somebody may wonder."""
+    """It is no fault, and only a strict request is refused for it."""
     verdict = batch()
-    assert (verdict.status, verdict.reason, verdict.events) == (200, "empty_batch", [])
+    assert (verdict.status, verdict.reason, verdict.events, verdict.empty) == (200, "", [], True)
+    strict = judge("batch", {}, b'{"batch":[]}', NOW, strict=True)
+    assert (strict.status, strict.reason, strict.empty) == (400, "empty_batch", False)
+
+
+def test_a_number_that_is_none_is_null() -> None:
+    """Python's json writes NaN and infinities: they are sent as null by the library, and received as null here."""
+    event = {**TRACK, "properties": {"a": math.nan, "b": [math.inf, -math.inf, 1], "NaN": 'NaN, "Infinity" -Infinity'}}
+    expected = {**TRACK, "properties": {**event["properties"], "a": None, "b": [None, None, 1]}, **STAMPS}
+    for text in (json.dumps, partial(json.dumps, indent=1), compact):
+        assert kept(judge("batch", {}, text({"batch": [TRACK, event]}).encode(), NOW)) == [
+            {**TRACK, **STAMPS},
+            expected,
+        ]
+        assert kept(judge("track", {}, text(event).encode(), NOW)) == [expected]
+
+
+TWICE: list[tuple[str, dict[str, Any]]] = [
+    ('"messageId":null,"messageId":"m1"', {"messageId": "m1"}),
+    ('"messageId":"m1","messageId":"m2"', {"messageId": "m2"}),
+    ('"type":5,"type":"track"', {"type": "track"}),
+    ('"type":"identify","type":"track","messageId":"m"', {"type": "track", "messageId": "m"}),
+    ('"messageId":"m","properties":{"a":1,"b":{"c":1.50,"c":[{"d":1,"d":12345678901234567890.10}]}}', {}),
+    ('"messageId":"m","x":[{"a":1,"b":{},"\\u0061":2}]', {"x": [{"a": 2, "b": {}}]}),
+    ('"messageId":"m","x":{"a":"::","a":1,"b":"\\u003a"}', {"x": {"a": 1, "b": ":"}}),
+    ('"messageId":"m","timestamp":"2020-01-01T00:00:00Z","timestamp":null', {"timestamp": STAMPED}),
+]
+
+
+@pytest.mark.parametrize(("members", "expected"), TWICE)
+@pytest.mark.parametrize("route", ["batch", "track"])
+def test_a_stored_line_has_no_member_twice(route: Route, members: str, expected: dict[str, Any]) -> None:
+    """Some readers of JSON take the first of two, others the last. The last wins, and it alone is stored."""
+    event = f'{{"type":"track","event":"Dup","userId":"u",{members}}}'
+    body = f'{{"batch":[{event}],"context":{{"ip":1,"ip":2}}}}' if route == "batch" else event
+    (line,) = [found.line for found in judge(route, {}, body.encode(), NOW).events]
+    alone = json.loads(line, object_pairs_hook=unique)
+    assert alone.items() >= expected.items()
+    if "b" in alone.get("properties", {}):
+        assert b'{"d":12345678901234567890.10}' in line
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    assert len(members) == len(pairs), pairs
+    return members
+
+
+def nested(levels: int) -> str:
+    return '{"a":' * (levels - 1) + "{}" + "}" * (levels - 1)
+
+
+@pytest.mark.parametrize(("levels", "reason"), [(99, ""), (100, "event_too_deep"), (300, "event_too_deep")])
+@pytest.mark.parametrize("route", ["batch", "page"])
+def test_nesting_has_one_limit(route: Route, levels: int, reason: str) -> None:
+    """An event has 100 levels at most, of which it is the first itself; brackets in texts are none."""
+    texts = json.dumps({f"[{number}": "{[" for number in range(200)})
+    for odd in ("", '"writeKey":"k",'):  # the second is looked at in Python
+        event = f'{{"type":"page","userId":"u",{odd}"traits":{texts},"context":{nested(levels)}}}'
+        verdict = judge(route, {}, f'{{"batch":[{event}]}}'.encode() if route == "batch" else event.encode(), NOW)
+        assert [each.reason for each in verdict.rejected] == [reason] * bool(reason)
+        assert all(each.line == b"" for each in verdict.rejected)
+
+
+def test_a_batch_cannot_make_its_events_deep() -> None:
+    """What it says for all of them is looked at in each."""
+    body = f'{{"batch":[{json.dumps(TRACK)}],"context":{nested(100)}}}'
+    assert reasons(judge("batch", {}, body.encode(), NOW)) == [(0, "event_too_deep")]
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        ("1e400", "number_too_large"), ("-1E+309", "number_too_large"), ("9" * 400, "number_too_large"),
+        ("9" * 9000, "number_too_large"), (str(MAX_NUMBER + 1), "number_too_large"),
+        ("1e99999999999999999999", "number_too_large"),
+        ("1.7976931348623159e308", "number_too_large"), ("-" + "9" * 309, "number_too_large"),
+        (str(MAX_NUMBER), ""), (str(-MAX_NUMBER), ""), ("1.7976931348623158e308", ""), ("1e-400", ""),
+        ("1" * 320 + "e-20", ""), ("1" * 320 + "e-99999999999999999999", ""), ("1e-" + "0" * 400, ""),
+        ("0." + "3" * 500, ""), ("1e-99999999999999999999", ""), ("0e400", ""), (f'"{"9" * 400} 1e400"', ""),
+    ],
+    ids=lambda value: value[:20],
+)  # fmt: skip
+def test_a_number_beyond_a_double_is_a_reason(number: str, reason: str) -> None:
+    """Readers of JSON differ there: infinity to some, an error to others."""
+    for name in ("x", "userId"):
+        event = f'{{"type":"page","anonymousId":"a","messageId":"m","timestamp":"{STAMPED}","{name}":{number}}}'
+        verdict = judge("batch", {}, f'{{"batch":[{event}]}}'.encode(), NOW)
+        assert [each.reason for each in verdict.rejected] == [reason] * bool(reason)
 
 
 def test_an_event_on_many_lines_is_kept_on_one() -> None:
@@ -261,10 +370,10 @@ def test_an_event_on_many_lines_is_kept_on_one() -> None:
 
 def test_half_a_surrogate_pair_does_not_sink_its_batch() -> None:
     """json.dumps writes such text without a word: it becomes U+FFFD, and all else stays what it was."""
-    odd = r"\ud83d\ude00 \ud800 \udc00 \\ud800 \ud800A \ud83d\ud83d\ude00 \n"
+    odd = r"\ud83d\ude00 \ud800 \udc00 \\ud800 \ud800A \ud83d\ud83d\ude00 \nfour\t\u00e9\\\ud800"
     body = rf'{{"batch":[{{"type":"track","event":"{odd}","userId":"u"}},{json.dumps(TRACK)}]}}'
     first, second = kept(judge("batch", {}, body.encode(), NOW))
-    assert first["event"] == "\U0001f600 \ufffd \ufffd \\ud800 \ufffdA \ufffd\U0001f600 \n"
+    assert first["event"] == "\U0001f600 \ufffd \ufffd \\ud800 \ufffdA \ufffd\U0001f600 \nfour\té\\\ufffd"
     assert second == {**TRACK, **STAMPS}
 
 
@@ -333,6 +442,22 @@ def test_a_body_that_is_not_what_it_says_is_refused(encoding: str, body: bytes, 
     """An encoding that is unknown, broken or cut off is answered 400."""
     verdict = judge("batch", {"content-encoding": encoding}, body, NOW)
     assert (verdict.status, verdict.reason) == (400, reason)
+
+
+def test_gzip_may_be_stored_and_in_parts() -> None:
+    """What does not become smaller, what is flushed after every event, and a member for each: all that clients do."""
+    events = [json.dumps({**TRACK, "note": os.urandom(200).hex()}) for _ in range(200)]
+    parts = [part.encode() for part in ('{"batch":[', ",".join(events), "]}")]
+    stored = b"".join(gzip.compress(part, 0) for part in parts)
+    flushing = zlib.compressobj(wbits=31)
+    flushed = [flushing.compress(b'{"batch":[')]
+    flushed += [flushing.compress(f"{event},".encode()) + flushing.flush(zlib.Z_SYNC_FLUSH) for event in events]
+    flushed += [flushing.compress(events[0].encode() + b"]}"), flushing.flush()]
+    members = [gzip.compress(f"{event},".encode()) for event in events]
+    split = gzip.compress(b'{"batch":[') + b"".join(members) + gzip.compress(events[0].encode() + b"]}")
+    for packed, count in ((stored, 200), (b"".join(flushed), 201), (split, 201)):
+        verdict = judge("batch", {"content-encoding": "gzip"}, packed, NOW)
+        assert (verdict.reason, len(verdict.events)) == ("", count)
 
 
 def test_a_compressed_bomb_is_not_unpacked() -> None:

@@ -63,18 +63,30 @@ def test_a_browser_may_send_from_any_page(collector: Collector) -> None:
         access_control_request_private_network="true",
     )
     assert asked.status == 200
-    assert asked.headers["access-control-allow-origin"] == "*"
+    assert asked.headers["access-control-allow-origin"] == "https://shop.example"
+    assert asked.headers["access-control-allow-credentials"] == "true"
+    assert asked.headers["vary"] == "origin"
     assert asked.headers["access-control-allow-methods"] == "POST"
     assert asked.headers["access-control-allow-headers"] == "authorization, content-type"
     assert asked.headers["access-control-allow-private-network"] == "true"
     body = {**TRACK, "writeKey": "k", "sentAt": "2026-01-02T03:04:05Z"}
     sent = post(collector, "/v1/t", body, origin="https://shop.example", content_type="text/plain")
-    assert (sent.status, sent.headers["access-control-allow-origin"]) == (200, "*")
+    assert (sent.status, sent.headers["access-control-allow-origin"]) == (200, "https://shop.example")
+    assert sent.headers["access-control-allow-credentials"] == "true"
     refused = post(collector, "/v1/t", b"{", origin="null")
-    assert (refused.status, refused.headers["access-control-allow-origin"]) == (400, "*")
+    assert (refused.status, refused.headers["access-control-allow-origin"]) == (400, "null")
+    assert post(collector, "/v1/t", b"{", origin="a\x01b").headers["access-control-allow-origin"] == "*"
     assert "access-control-allow-origin" not in post(collector, "/v1/t", body).headers
     asked = call(collector, "OPTIONS", "/v1/t", origin="null", access_control_request_headers="a\x01b")
     assert asked.headers["access-control-allow-headers"] == "*"
+
+
+@pytest.mark.parametrize("path", ["/", "/stats", "/metrics", "/debug/events/1", "/debug/app.js", "/health", "/token"])
+def test_no_other_site_may_read_anything_else(collector: Collector, path: str) -> None:
+    """Only the routes under `/v1/` have headers for other sites."""
+    for method in ("GET", "OPTIONS", "POST"):
+        answer = call(collector, method, path, origin="https://shop.example")
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
 
 
 def test_what_analytics_js_counts_of_itself_is_taken_and_dropped(collector: Collector) -> None:
@@ -214,7 +226,7 @@ def test_metrics_are_what_prometheus_reads(tmp_path: Path) -> None:
     collector.close()
 
 
-@pytest.mark.parametrize("path", ["/stats", "/metrics", "/", "/debug/events/1"])
+@pytest.mark.parametrize("path", ["/stats", "/metrics", "/", "/debug/events/1", "/debug/events/" + "9" * 5000])
 def test_other_sites_may_not_look(collector: Collector, path: str) -> None:
     """A name that was pointed at this machine (DNS rebinding) is somebody else's page in the user's browser."""
     assert call(collector, "GET", path, host="evil.example:7070").status == 403

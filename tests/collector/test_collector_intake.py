@@ -192,6 +192,8 @@ def test_everything_is_counted_once(intake: Intake, store: Flaky) -> None:
         "duplicates": 1,
         "failed": 2,
         "rejected": 2,
+        "times_unknown": 0,
+        "empty_batches": 0,
         "rejected_by_reason": {"event_not_object": 2},
         "refused_by_reason": {"not_stored": 1},
         "stored_by_type": {"track": 2},
@@ -222,7 +224,7 @@ def test_everything_is_shown_to_those_who_watch(intake: Intake, store: Flaky) ->
     intake.take("batch", {}, b"{", lambda _: None)
     store.error = OSError(errno.EIO, "Input/output error")
     take(intake, track("2"), key="k")
-    shown = [(entry.kind, getattr(entry.event, "reason", "")) for entry in intake.feed.entries(0)]
+    shown = [(entry.kind, entry.reason) for entry in intake.feed.entries(0)]
     assert shown == [
         ("stored", ""),
         ("duplicate", ""),
@@ -233,6 +235,43 @@ def test_everything_is_shown_to_those_who_watch(intake: Intake, store: Flaky) ->
 
 
 def test_an_empty_batch_is_said_to_be_empty(intake: Intake) -> None:
-    """Somebody may look for its events."""
+    """It is shown with the answer that it got, and is not among what was refused."""
     assert take(intake).status == 200
-    assert intake.counts.refused == {"empty_batch": 1}
+    assert (intake.counts.empty, intake.counts.refused) == (1, {})
+    (entry,) = intake.feed.entries(0)
+    assert (entry.kind, entry.line) == ("empty", b'{"success":true}')
+    intake.take("batch", {}, b'{"batch":[]}', lambda _: None, strict=True)
+    assert (intake.counts.empty, intake.counts.refused) == (1, {"empty_batch": 1})
+
+
+def test_what_could_not_be_stored_is_answered_whatever_it_was(intake: Intake, store: Flaky) -> None:
+    """An event with a member twice was read differently when it was taken back: its client never heard of it."""
+    event = b'{"type":null,"type":"track","event":"Dup","userId":"u","messageId":null,"messageId":"m1"}'
+    body = b'{"batch":[' + b",".join([event] * 3) + b"]}"
+    verdicts: list[Verdict] = []
+    store.error = OSError(errno.ENOSPC, "No space left on device")
+    intake.take("batch", {}, body, verdicts.append)
+    store.error = None
+    intake.take("batch", {}, body, verdicts.append)
+    assert [verdict.status for verdict in verdicts] == [503, 200]
+    assert ids(store) == ["m1"]
+
+
+def test_a_store_that_raises_has_not_stored(intake: Intake, store: Flaky, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever becomes of the store, the client hears 503, and may send its events again."""
+    monkeypatch.setattr(store, "held", 5)  # a list it is not: `append` raises
+    assert take(intake, track("1")).status == 503
+    monkeypatch.setattr(store, "held", None)
+    assert take(intake, track("1")).status == 200
+    assert ids(store) == ["1"]
+
+
+def test_a_collector_in_memory_keeps_what_it_answers_200_for(intake: Intake, store: Flaky) -> None:
+    """A number that Python cannot hold is a reason to reject its event, and not found out when it is stored."""
+    verdicts: list[Verdict] = []
+    intake.take(
+        "batch", {}, b'{"batch":[{"type":"page","userId":"u","x":1e999},{"type":"page","userId":"u"}]}', verdicts.append
+    )
+    (verdict,) = verdicts
+    assert (verdict.status, [each.reason for each in verdict.rejected]) == (200, ["number_too_large"])
+    assert len(store.events) == 1

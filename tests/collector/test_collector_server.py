@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import select
 import socket
 import subprocess
 import sys
@@ -114,6 +115,8 @@ def test_the_stats_account_for_every_event(served: Served) -> None:
         "duplicates": 0,
         "failed": 0,
         "rejected": 2,
+        "times_unknown": 0,
+        "empty_batches": 0,
         "rejected_by_reason": {"no_user_anon_id": 1, "event_not_object": 1},
         "refused_by_reason": {"invalid_json": 1},
         "stored_by_type": {"track": 1, "page": 1},
@@ -205,8 +208,12 @@ import sys
 from millstream.collector import Collector, listen, serve, url_of
 listener = listen()
 collector = Collector.in_memory()
+
+async def asgi(scope, receive, send):
+    await collector(scope, receive, send)
+
 serve(
-    collector,
+    asgi if sys.argv[1] == "asgi" else collector,
     listener,
     ready=lambda: print(url_of(listener), flush=True),
     stopping=collector.stop,
@@ -216,13 +223,13 @@ serve(
 """
 
 
-@pytest.fixture
-def impatient() -> Iterator[tuple[str, int]]:
+@pytest.fixture(params=["direct", "asgi"])
+def impatient(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
     """The address of a collector that gives requests half a second and the next one a second, and has few files.
 
     In the end it has said nothing, and stops.
     """
-    command = ["sh", "-c", 'ulimit -Sn 64 && exec "$0" "$@"', sys.executable, "-W", "error", "-c", SERVE]
+    command = ["sh", "-c", 'ulimit -Sn 64 && exec "$0" "$@"', sys.executable, "-W", "error", "-c", SERVE, request.param]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
@@ -267,6 +274,30 @@ def test_who_is_too_slow_is_cut_off(impatient: tuple[str, int], steps: list[byte
     host, port = impatient
     assert pool.request("POST", f"http://{host}:{port}/v1/track", json=TRACK).status == 200
     pool.clear()
+
+
+PAGES = b"GET /debug/app.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2000
+WATCH = b"GET /debug/events?whole=1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LEAVE = b"GET /debug/app.js HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("asked", [PAGES, WATCH, PAGES[: len(PAGES) // 2] + LEAVE], ids=["many", "watching", "leaving"])
+def test_a_client_that_does_not_read_is_cut_off(impatient: tuple[str, int], asked: bytes) -> None:
+    """What was made for it would be kept for as long as it likes."""
+    event = {**TRACK, "properties": {"note": "x" * 30_000}}
+    with urllib3.PoolManager(retries=False, timeout=10) as pool, socket.socket() as lazy:
+        lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        lazy.connect(impatient)
+        lazy.sendall(asked)
+        ended = select.poll()
+        ended.register(lazy, select.POLLHUP)
+        host, port = impatient
+        for _ in range(500):  # the watcher has something to read; the others have time
+            if ended.poll(20):
+                break
+            assert pool.request("POST", f"http://{host}:{port}/v1/batch", json={"batch": [event] * 10}).status == 200
+        else:
+            pytest.fail("it was not cut off")
 
 
 @pytest.mark.parametrize("line", [b"POST /v1/track", b"GET /health"])

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from millstream.collector import Files
+from millstream.collector import Collector, Files
 from millstream.collector.rejects import Rejects
 from millstream.errors import SettingsError
 
@@ -212,7 +213,7 @@ def test_a_disk_without_room_for_another_file_is_a_full_disk(tmp_path: Path, mon
     append(store, b"0123456789")
     real = os.open
 
-    def full(path: Any, *how: Any) -> int:
+    def full(path: Any, *how: Any, **more: Any) -> int:
         raise OSError(errno.ENOSPC, "No space left on device", path)
 
     monkeypatch.setattr(os, "open", full)
@@ -336,6 +337,108 @@ def test_a_file_is_closed_before_it_is_too_old(tmp_path: Path, monkeypatch: pyte
     assert len(list(tmp_path.glob("*.jsonl"))) == 3
 
 
+@pytest.mark.parametrize("how", ["unlink", "rename", "replace", "rmtree", "move"])
+def test_what_another_process_takes_away_is_followed_by_a_new_file(store: Files, how: str) -> None:
+    """Each of the next events is where readers look, in a file with the name of its position."""
+    append(store, b'{"a":1}')
+    (file,) = store.path.glob("*.jsonl")
+    match how:
+        case "unlink":
+            file.unlink()
+        case "rename":
+            file.rename(file.with_suffix(".old"))
+        case "replace":
+            file.unlink()
+            file.write_bytes(b'{"b":1}\n')
+        case "rmtree":
+            shutil.rmtree(store.path.parent)
+        case _:
+            store.path.rename(store.path.with_name("elsewhere"))
+    append(store, b'{"a":2}')
+    append(store, b'{"a":3}')
+    written = store.path / f"events-{8:020}.jsonl"
+    assert written.read_bytes() == b'{"a":2}\n{"a":3}\n'
+    with pytest.raises(SettingsError, match="is in use by another collector"):
+        Files(store.path)
+
+
+@pytest.mark.parametrize("left", [0, 5, 8])
+def test_a_file_that_another_process_cuts_gets_no_hole(store: Files, left: int) -> None:
+    """As logrotate's copytruncate does: what comes next is in a file of its own, and not behind zeros."""
+    append(store, b'{"a":1}', b'{"a":2}')
+    (file,) = store.path.glob("*.jsonl")
+    os.truncate(file, left)
+    append(store, b'{"a":3}')
+    assert file.read_bytes() == b'{"a":1}\n{"a":2}\n'[:left]
+    assert (store.path / f"events-{16:020}.jsonl").read_bytes() == b'{"a":3}\n'
+
+
+def test_a_file_is_cut_while_the_disk_is_full(store: Files) -> None:
+    """What was written half is taken back, and nothing is put in the place of what another process has cut."""
+    append(store, b"before")
+    (file,) = store.path.glob("*.jsonl")
+    with file_size_limit(10), pytest.raises(OSError, match=r".*"):
+        append(store, b"x" * 20)
+    os.truncate(file, 3)
+    with file_size_limit(10), pytest.raises(OSError, match=r".*"):
+        append(store, b"y" * 20)
+    append(store, b"after")
+    assert content(store.path) == b"befafter\n"
+
+
+def test_a_directory_that_has_become_anothers_takes_nothing(store: Files, tmp_path: Path) -> None:
+    """Removed, and taken by another collector: no event is accepted there, until it is free."""
+    append(store, b"1")
+    store.path.rename(tmp_path / "elsewhere")
+    other = Files(store.path)
+    (failed,) = run(lambda: appending(store, b"2\n"))
+    assert isinstance(failed, SettingsError)
+    other.close()
+    append(store, b"3")
+    assert content(store.path) == b"3\n"
+
+
+def test_a_file_that_is_gone_does_not_end_retention(tmp_path: Path) -> None:
+    """An old file that was deleted by hand counts as deleted."""
+    store = Files(tmp_path, segment_bytes=100, max_bytes=300)
+    for number in range(30):
+        append(store, b"0123456789")
+        if number == 15:
+            min(tmp_path.glob("*.jsonl")).unlink()
+    assert len(content(tmp_path)) <= 410
+    store.close()
+
+
+def test_a_start_looks_past_what_it_cannot_read(tmp_path: Path) -> None:
+    """Lines that an older version has kept: nested deeply, behind zeros; and a collector that fails leaves no lock."""
+    now = datetime.now(timezone.utc).isoformat()
+    file = tmp_path / f"events-{0:020}.jsonl"
+    deep = b'{"deep":%b%b}\n' % (b"[" * 960, b"]" * 960)
+    file.write_bytes(deep + b"\0" * 100 + event(1, now) + b"\n")
+
+    def start(frames: int) -> set[tuple[str, str]]:
+        if frames:
+            return start(frames - 1)
+        store = Files(tmp_path)
+        found = set(store.recent(LONG_AGO))
+        store.close()
+        return found
+
+    assert start(40) == {("s", "1")}
+
+
+def test_a_collector_that_cannot_begin_leaves_no_lock(tmp_path: Path) -> None:
+    """What it has opened it closes again, and the next one can begin."""
+    (tmp_path / f"events-{3:020}.jsonl").write_text("{}\n")
+    folder = tmp_path / f"events-{0:020}.jsonl"
+    folder.mkdir()
+    for _ in range(2):
+        with pytest.raises(IsADirectoryError):
+            Collector(tmp_path)
+    folder.rmdir()
+    Collector(tmp_path).close()
+
+
 def event(number: int, received: str, source: str = "s") -> bytes:
     return json.dumps({"messageId": str(number), "sourceId": source, "receivedAt": received}).encode()
 
@@ -395,6 +498,22 @@ def test_what_was_not_kept_lies_beside_in_bounded_files(tmp_path: Path) -> None:
     assert sum(map(len, files.values())) < 10
     assert files["rejected.log.1"]
     assert rejects.lost == 0
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_what_was_not_kept_is_for_the_owner_and_the_group(tmp_path: Path, mask: int) -> None:
+    """As the events are, whatever the process's umask; one that an older version has left open is closed to others."""
+    before = os.umask(mask)
+    try:
+        Rejects(tmp_path).write([b"{}"])
+        file = tmp_path / "rejected.log"
+        assert file.stat().st_mode & 0o777 == 0o640 & ~mask
+        file.chmod(0o644)
+        Rejects(tmp_path).write([b"{}"])
+    finally:
+        os.umask(before)
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert file.read_bytes() == b"{}\n{}\n"
 
 
 def test_what_cannot_even_be_put_aside_is_counted(tmp_path: Path) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.collector.core import judge
+from millstream.collector.times import as_stored, moment_of
+from millstream.spec import STORED_TIME
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=timezone.utc)
 STAMPED = "2026-01-02T03:04:05.678Z"
@@ -39,7 +43,11 @@ def kept(sent_at: Any = None, **event: Any) -> dict[str, Any]:
         (None, "2020-02-03", "2020-02-03T00:00:00.000Z"),  # ISO 8601, though not RFC 3339
         (None, "2020-02-03T04:05Z", "2020-02-03T04:05:00.000Z"),
         (None, "yesterday", STAMPED),  # no time at all: it happened when it came
-        (None, 1_700_000_000, STAMPED),
+        (None, 17_000, STAMPED),
+        (None, "2026-01-02T03:04:05 CET", STAMPED),  # which of the zones of this name?
+        (None, "02/01/2026", STAMPED),
+        (None, 20_260_102, STAMPED),
+        (None, True, STAMPED),
         (None, {"seconds": 17}, STAMPED),
         (None, "2023-02-30T00:00:00Z", STAMPED),
         ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", STAMPED),  # out of the calendar
@@ -77,6 +85,81 @@ def test_some_clients_say_original_timestamp_themselves() -> None:
     line = kept(None, timestamp="2025-01-01T00:00:00Z", originalTimestamp="2026-01-01T00:00:00Z")
     assert (line["timestamp"], line["originalTimestamp"]) == ("2025-01-01T00:00:00.000Z", "2025-01-01T00:00:00Z")
 
+
+@pytest.mark.parametrize(
+    ("written", "moment"),
+    [
+        (1_700_000_000, "2023-11-14T22:13:20.000Z"),
+        (1_700_000_000.5, "2023-11-14T22:13:20.500Z"),
+        ("1700000000", "2023-11-14T22:13:20.000Z"),
+        (1_700_000_000_123, "2023-11-14T22:13:20.123Z"),
+        ("1700000000123", "2023-11-14T22:13:20.123Z"),
+        ("2026-01-02 03:04:05 UTC", "2026-01-02T03:04:05.000Z"),
+        ("2026-01-02 03:04:05.5 +0100", "2026-01-02T02:04:05.500Z"),
+        ("2026-01-02 03:04:05.678901 +0100 CET", "2026-01-02T02:04:05.678Z"),
+        ("20260102T030405Z", "2026-01-02T03:04:05.000Z"),
+        ("20260102T030405.5+0100", "2026-01-02T02:04:05.500Z"),
+        ("20260102", "2026-01-02T00:00:00.000Z"),
+        ("2026-01-02t03:04:05z", "2026-01-02T03:04:05.000Z"),
+        ("2026-01-02T03:04:05,5Z", "2026-01-02T03:04:05.500Z"),
+        ("2026-01-02T03:04:05.123000000Z", "2026-01-02T03:04:05.123Z"),
+    ],
+)
+def test_a_time_is_read_where_its_meaning_is_certain(written: Any, moment: str) -> None:
+    """However a client writes it; and it is kept in a form that every reader of the line reads alike."""
+    line = kept(None, timestamp=written)
+    assert (line["timestamp"], line["originalTimestamp"]) == (moment, moment)
+    line = kept(written, timestamp=moment)  # as the batch's sentAt
+    assert (line["timestamp"], line["sentAt"]) == (STAMPED, moment)
+    line = kept(None, timestamp=moment, sentAt=written)
+    assert (line["timestamp"], line["sentAt"]) == (STAMPED, moment)
+
+
+WRITTEN = st.sampled_from(
+    ["2026-01-02", "20260102", "2026-1-2", "2026/01/02", "0001-01-01", "1700000000", "infinity", "epoch", "now"]
+) | st.builds(
+    "{}{}{}{}{}".format,
+    st.sampled_from(["2026-01-02", "20260102", "1969-12-31", "2026-02-30"]),
+    st.sampled_from(["T", " ", "t"]),
+    st.sampled_from(["03:04:05", "03:04", "030405", "24:00:00", "23:59:60", "23:59:59"]),
+    st.sampled_from(["", ".5", ",5", ".123456", ".9999999", "."]),
+    st.sampled_from(
+        ["", "Z", "z", " UTC", "UTC", "+01", "+0100", "+01:00", "-23:59", "+24:00", " +0100", " CET", "+1"]
+    ),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(texts=st.lists(WRITTEN | st.text(max_size=12), min_size=1, max_size=20))
+def test_sql_reads_a_stored_time_as_the_collector_has(texts: list[str]) -> None:
+    """What has the shape of a stored time is the moment that the collector has read, and nothing else is a time."""
+    for text in texts:
+        stored = json.loads(as_stored(json.dumps(text).encode()))
+        moment = moment_of(json.dumps(text).encode())
+        found, is_time = DATABASE.execute(
+            "SELECT TRY_CAST($1 AS TIMESTAMPTZ)::TIMESTAMP, regexp_full_match($1, $2)", [stored, STORED_TIME]
+        ).fetchone() or (None, False)
+        assert bool(re.fullmatch(STORED_TIME, stored)) == is_time
+        read = found if is_time else None
+        if read is None or moment is None:
+            assert read is moment is None
+        else:
+            expected = moment.replace(tzinfo=None)
+            assert read in {expected, expected.replace(microsecond=expected.microsecond // 1000 * 1000)}
+
+
+def test_a_time_that_cannot_be_read_is_kept_and_counted() -> None:
+    """It is the operator who can have it mended: events that are all as old as their receipt look right."""
+    verdict = judge("batch", {}, b'{"batch":[{"type":"page","userId":"u","timestamp":"02.01.2026"}]}', NOW)
+    assert [event.time_unknown for event in verdict.events] == [True]
+    assert json.loads(verdict.events[0].line)["originalTimestamp"] == "02.01.2026"
+    assert [
+        event.time_unknown for event in judge("batch", {}, b'{"batch":[{"type":"page","userId":"u"}]}', NOW).events
+    ] == [False]
+
+
+DATABASE = duckdb.connect()
+DATABASE.execute("SET TimeZone = 'UTC'")
 
 MOMENTS = st.integers(0, 4_000_000_000_000_000).map(
     lambda micros: datetime(1971, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=micros)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import sys
@@ -15,8 +16,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from millstream.collector.events import MAX_MESSAGE_ID, TYPES, Accepted, Stamp, examine, examine_all, usual
-from millstream.collector.wire import ABSENT, MAX_EVENT
+from millstream.collector.events import Accepted, Stamp, examine, examine_all, usual
+from millstream.collector.times import moment_of
+from millstream.collector.wire import ABSENT
+from millstream.spec import MAX_EVENT_BYTES, MAX_MESSAGE_ID, MAX_NUMBER, TYPES
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=timezone.utc)
 SENT = '"2026-01-02T03:04:04.123Z"'
@@ -27,6 +30,11 @@ compiled = pytest.mark.skipif(
 )
 
 
+def deep(levels: int) -> Any:
+    """A list in a list, and so on."""
+    return functools.reduce(lambda inner, _: [inner], range(levels - 1), [])
+
+
 def text_of(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
@@ -35,6 +43,11 @@ def known(event: Any, *, only: str = "") -> list[Accepted | None] | None:
     """What the compiled look says of one event, alone in a batch or as a request of this type."""
     text = text_of(event)
     return usual(text if only else b'{"batch":[%b]}' % text, only, 0, b"}", Accepted)
+
+
+def padding(left: int) -> str:
+    """Text that leaves so many bytes of an event for the rest of it."""
+    return "x" * (MAX_EVENT_BYTES - left)
 
 
 TIMES = st.sampled_from(
@@ -56,19 +69,30 @@ TIMES = st.sampled_from(
     ]
 )
 IDS = st.sampled_from(["", "m", "é", "\\", '"', "m" * MAX_MESSAGE_ID, "m" * (MAX_MESSAGE_ID + 1), None, 0, 7, [], {}])
-OBJECTS = st.none() | st.dictionaries(st.sampled_from(["at", "timestamp", "ü\\"]), TIMES | IDS) | st.just([])
+NUMBERS = st.sampled_from(
+    [0, -1, 7.5, 1e-7, 1e99, 10**99, 10**100, 1e100, -1.5e300, 10**308, MAX_NUMBER, MAX_NUMBER + 1, -(10**400)]
+)
+OBJECTS = (
+    st.none()
+    | st.dictionaries(st.sampled_from(["at", "timestamp", "ü\\"]), TIMES | IDS | NUMBERS)
+    | st.just([])
+    | st.sampled_from([97, 98, 99, 100, 101]).map(lambda levels: {"deep": deep(levels)})
+)
 EVENTS = st.fixed_dictionaries(
     {"type": st.sampled_from(["page", "track"]), "userId": IDS, "messageId": IDS, "timestamp": TIMES},
     optional={
         "event": IDS,
-        "anonymousId": IDS,
+        "anonymousId": IDS | NUMBERS,
+        "groupId": IDS | NUMBERS,
+        "previousId": IDS,
         "name": IDS,
         "category": IDS,
         "properties": OBJECTS,
         "traits": OBJECTS,
-        "context": OBJECTS,
+        "context": OBJECTS | IDS,
+        "integrations": OBJECTS | IDS,
         "more": st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | IDS,
-        "big": st.sampled_from(["", "x" * (MAX_EVENT - 200)]),
+        "big": st.sampled_from(["", "x" * (MAX_EVENT_BYTES - 200)]) | st.integers(140, 260).map(padding),
     },
 )
 ODD_EVENTS = st.tuples(
@@ -77,6 +101,7 @@ ODD_EVENTS = st.tuples(
         st.sampled_from(["type", "originalTimestamp", "sentAt", "receivedAt", "sourceId", "writeKey"]), TIMES | IDS
     ),
 ).map(lambda pair: {**pair[0], **pair[1]})
+
 LAYOUTS: list[Callable[[Any], str]] = [
     lambda value: json.dumps(value, separators=(",", ":")),
     lambda value: json.dumps(value, separators=(",", ":"), ensure_ascii=False),
@@ -99,31 +124,67 @@ def same(found: Accepted | str, alone: Accepted | str) -> bool:
     )
 
 
+REPEATS = st.sampled_from(
+    [
+        "",
+        '"type":"track"',
+        '"type":null',
+        '"userId":"other"',
+        '"messageId":null',
+        '"timestamp":"2020-01-01T00:00:00.000Z"',
+        '"more":{"a":1,"a":2}',
+        '"more":[{"a":{"b":1,"b":2}}]',
+        '"more":"a:b\\u003a"',
+        '"n":1e400',
+        '"n":1E+308',
+        '"n":1e-400',
+    ]
+)
+
+
+def with_more(text: str, more: str, *, first: bool) -> bytes:
+    """The text of an event with another member, before or behind its own."""
+    if not more:
+        return text.encode()
+    return (f"{{{more},{text[1:]}" if first else f"{text[:-1]},{more}}}").encode()
+
+
 @settings(deadline=None, max_examples=400)
 @given(
-    events=st.lists(EVENTS | ODD_EVENTS, min_size=1, max_size=4),
+    events=st.lists(st.tuples(EVENTS | ODD_EVENTS, REPEATS, st.booleans()), min_size=1, max_size=4),
     sent_at=st.none() | TIMES,
     layout=st.sampled_from(LAYOUTS),
     defaults=st.sampled_from([{}, {}, {"context": Raw(b'{"ip":"9.9.9.9"}')}]),
 )
 def test_together_events_become_what_each_becomes_alone(
-    events: list[dict[str, Any]], sent_at: str | None, layout: Callable[[Any], str], defaults: dict[str, Raw]
+    events: list[tuple[dict[str, Any], str, bool]],
+    sent_at: str | None,
+    layout: Callable[[Any], str],
+    defaults: dict[str, Raw],
 ) -> None:
     """Judging all events of a batch at once is faster, and nothing else."""
     at = ABSENT if not isinstance(sent_at, str) else Raw(json.dumps(sent_at).encode())
     stamp = Stamp(NOW, "source", sent_at=at, defaults=defaults, new_id=lambda: "new")
-    text = layout({"writeKey": "k", "batch": events, "sentAt": sent_at}).encode()
-    items = [Raw(layout(event).encode()) for event in events]
+    items = [Raw(with_more(layout(event), more, first=first)) for event, more, first in events]
+    text = b'{"writeKey":"k","batch":[%b],"sentAt":%b}' % (b",".join(map(bytes, items)), json.dumps(sent_at).encode())
     for found, raw in zip(examine_all(items, text, stamp), items, strict=True):
         assert same(found, examine(raw, stamp)), raw
 
 
 @settings(deadline=None)
-@given(event=EVENTS | ODD_EVENTS, only=st.sampled_from(TYPES), layout=st.sampled_from(LAYOUTS))
-def test_one_event_becomes_the_same_either_way(event: dict[str, Any], only: str, layout: Callable[[Any], str]) -> None:
+@given(
+    event=EVENTS | ODD_EVENTS,
+    more=REPEATS,
+    first=st.booleans(),
+    only=st.sampled_from(TYPES),
+    layout=st.sampled_from(LAYOUTS),
+)
+def test_one_event_becomes_the_same_either_way(
+    event: dict[str, Any], more: str, first: bool, only: str, layout: Callable[[Any], str]
+) -> None:
     """So it is with the one event of a request to `/v1/track` and its siblings."""
     stamp = Stamp(NOW, "source", type=only, new_id=lambda: "new")
-    raw = Raw(layout(event).encode())
+    raw = Raw(with_more(layout(event), more, first=first))
     (found,) = examine_all([raw], bytes(raw), stamp)
     assert same(found, examine(raw, stamp)), raw
 
@@ -146,7 +207,7 @@ def test_times_are_computed_alike(moment: datetime, received: datetime, sent: da
     text = b'{"batch":[{"type":"page","userId":"u","messageId":"m","timestamp":%b}]}' % original
     skew = (received - sent) // timedelta(microseconds=1)
     (found,) = usual(text, "", skew, b"}", Accepted) or [None]
-    expected = stamp.timestamp(original, b"")
+    expected = stamp.timestamp(moment_of(original), b"")
     if found is None:
         assert expected == stamp.received
     else:
@@ -159,7 +220,10 @@ def test_times_are_computed_alike(moment: datetime, received: datetime, sent: da
     [
         {}, {"type": "track", "event": 'Ünï \\ "code"'}, {"userId": None, "anonymousId": "a"}, {"traits": None},
         {"properties": {"a": [1, {"b": "]}"}], "timestamp": PAGE["timestamp"]}}, {"context": {"ip": "1.2.3.4"}},
-        {"name": "", "category": None}, {"messageId": "é" * 50}, {"n": -1.5e3, "t": True, "l": []},
+        {"name": "", "category": None}, {"messageId": "é" * 50}, {"n": -1.5e3, "t": True, "l": [], "o": {}},
+        {"numbers": [1e99, -2.5e-7, 10**99, 0.1, 0]}, {"groupId": "g", "previousId": None, "integrations": {}},
+        {"properties": {"a": {"a": {"a": 1}}, "b": {"a": 1}, "list": [{"a": 1}, {"a": 1}]}}, {"deep": deep(98)},
+        {"context": {f"name-{number}": number for number in range(200)}},
     ],
     ids=repr,
 )  # fmt: skip
@@ -180,7 +244,12 @@ def test_events_as_clients_send_them_need_no_other_look(more: dict[str, Any]) ->
         {"type": "track", "event": ""},
         {"type": "pageview"}, {"type": None}, {"event": 1}, {"name": {}}, {"category": []}, {"properties": "p"},
         {"traits": [1]}, {"timestamp": None}, {"timestamp": "2026-01-02T03:04:60.000Z"}, {"originalTimestamp": None},
-        {"sentAt": "x"}, {"receivedAt": 1}, {"sourceId": "s"}, {"writeKey": "k"}, {"big": "x" * MAX_EVENT}, {"a\\b": 1},
+        {"sentAt": "x"}, {"receivedAt": 1}, {"sourceId": "s"}, {"writeKey": "k"}, {"big": "x" * MAX_EVENT_BYTES},
+        {"a\\b": 1},
+        {"properties": {"a\\b": 1}}, {"n": 10**100}, {"n": 1e300}, {"n": [1.5e-300]}, {"deep": deep(100)},
+        {"groupId": 7},
+        {"previousId": []}, {"context": "c"}, {"context": []}, {"integrations": []},
+        {"context": {f"name-{number}": number for number in range(300)}},
     ],
     ids=lambda more: repr(more)[:60],
 )  # fmt: skip
@@ -190,6 +259,16 @@ def test_of_anything_else_it_says_that_it_does_not_know(more: dict[str, Any]) ->
     between = usual(text_of({"batch": [PAGE, {**PAGE, **more}, PAGE]}), "", 0, b"}", Accepted)
     assert between
     assert [found is None for found in between] == [False, True, False]
+
+
+@compiled
+@pytest.mark.parametrize(
+    "twice", ['"userId":"u"', '"more":1', '"more":{"a":1,"b":2,"a":3}', '"more":[[{"a":1,"a":2}]]']
+)
+def test_an_event_with_a_member_twice_is_none_that_it_knows(twice: str) -> None:
+    """Which of the two counts is for Python to say, at whatever depth."""
+    event = json.dumps(PAGE).removesuffix("}") + f',"more":0,{twice}}}'
+    assert usual(f'{{"batch":[{event}]}}'.encode(), "", 0, b"}", Accepted) == [None]
 
 
 @compiled

@@ -98,7 +98,7 @@ def test_a_refused_request_is_shown_by_its_answer():
     feed.refuse("unknown_key", "not known here", "", NOON)
     entry = feed.get(1)
     assert entry.kind == "refused"
-    assert entry.event.line == b'{"success":false,"code":"unknown_key","message":"not known here"}'
+    assert entry.line == b'{"success":false,"code":"unknown_key","message":"not known here"}'
 
 
 def test_the_counts_take_bounded_memory():

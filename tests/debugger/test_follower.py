@@ -9,6 +9,7 @@ import pytest
 from millstream.collector.debugger import Feed
 from millstream.collector.debugger.follower import AT_ONCE, BOOT, PORTION, TOO_FAR, Follower
 from millstream.collector.debugger.rows import Filter
+from millstream.collector.events import Accepted
 from support.watched import accepted, publish
 
 
@@ -64,6 +65,7 @@ def test_a_watcher_chooses_how_far_to_look_back(last, seen):
         (f"{BOOT}-999", []),
         ("other-198", list(range(1, 201))),
         (f"{BOOT}-x", list(range(1, 201))),
+        (f"{BOOT}-{'9' * 5000}", list(range(1, 201))),
         ("", list(range(1, 201))),
     ],
     ids=["in the middle", "at the end", "beyond the end", "of another process", "nonsense", "none"],
@@ -156,3 +158,16 @@ def test_no_event_can_end_a_message():
     assert message.count(b"\n") == 4
     assert b"\r" not in message
     assert read(message)[2]["rows"][0]["name"] == "a\n\nevent: hello\ndata: {}\r\r"
+
+
+def test_a_line_that_cannot_be_read_is_a_row_all_the_same():
+    """Whatever is in the feed, it costs those who watch it nothing but the sight of this one."""
+    feed = Feed()
+    broken = [Accepted("track", "m", line) for line in (b"{", b"[" * 5000 + b"]" * 5000, b'{"x":1e999}', b"\xff\x00")]
+    publish(feed, accepted(), *broken, accepted())
+    for wanted, count in ((None, 6), (Filter(text="paid"), 2)):
+        follower = Follower(feed, wanted, whole=True)
+        message, rows = follower.portion()
+        assert rows == count
+        shown = json.loads(message.partition(b"data: ")[2])["rows"]
+        assert [row["id"] for row in shown if "event" in row] == [1, 6]

@@ -15,6 +15,7 @@ import pytest
 import urllib3
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
+from millstream.spec import MAX_DEPTH
 from support.browser import chromium
 from support.watched import Served
 
@@ -139,6 +140,29 @@ def test_what_is_not_kept_is_shown_with_its_reason(page: Page, served: Served):
     expect(page.locator("#detail")).to_contain_text("invalid_json")
     for kind in ("stored", "duplicate", "rejected", "refused"):
         expect(page.locator(f"#kinds .kind-{kind} b")).to_have_text("1")
+
+
+def test_a_request_without_events_is_shown_with_its_answer(page: Page, served: Served):
+    """It was answered 200: nothing about it is red, and no counter of what is wrong has moved."""
+    assert served.post("/v1/batch", b'{"batch":[],"writeKey":"development-key"}').status == 200
+    served.track("Paid")
+    expect(rows(page)).to_have_count(2)
+    empty = rows(page).filter(has_text="no events")
+    expect(empty.locator(".reason")).to_have_text("no events · answered 200")
+    empty.click()
+    expect(page.locator(".callout")).to_contain_text("The client was answered 200")
+    expect(page.locator("#detail .tree")).to_contain_text("success")
+    expect(page.locator("#detail .tree")).to_contain_text("true")
+    for kind, count in {"stored": "1", "duplicate": "0", "rejected": "0", "refused": "0"}.items():
+        expect(page.locator(f"#kinds .kind-{kind} b")).to_have_text(count)
+    expect(page.locator("#sources button.marked")).to_have_count(0)
+
+
+def test_an_event_whose_time_cannot_be_read_says_so(page: Page, served: Served):
+    """It is stored, and looks like one that has just happened."""
+    served.track("Paid", timestamp="02.01.2026")
+    row(page, "Paid").click()
+    expect(page.locator(".callout")).to_contain_text("its timestamp names no time for certain")
 
 
 def test_the_numbers_are_those_of_the_collector(page: Page, served: Served):
@@ -420,7 +444,7 @@ def test_languages_are_left_as_they_are(page: Page, served: Served):
 def test_huge_events_fit(page: Page, served: Served):
     """Long names, long strings, wide and deep structures: the page keeps its shape, and all can be reached."""
     deep: Any = "bottom"
-    for _ in range(200):
+    for _ in range(MAX_DEPTH - 1):
         deep = {"d": deep}
     served.track("N" * 5000, userId="U" * 5000)
     served.track("Wide", properties={"many": list(range(3000)), "long": "x" * 9000})

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from millstream.collector import Collector
+from millstream.collector.debugger.follower import BOOT
 from support.background import Background
 from support.watched import Served
 
@@ -253,7 +254,9 @@ def test_a_watcher_who_does_not_read_holds_up_nobody(served: Served):
         "/debug/events?last=x&kind=&type=%ff&text=%00",
         "/debug/events?last=99999999999999999999&after=%2d-&name=%22",
         "/debug/events?after=" + "9" * 400,
+        f"/debug/events?after={BOOT}-{'9' * 5000}&last={'9' * 5000}",
         "/debug/events/" + "9" * 400,
+        "/debug/events/" + "9" * 5000,
         "/debug/events/0",
         "/debug/events/-1",
         "/debug/../../app.py",
@@ -267,6 +270,14 @@ def test_no_question_is_too_odd(served: Served, path: str):
     assert watcher.status == (200 if "?" in path else 404)
     watcher.close()
     assert served.get("/").status == 200
+
+
+@pytest.mark.parametrize("host", ["localhost/?", "localhost#", "localhost/..", "127.0.0.1:x", "[::1]:7070?"])
+def test_a_host_that_is_no_name_changes_no_path(served: Served, host: str):
+    """What stands in the header Host decides who may look, and never at which file."""
+    answer = served.get("/debug/app.js", Host=host)
+    assert answer.status in {200, 403}
+    assert (answer.status == 403) or answer.data.decode() == STATIC["app.js"]
 
 
 def test_the_head_of_the_stream_ends(served: Served):
@@ -395,3 +406,28 @@ def test_events_are_taken_under_any_name(locked: Served):
     body = json.dumps({"batch": [TRACK]}).encode()
     answer = locked.post("/v1/batch", body, Host="tracking.internal", Origin="https://shop.example.com")
     assert answer.status == 200
+
+
+ODD = [
+    '{"type":null,"type":"track","event":"Dup","userId":"u","messageId":null,"messageId":"m1"}',
+    '{"type":"page","userId":"u","x":1e999}',
+    '{"type":"page","userId":"u","x":' + "[" * 960 + "]" * 960 + "}",
+    '{"type":"page","name":"Last","userId":"u"}',
+]
+
+
+def test_no_event_breaks_off_what_is_told_of_the_others(served: Served):
+    """A watcher, with whole events or without, hears of each; what cannot be shown is a row without its event."""
+    served.post("/v1/batch", f'{{"batch":[{",".join(ODD)}]}}'.encode())
+    for query in ("", "?whole=1", "?whole=1&text=last", "?text=event_too_deep"):
+        watcher = served.watch(f"/debug/events{query}")
+        rows = []
+        while len(rows) < (1 if "text" in query else 4):
+            rows += watcher.next("rows")["rows"]
+        watcher.close()
+        if query == "?whole=1":
+            assert [row.get("reason", "") for row in rows] == ["", "", "number_too_large", "event_too_deep"]
+            assert [row.get("event", {}).get("type") for row in rows] == ["track", "page", None, None]
+            assert rows[0]["event"]["messageId"] == "m1"
+    for number in range(1, 5):
+        assert served.get(f"/debug/events/{number}").status == 200

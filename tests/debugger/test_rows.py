@@ -14,7 +14,8 @@ from support.watched import NOON, accepted, rejected
 
 
 def entry(event: Accepted | Rejected, kind: str = "stored", source: str = "dev-1") -> Entry:
-    return Entry(7, kind, source, NOON.timestamp() + 0.25, event)
+    reason = event.reason if isinstance(event, Rejected) else ""
+    return Entry(7, kind, source, NOON.timestamp() + 0.25, event.line, reason)
 
 
 def shown(event: Accepted | Rejected, kind: str = "stored", **options) -> dict:

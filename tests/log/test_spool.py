@@ -236,8 +236,8 @@ def test_no_child_gets_hold_of_a_lock(spool: Make, tmp_path: Path) -> None:
         calls, children = [], []
 
         def then_fork(call):
-            def both(*arguments):
-                result = call(*arguments)
+            def both(*arguments, **named):
+                result = call(*arguments, **named)
                 calls.append(call)
                 if len(calls) % 3 != 2:  # as another thread may, just when the call is done
                     children.append(os.fork())

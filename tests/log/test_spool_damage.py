@@ -113,15 +113,15 @@ def test_a_trouble_that_may_pass_costs_nothing(
     """A segment that cannot be opened today is told of, stays where it is, and is delivered another day."""
     lane = leave(spool(), 1, 2, segments=True)
     (first, second) = sorted(lane.glob("*.jsonl"))
-    opened = Path.open
+    opened = os.open
 
-    def refuse(path: Path, *how: Any, **more: Any) -> Any:
+    def refuse(path: Any, *how: Any, **more: Any) -> int:
         if path == first:
             raise OSError(code, os.strerror(code), os.fspath(path))
         return opened(path, *how, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pathlib.Path, "open", refuse)
+        patch.setattr(os, "open", refuse)
         unlucky = spool()
         assert adopted(unlucky) == [2]
         assert [os.strerror(code) in str(error) for error in told] == [True]
@@ -196,7 +196,8 @@ def test_what_could_not_be_read_to_its_end_is_not_deleted(
     """All that was found in a segment is done with; but nobody knows what else is in there."""
     lane = leave(spool(), *range(2000))
     (segment,) = lane.glob("*.jsonl")
-    opened = Path.open
+    whole = os.open(segment, os.O_RDONLY)
+    opened = os.fdopen
 
     class Bad:
         """The file, as a disk gives it that fails after the first part."""
@@ -223,12 +224,13 @@ def test_what_could_not_be_read_to_its_end_is_not_deleted(
 
     with monkeypatch.context() as patch:
         patch.setattr(
-            pathlib.Path,
-            "open",
-            lambda path, *how, **more: Bad(opened(path, *how)) if path == segment else opened(path, *how, **more),
+            os,
+            "fdopen",
+            lambda file, how: Bad(opened(file, how)) if os.path.sameopenfile(file, whole) else opened(file, how),
         )
         second = spool()
         stretches = list(second.adopt())
+    os.close(whole)
     places = [place for stretch in stretches for place, _ in second.read(stretch, 2000, 1 << 30)[0]]
     assert 0 < len(places) < 2000
     second.settle(places)

@@ -274,7 +274,7 @@ def test_a_clock_that_is_off_corrects_itself(api: Api, auth, authorized: Make, m
     from email.utils import formatdate
 
     real = time.time
-    monkeypatch.setattr("millstream._drivers.tokens.time.time", lambda: real() + 3600)
+    monkeypatch.setattr("millstream._delivery.tokens.time.time", lambda: real() + 3600)
     auth.script(status(400, Date=formatdate(real(), usegmt=True)))
     authorized().track("A", user_id="u").wait(timeout=10)
     assert abs(auth.claims[0]["iat"] - (real() - 5)) < 10

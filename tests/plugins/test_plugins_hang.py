@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from millstream import Abandoned, Analytics
+from millstream import Abandoned, Analytics, MillstreamError
 from support.api import Api
 from support.background import Background, Heard
 
@@ -175,3 +175,47 @@ def test_a_flush_during_slow_hooks_means_what_was_submitted_before_it(
     flushing = Background(analytics.flush, 10)
     hang.release()
     assert flushing.result().delivered == 3
+
+
+def test_a_slow_destination_delays_no_delivery(api: Api, client: Make, probe: Any) -> None:
+    """Hooks of destinations run beside delivery: all events reach the API while the first hooks are still running."""
+    gate = threading.Event()
+    analytics = client(flush_at=1)
+    analytics.register(probe("destination", "Slow", does=lambda ctx: gate.wait(10) and None))
+    receipts = [analytics.track(f"E{n}", user_id="u") for n in range(100)]
+    deadline = time.monotonic() + 10
+    while len(api.accepted) < 100 and time.monotonic() < deadline:
+        api.wait_for(1)
+    assert [event["event"] for event in api.accepted] == [f"E{n}" for n in range(100)]
+    assert not any(receipt.done() for receipt in receipts)  # its outcome is that of all its destinations
+    assert analytics.stats().running_hook == "Slow.track"
+    gate.set()
+    assert analytics.flush(timeout=10).delivered == 100
+
+
+def test_a_hung_destination_keeps_a_close_no_longer_than_its_deadline(api: Api, client: Make, hang: Any, probe: Any):
+    """At the deadline events that a destination has not come back from end with the outcome of their delivery."""
+    analytics = client(flush_at=1)
+    analytics.register(probe("destination", does=hang))
+    analytics.track("A", user_id="u")
+    analytics.track("B", user_id="u")
+    assert hang.entered.wait(10)
+    result = analytics.close_and_flush(timeout=0.5)
+    assert [event["event"] for event in api.accepted] == ["A", "B"]
+    assert (result.delivered, result.unsent) == (2, [])
+
+
+def test_a_destination_cannot_wait_for_itself(client: Make, probe: Any) -> None:
+    """A flush in a destination's hook would wait for that very event: it is refused, as on the worker."""
+    said: list[BaseException] = []
+
+    def hook(ctx: Any) -> None:
+        try:
+            analytics.flush()
+        except MillstreamError as exc:
+            said.append(exc)
+
+    analytics = client(flush_at=1)
+    analytics.register(probe("destination", does=hook))
+    analytics.track("A", user_id="u").wait(timeout=10)
+    assert "wait for itself" in str(said[0])

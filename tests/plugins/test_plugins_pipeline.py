@@ -346,7 +346,7 @@ def test_what_nobody_looks_at_is_not_decoded(api: Api, client: Make, probe: Any)
     seen: list[bool] = []
     analytics = client()
     for stage in TYPES:
-        plugin = enrichment(name=stage)(lambda ctx: looked.append(ctx.looked_at))
+        plugin = enrichment(name=stage)(lambda ctx: looked.append(ctx._looked_at))
         plugin.type = stage
         analytics.register(plugin)
     analytics.track("A", user_id="u", integrations={"destination": {"a": 1}}).wait(timeout=10)

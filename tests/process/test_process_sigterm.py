@@ -383,38 +383,6 @@ def can_be_first() -> bool:
 
 
 @pytest.mark.skipif(not can_be_first(), reason="this machine lets nobody have process ids of their own")
-def test_a_child_that_waits_in_c_hears_it_all_the_same(api: Api) -> None:
-    """A signal that comes as the main thread begins to wait does not end the wait: it is rung again.
-
-    Here another thread gets it, so that it is certain to come at such a moment. Whoever waits for a child of
-    `multiprocessing` waits without limit.
-    """
-    run_script(
-        dedent(HEAD)
-        + dedent(
-            """
-            import multiprocessing
-            analytics = make()
-            def work():
-                analytics.track("Child", user_id="u")
-                def tell():
-                    time.sleep(0.3)
-                    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
-                threading.Thread(target=tell, daemon=True).start()
-                lock = threading.Lock()
-                lock.acquire()
-                lock.acquire()
-            child = multiprocessing.get_context("fork").Process(target=work)
-            child.start()
-            child.join()
-            assert child.exitcode == -signal.SIGTERM, child.exitcode
-            """
-        ),
-        api.url,
-    )
-    assert [event["event"] for event in api.accepted] == ["Child"]
-
-
 def test_the_first_process_of_a_container(api: Api) -> None:
     """The process with id 1 is immune to SIGTERM's default: it delivers, and ends with the status 143 all the same."""
     body = """

@@ -22,10 +22,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from millstream._core.actions import Done, Send, Wait
 from millstream._core.engine import Engine
-from millstream._core.ledger import Ledger, Ticket
+from millstream._core.ledger import Ledger
 from millstream._core.policy import Policy
 from millstream._core.receipt import Outcome, Receipt
 from millstream._core.retry import backoff
+from millstream._core.ticket import Ticket
 from millstream._core.verdicts import Delivered, Limited, Partial, Paused, Refused, Retry, Split, Unauthorized, Verdict
 from millstream.destinations.tracking_api import TrackingAPI
 from millstream.errors import (
@@ -38,7 +39,7 @@ from millstream.errors import (
     TransportError,
 )
 
-API = TrackingAPI(write_key="key", url="http://localhost", timeout=10, compress=False)
+API = TrackingAPI("key", host="http://localhost")
 REJECTED = Rejected(400)
 NO_ANSWER = TransportError("reset")
 
@@ -64,8 +65,8 @@ POLICIES = st.builds(
     flush_interval=st.sampled_from([0.5, 10.0, 100.0]),
     linger=st.sampled_from([0.0, 0.0, 0.2]),
     max_batch_events=st.sampled_from([1, 2, 5, 2500]),
-    max_batch_bytes=st.sampled_from([API.overhead + extra for extra in (20, 41, 100, 10_000)]),
-    overhead=st.just(API.overhead),
+    max_batch_bytes=st.sampled_from([API.limits.overhead + extra for extra in (20, 41, 100, 10_000)]),
+    overhead=st.just(API.limits.overhead),
     max_in_flight=st.sampled_from([1, 1, 2, 4]),
     max_retries=st.sampled_from([0, 1, 3]),
     max_total_backoff=st.sampled_from([0.0, 5.0, 43_200.0]),
@@ -81,7 +82,7 @@ TOO_LARGE = 1000
 
 def body_length(items: Sequence[Receipt]) -> int:
     """The length of the body that is really sent."""
-    return len(API.request(items, 1, "2026-01-01T00:00:00.000Z").body)
+    return len(API.request(items, 1, 1_767_225_600.0).body)
 
 
 # -- the model ----------------------------------------------------------------------------------------
@@ -445,8 +446,7 @@ class Delivery(RuleBasedStateMachine):
     def accepted(self, size: int) -> Receipt:
         receipt = self.made(size)
         if size == TOO_LARGE:
-            self.ledger.accept(receipt)
-            self.settle([receipt], Outcome(EventTooLarge(size, 1, "properties")))
+            self.ledger.settle_at_once(receipt, Outcome(EventTooLarge(size, 1, "properties")))
             return receipt
         waiting = [each for each in self.receipts[:-1] if each.outcome is None]
         too_many = len(waiting) >= MAX_EVENTS
@@ -454,7 +454,7 @@ class Delivery(RuleBasedStateMachine):
         full = self.ledger.accept(receipt)
         assert (full is not None) == (too_many or too_much)
         if full:
-            self.settle([receipt], Outcome(QueueFull(full)))
+            self.ledger.settle_at_once(receipt, Outcome(QueueFull(full)))
         return receipt
 
     def open_ticket(self) -> None:

@@ -166,7 +166,7 @@ def test_after_a_rest_an_event_is_sent_without_anybody_asking(
     tmp_path: Path, client: Make, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`max_retries` bounds the attempts in a row, not the event's life."""
-    monkeypatch.setattr("millstream._clients.Policy", partial(Policy, rest=0.2))
+    monkeypatch.setattr("millstream._client.parts.Policy", partial(Policy, rest=0.2))
     api.script(status(503), status(503))
     client(spool=tmp_path, flush_at=1).track("A", user_id="u")
     api.wait_for(3)

@@ -35,7 +35,8 @@ class Answer:
 
     `sent` says how much of it goes out: the whole, half of the body, or nothing; `then` what becomes of the connection
     afterwards: it is kept, closed, reset, stalls (stays open, and nothing more comes) or is flooded with `flood`, every
-    `pace` seconds, for as long as the client reads. With `raw` these bytes go out in place of HTTP.
+    `pace` seconds, for as long as the client reads. With `raw` these bytes go out in place of HTTP; if it `drips`, each
+    by itself, at that pace.
     """
 
     status: int = 200
@@ -45,6 +46,7 @@ class Answer:
     sent: Literal["whole", "half", "nothing"] = "whole"
     then: Literal["keep", "close", "reset", "stall", "flood"] = "keep"
     raw: bytes | None = None
+    drips: bool = False
     flood: bytes = b""
     pace: float = 0.0
     gate: threading.Event | None = None
@@ -343,7 +345,10 @@ class Api:
         if answer.then == "reset":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if answer.sent != "nothing":
-            sock.sendall(_http(answer, seen) if answer.raw is None else answer.raw)
+            data = _http(answer, seen) if answer.raw is None else answer.raw
+            for n in range(0, len(data), 1 if answer.drips else len(data) or 1):
+                sock.sendall(data[n : n + 1] if answer.drips else data)
+                self._closing.wait(answer.pace if answer.drips else 0)
         if answer.then == "stall":
             sock.recv(1)  # until the client gives up, or the test ends
         while answer.then == "flood" and not self._closing.wait(answer.pace):

@@ -9,8 +9,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from millstream import Analytics, AsyncAnalytics, FlushResult, Receipt
-from millstream._drivers.disabled import DisabledDriver
-from millstream._drivers.inline import InlineDriver
+from millstream._delivery.assemble import Parts, inline
+from millstream._delivery.driver import Driver
 
 PATIENCE = 30.0
 """Seconds that a test waits for what must come."""
@@ -19,8 +19,9 @@ PATIENCE = 30.0
 class InlineAnalytics(Analytics):
     """Analytics where there can be no thread."""
 
-    def _new_driver(self, **parts: Any) -> InlineDriver:
-        return DisabledDriver(**parts) if self._settings.disable else InlineDriver(**parts)
+    @staticmethod
+    def _build(settings: Any, parts: Parts) -> Driver:
+        return inline(parts)
 
 
 class Driven:
@@ -65,8 +66,11 @@ class Inline(Driven):
 
     def later(self, seconds: float) -> None:
         """Let the driver believe that so much time has passed."""
-        clock = self.client._driver._clock
-        self.client._driver._clock = lambda: clock() + seconds
+        worker = self.client._lifecycle.driver.worker
+        clock = worker.clock
+        worker.clock = lambda: clock() + seconds
+        for channel in worker.channels:
+            channel.clock = worker.clock
 
 
 class OnALoop(Driven):

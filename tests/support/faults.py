@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
@@ -87,6 +87,20 @@ class Names:
     def _resolve(self, host: Any, *rest: Any, **options: Any) -> Any:
         known = host in {NOWHERE, NOWHERE.encode()} and not Names.lost
         return self._real("127.0.0.1" if known else host, *rest, **options)
+
+
+@contextmanager
+def black_hole(address: str, port: int) -> Generator[None]:
+    """At this address nobody answers: connections are neither accepted nor refused (Linux)."""
+    with ExitStack() as held:
+        listener = held.enter_context(socket.socket())
+        listener.bind((address, port))
+        listener.listen(0)
+        for _ in range(4):  # more than wait to be accepted: what comes after them is dropped
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex((address, port))
+        yield
 
 
 @contextmanager

@@ -9,7 +9,16 @@ from pathlib import Path
 from textwrap import dedent
 from typing import NamedTuple
 
-DECIDED_OUTSIDE = ("MILLSTREAM_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+DECIDED_OUTSIDE = (
+    "MILLSTREAM_",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "REQUESTS_CA",
+    "CURL_CA",
+    "SSL_CERT",
+)
 # Every warning is an error, but for one: from Python 3.12 on a fork beside threads is warned of, which is our subject.
 WARNINGS = ("-W", "error", "-W", "ignore:This process:DeprecationWarning")
 
@@ -33,17 +42,47 @@ def run_script(source: str, *arguments: str, timeout: float = 90.0, **variables:
     return done.out
 
 
-def start_script(source: str | Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+def start_script(
+    source: str | Path, *arguments: str, stdin: int | None = None, **variables: str
+) -> subprocess.Popen[str]:
     """The same, without waiting for its end. What other processes are to import needs a file: give its path."""
     script = [str(source)] if isinstance(source, Path) else ["-c", dedent(source)]
-    return start([sys.executable, *WARNINGS, *script, *arguments], **variables)
+    return start([sys.executable, *WARNINGS, *script, *arguments], stdin=stdin, **variables)
 
 
-def start(command: list[str], **variables: str) -> subprocess.Popen[str]:
+def start(command: list[str], stdin: int | None = None, **variables: str) -> subprocess.Popen[str]:
     """Start any program, without what is decided outside."""
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**environment(), **variables}
+    return child(
+        subprocess.Popen(
+            command,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**environment(), **variables},
+        )
     )
+
+
+_children: list[subprocess.Popen[str]] = []
+
+
+def child(process: subprocess.Popen[str]) -> subprocess.Popen[str]:
+    """Have this process ended with the test that started it, if it has not ended by then."""
+    _children.append(process)
+    return process
+
+
+def end_children() -> None:
+    """Kill what is left of the processes that a test has started."""
+    while _children:
+        process = _children.pop()
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
 
 
 def environment() -> dict[str, str]:

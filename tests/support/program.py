@@ -13,6 +13,8 @@ from typing import Any
 
 import urllib3
 
+from support.processes import child
+
 __all__ = ["PROGRAM", "Collector", "Done", "end", "start"]
 
 PROGRAM = [sys.executable, "-m", "millstream"]
@@ -42,7 +44,7 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
     """Start a command in a process of its own."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     env = {**os.environ, "COLUMNS": "200", **options.pop("env", {})}
-    return subprocess.Popen([*PROGRAM, *arguments], text=True, env=env, **{**pipes, **options})
+    return child(subprocess.Popen([*PROGRAM, *arguments], text=True, env=env, **{**pipes, **options}))
 
 
 def end(process: subprocess.Popen[str], timeout: float = 60.0) -> Done:

@@ -1,4 +1,7 @@
-"""A forward proxy on loopback: passes requests on (absolute form) and opens tunnels (CONNECT), and writes down both."""
+"""Proxies on loopback, which write down what they are asked for.
+
+One passes requests on (absolute form) and opens tunnels (CONNECT), the other speaks SOCKS.
+"""
 
 from __future__ import annotations
 
@@ -61,6 +64,63 @@ class Proxy:
     def _connect(self, host: Any, port: Any) -> socket.socket:
         server = socket.create_connection((host, port), timeout=10)
         self._sockets.append(server)
+        return server
+
+
+class Socks:
+    """A SOCKS 5 proxy (RFC 1928, 1929): `seen` holds user, password and the address of each connection asked for."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str, str]] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"socks5h://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._sockets: list[socket.socket] = []
+        threading.Thread(target=self._accept, name="test-socks", daemon=True).start()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for sock in [self._listener, *self._sockets]:
+            _end(sock)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            self._sockets.append(sock)
+            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        try:
+            server = self._negotiate(client)
+        except OSError:
+            _end(client)
+            return
+        self._sockets.append(server)
+        threading.Thread(target=_pump, args=(client, server), daemon=True).start()
+        _pump(server, client)
+
+    def _negotiate(self, client: socket.socket) -> socket.socket:
+        with client.makefile("rb") as stream:
+
+            def text() -> str:
+                return stream.read(stream.read(1)[0]).decode()
+
+            stream.read(1)
+            methods = stream.read(stream.read(1)[0])
+            user = password = ""
+            client.sendall(b"\x05\x02" if 2 in methods else b"\x05\x00")
+            if 2 in methods:
+                stream.read(1)
+                user, password = text(), text()
+                client.sendall(b"\x01\x00")
+            kind = stream.read(4)[3]
+            host = text() if kind == 3 else socket.inet_ntoa(stream.read(4))
+            port = int.from_bytes(stream.read(2), "big")
+        self.seen.append((user, password, host))
+        server = socket.create_connection((host, port), timeout=10)
+        client.sendall(b"\x05\x00\x00\x01" + bytes(6))
         return server
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from stored import Directory, event, identify, track
 
 from millstream import MillstreamError, QueryError, SettingsError
-from millstream.warehouse import connect, query
+from millstream.warehouse import connect, export, query
+from support.processes import run_script
 
 
 def test_rows_and_columns(stored: Directory) -> None:
@@ -70,6 +72,45 @@ def test_what_cannot_be_answered_says_why(stored: Directory, sql: str, says: str
 
 
 @pytest.mark.parametrize(
+    "sql", ["select * from read_csv('{pipe}')", "select * from '{pipe}'", "pivot read_text('{pipe}') on size"]
+)
+def test_a_question_opens_no_file_while_it_is_looked_at(stored: Directory, tmp_path: Path, sql: str) -> None:
+    """Not even to learn which views it names: a pipe that is opened for reading would let its writer through."""
+    stored.add(track("Paid"))
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(QueryError):
+        stored.ask(sql.format(pipe=tmp_path / "pipe.csv"))
+    with pytest.raises(OSError, match="No such device"):  # nobody reads it
+        os.open(tmp_path / "pipe.csv", os.O_WRONLY | os.O_NONBLOCK)
+
+
+@pytest.mark.process
+def test_a_url_in_a_question_reaches_nothing(stored: Directory, tmp_path: Path) -> None:
+    """No name is resolved, no connection made, no extension fetched, and no directory made for one."""
+    stored.add(track("Paid"))
+    home = tmp_path / "home"
+    home.mkdir()
+    script = """
+        import sys
+        from millstream import QueryError
+        from millstream.warehouse import query
+        used = []
+        sys.addaudithook(lambda name, _: used.append(name) if name.startswith("socket.") else None)
+        for sql in ("select * from 'https://files.example/x.parquet'", "select * from read_csv('http://127.0.0.1:9/x')",
+                    "select * from read_parquet('s3://bucket/x')"):
+            try:
+                query(sys.argv[1], sql)
+            except QueryError:
+                pass
+            else:
+                raise AssertionError(sql)
+        assert not used, used
+    """
+    run_script(script, str(stored.path), HOME=str(home))
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     "sql",
     [
         "copy paid to '{outside}'",
@@ -114,22 +155,65 @@ def test_a_directory_may_have_any_name(tmp_path: Path, name: str) -> None:
     assert stored.ask("select n from paid") == [(1,)]
 
 
-def test_only_files_of_events_are_read(stored: Directory) -> None:
-    """What the collector rejected lies beside them, under other names."""
+def test_only_the_collectors_files_are_read(stored: Directory) -> None:
+    """Whatever else lies beside them: what was rejected, an export, a directory, a pipe that nobody writes to."""
     stored.add(track("Paid"))
-    (stored.path / "rejected.json").write_text('{"type":"track","event":"Paid"}\n')
+    line = '{"type":"track","event":"Paid"}\n'
+    for name in ("rejected.json", "paid.jsonl", "events.jsonl", "events-0.jsonl", "events-00000000000000000009.jsonl~"):
+        (stored.path / name).write_text(line)
+    (stored.path / "x.jsonl").mkdir()
+    (stored.path / "events-00000000000000000007.jsonl").mkdir()
+    os.mkfifo(stored.path / "events-00000000000000000008.jsonl")
     (stored.path / "collector.lock").touch()
-    assert stored.ask("select count(*) from tracks") == [(1,)]
+    with query(stored.path, "select count(*) from tracks") as result:
+        assert (list(result), result.files, result.warnings) == ([(1,)], 1, [])
 
 
-def test_a_line_that_is_being_written_is_left_out(stored: Directory) -> None:
-    """The collector may be in the middle of a line, even of a character, or have reserved room for more."""
-    for ending in (b'{"type":"track","event":"Pa', '{"type":"track","event":"ü'.encode()[:-1], b"\0" * 5_000):
+def test_an_export_into_the_data_directory_doubles_nothing(stored: Directory) -> None:
+    """Its lines are no events that the collector has stored."""
+    stored.add(track("Paid", n=1))
+    export(stored.path, stored.path / "events.jsonl")
+    export(stored.path, stored.path, views=["paid"], format="jsonl")
+    assert stored.ask("select count(*), sum(n) from paid") == [(1, 1)]
+
+
+@pytest.mark.parametrize(
+    "unfinished", [b'{"type":"track","event":"Pa', '{"type":"track","event":"ü'.encode()[:-1], b"\0" * 5_000, b"{"]
+)
+def test_a_line_that_is_being_written_is_left_out(stored: Directory, unfinished: bytes) -> None:
+    """The collector may be in the middle of the last line of its last file, even of a character, or have room there."""
+    stored.add(track("Paid"), b"garbage")
+    file = stored.add(track("Paid"), b"garbage", event("page"))
+    file.write_bytes(file.read_bytes() + unfinished)
+    with query(stored.path, "select count(*) from tracks") as result:
+        assert (list(result), result.unreadable) == ([(2,)], 2)
+
+
+def test_every_other_line_that_cannot_be_read_is_counted(stored: Directory) -> None:
+    """One in each of three finished files, with an end or without, and with or without a question about its type."""
+    for ending in (b"garbage\n", b'{"type":"track","event":"Pa', b'{"type":null}\n'):
         file = stored.add(track("Paid"))
         file.write_bytes(file.read_bytes() + ending)
-    with query(stored.path, "select count(*) from tracks") as result:
-        assert list(result) == [(3,)]
-        assert result.unreadable == 3
+    stored.add(track("Paid"))
+    for sql in ("select count(*) from tracks", "select count(*) + 4 from users"):
+        with query(stored.path, sql) as result:
+            assert (list(result), result.unreadable) == ([(4,)], 3)
+            assert result.warnings == ["3 lines cannot be read, and are left out"]
+
+
+@pytest.mark.parametrize(
+    ("hole", "unreadable"),
+    [(b"\0", 0), (b"\0" * (20 << 20), 0), (b"x" * (20 << 20) + b"\n", 1)],
+    ids=["\\0", "0s", "xs"],
+)
+def test_what_is_behind_a_hole_is_found(stored: Directory, hole: bytes, unreadable: int) -> None:
+    """A file that was truncated while the collector wrote to it has NULs where its lines were, and lines after them."""
+    finished, last = stored.add(track("Paid", n=1)), stored.add(track("Paid", n=2))
+    for file in (finished, last):
+        file.write_bytes(hole + file.read_bytes() + (hole if file is last else b""))
+    with query(stored.path, "select count(*), sum(n) from paid") as result:
+        assert list(result) == [(2, 3)]
+        assert result.unreadable == 3 * unreadable
 
 
 @pytest.mark.parametrize("line", [b"{", b"garbage", b"[]", b"5", b"\xff", b'{"type":"track","event":"\\ud800"}', b"{}"])
@@ -174,7 +258,10 @@ def test_a_file_that_goes_while_it_is_read(stored: Directory, monkeypatch: pytes
 def test_a_file_that_cannot_be_read_is_said(stored: Directory) -> None:
     """A part of the events is not the answer to the question."""
     stored.add(track("Paid"))
-    (stored.path / "events-99999999999999999999.jsonl").mkdir()
+    secret = stored.add(track("Paid"))
+    secret.chmod(0)
+    if os.access(secret, os.R_OK):
+        pytest.skip("root may read anything")
     with pytest.raises(QueryError, match="cannot read the events in"):
         stored.ask("select * from tracks")
 
@@ -204,16 +291,31 @@ def test_progress_is_told(stored: Directory) -> None:
     assert told == sorted(told)
 
 
-def test_a_connection_of_ones_own(stored: Directory) -> None:
-    """In a notebook: DuckDB with all views, on which several questions can be asked."""
-    stored.add(track("Paid", total=1), identify("u1", plan="pro"))
+def test_a_connection_of_ones_own(stored: Directory, caplog: pytest.LogCaptureFixture) -> None:
+    """In a notebook: a connection with all views, on which several questions can be asked, and tables be made."""
+    stored.add(track("Paid", total=1), identify("u1", plan="pro"), b"garbage")
     with connect(stored.path) as database:
         assert database.execute("select plan, total from users join paid on users.id = user_id").fetchall() == [
             ("pro", 1)
         ]
         assert ("paid",) in database.execute("show tables").fetchall()
-        with pytest.raises(duckdb.PermissionException):
-            database.execute("copy paid to 'x.csv'")
+        database.execute("create table mine as select * from paid")
+        for sql in ("copy paid to 'x.csv'", "attach 'x.duckdb'", "install json", "select * from read_csv('x.csv')"):
+            with pytest.raises((duckdb.PermissionException, duckdb.InvalidInputException)):
+                database.execute(sql)
+    assert f"{stored.path}: 1 lines cannot be read" in caplog.text
+
+
+def test_a_connection_that_may_use_files(stored: Directory, tmp_path: Path) -> None:
+    """On request, COPY and ATTACH work; the events are still a copy."""
+    stored.add(track("Paid", total=1))
+    target = tmp_path / "paid.parquet"
+    with connect(stored.path, external_access=True) as database:
+        database.execute(f"copy paid to '{target}'")
+        assert database.execute(f"select total from '{target}'").fetchall() == [(1,)]
+        database.execute(f"attach '{tmp_path}/x.duckdb' as x")
+        database.execute("create table x.paid as select * from paid")
+        database.execute("set autoinstall_known_extensions = false")  # its configuration is not locked either
 
 
 def test_several_at_once(stored: Directory) -> None:

@@ -9,12 +9,9 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from stored import Directory, event, identify, track
 
-from millstream.warehouse import connect
-from millstream.warehouse.names import snake_case
+from millstream.warehouse import query
 from millstream.warehouse.shapes import MAX_COLUMNS
 from millstream.warehouse.snapshot import MAX_TABLES
 
@@ -171,12 +168,56 @@ def test_names_that_are_data_do_not_make_columns_without_end(stored: Directory) 
     assert stored.ask("select count(*) from events where (properties->'by') is not null") == [(MAX_COLUMNS + 50,)]
 
 
-def test_an_event_nested_too_deeply_does_not_break_the_others(stored: Directory) -> None:
-    """DuckDB cannot describe it; what others show is found in it too."""
-    deep = json.loads('{"a":' * 400 + "1" + "}" * 400)
-    stored.add(track("Paid", total=1), track("Paid", total=2, deep=deep))
-    assert stored.own_columns("paid") == {"total": "BIGINT"}
-    assert stored.ask("select total from paid order by 1") == [(1,), (2,)]
+def test_what_is_nested_too_deeply_is_json(stored: Directory) -> None:
+    """All the other values of such an event have their columns, and take part in their types."""
+    stored.add(
+        track("Paid", total=1),
+        b'{"type":"track","event":"Paid","properties":{"total":2.5,"deep":%b1%b}}' % (b'{"a":[' * 2000, b"]}" * 2000),
+    )
+    assert stored.own_columns("paid") == {"deep_a": "JSON", "total": "DOUBLE"}
+    stored.add(track("Paid", deep=json.loads('{"a":' * 400 + "1" + "}" * 400)))
+    (deepest,) = stored.own_columns("paid").keys() - {"deep_a", "total"}
+    assert stored.ask(f"select {deepest} from paid where {deepest} is not null") == [('{"a":' * 301 + "1" + "}" * 301,)]
+    assert stored.ask("select sum(total) from paid") == [(3.5,)]
+
+
+def test_brackets_are_not_depth(stored: Directory) -> None:
+    """A wide event, and a text with brackets, are as shallow as any other."""
+    stored.add(
+        track("Order Completed", revenue=10, coupon=5),
+        track("Order Completed", revenue=99.75, coupon="X9", bulk=True, products=[{"sku": n} for n in range(98)]),
+        track("Order Completed", revenue=1, note="[x] " * 100),
+        track("Wide", products=[{"sku": n} for n in range(200)], total=1),
+    )
+    assert stored.ask("select sum(revenue), max(coupon), max(bulk) from order_completed") == [(110.75, "X9", True)]
+    assert stored.own_columns("wide") == {"products": "JSON", "total": "BIGINT"}
+
+
+# -- what is in no column ----------------------------------------------------------------------------
+
+
+def left_out(stored: Directory, sql: str) -> dict[str, dict[str, int]]:
+    with query(stored.path, sql) as result:
+        assert len(result.warnings) == sum(map(len, result.omitted.values()))
+        return result.omitted
+
+
+def test_two_values_of_one_event_for_one_column(stored: Directory) -> None:
+    """One is shown; that there is another is counted, for each view that was asked for."""
+    stored.add(track("Paid", orderId=1, order_id=2), track("Paid", orderId=3, order_id=3), track("Paid", orderId=4))
+    stored.add(event("page", name="Home", properties={"name": "Start"}))
+    assert left_out(stored, "select * from paid") == {"paid": {"same_name": 1}}
+    assert left_out(stored, "select * from pages") == {"pages": {"same_name": 1}}
+    assert left_out(stored, "select * from tracks") == {}
+
+
+def test_what_is_beyond_the_limits_is_counted(stored: Directory) -> None:
+    """A value without a column, and an event without a view, are told of."""
+    stored.add(*[track("Paid", **{f"n{n}": n}) for n in range(MAX_COLUMNS + 50)], track("Paid", **{"a\0b": 1, "n1": 1}))
+    assert left_out(stored, "select * from paid") == {"paid": {"too_many_columns": 50, "nul_in_name": 1}}
+    stored.add(*[track(f"Order {n} Paid") for n in range(MAX_TABLES + 3)])
+    assert left_out(stored, "show tables")["tracks"] == {"too_many_views": 4}
+    assert "tracks" not in left_out(stored, "select * from tracks")
 
 
 # -- types ------------------------------------------------------------------------------------------
@@ -197,6 +238,7 @@ def test_an_event_nested_too_deeply_does_not_break_the_others(stored: Directory)
         ([2**63 - 1, -(2**63)], "BIGINT", [2**63 - 1, -(2**63)]),
         ([2**63, 1], "DECIMAL(20,0)", [Decimal(2**63), Decimal(1)]),
         ([10**30, 1], "DOUBLE", [1e30, 1.0]),
+        ([10**400, 1], "VARCHAR", [str(10**400), "1"]),
         (["2026-01-02", "2026-01-02T03:04:05Z"], "TIMESTAMP", [at("2026-01-02"), at("2026-01-02T03:04:05")]),
         (["2026-01-02T03:04:05.678+02:00"], "TIMESTAMP", [at("2026-01-02T01:04:05.678000")]),
         (["2026-01-02", "soon"], "VARCHAR", ["2026-01-02", "soon"]),
@@ -246,6 +288,23 @@ def test_users_have_their_latest_traits(stored: Directory) -> None:
     assert "anonymous_id" not in stored.columns("users")
 
 
+def test_the_latest_is_by_when_it_happened(stored: Directory) -> None:
+    """An event that arrives late changes nothing that is newer, and adds what nobody has said since."""
+    stored.add(
+        event("identify", timestamp="2026-01-03T00:00:00.000Z", traits={"plan": "pro", "name": "Ada", "list": [2]}),
+        event("identify", timestamp="2026-01-02T00:00:00.000Z", traits={"plan": "trial", "city": "Rome", "list": [1]}),
+        event("identify", timestamp="2026-01-04T00:00:00.000Z", traits={"plan": None, "name": None}),
+        event("identify", timestamp="no time", traits={"plan": "?", "old": True}),
+        event("group", groupId="g", timestamp="2026-01-03T00:00:00.000Z", traits={"size": 2}, context={"ip": "new"}),
+        event("group", groupId="g", timestamp="2026-01-02T00:00:00.000Z", traits={"size": 1}, context={"ip": "old"}),
+    )
+    stored.add(event("identify", timestamp="2026-01-03T00:00:00.000Z", traits={"name": "Ada L."}))
+    assert stored.ask("select id, timestamp, plan, name, city, old, list from users") == [
+        ("u1", at("2026-01-04"), "pro", "Ada L.", "Rome", True, "[2]")
+    ]
+    assert stored.ask("select size, context_ip from accounts") == [(2, "new")]
+
+
 def test_accounts_have_their_latest_traits(stored: Directory) -> None:
     """Groups likewise."""
     stored.add(
@@ -258,45 +317,6 @@ def test_accounts_have_their_latest_traits(stored: Directory) -> None:
 
 
 # -- whatever comes ---------------------------------------------------------------------------------
-
-LEAVES = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=5)
-)
-KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
-VALUES = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=6
-)
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.lists(st.dictionaries(KEYS, VALUES, max_size=5), min_size=1, max_size=6))
-def test_every_value_of_every_event_is_in_some_column(tmp_path_factory, objects: list[dict[str, Any]]) -> None:
-    """Whatever the properties are: the views can be made, every name needs no quotes, and no value is lost."""
-    stored = Directory(tmp_path_factory.mktemp("data"))
-    stored.add(*[event(event="Paid", properties=properties, messageId=str(n)) for n, properties in enumerate(objects)])
-    with connect(stored.path) as database:
-        columns = [name for name, *_ in database.execute("describe paid").fetchall()]
-        rows = {row[0]: row for row in database.execute(f"select id, {', '.join(columns)} from paid").fetchall()}
-    for number, properties in enumerate(objects):
-        filled = {name for name, value in zip(["id", *columns], rows[str(number)], strict=True) if value is not None}
-        for path in leaves(properties):
-            name = snake_case(" ".join(path))
-            assert {name, f"_{name}"} & filled, (path, columns)
-
-
-def leaves(value: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """The paths of all values that are to be in a column."""
-    found = []
-    for key, inner in value.items():
-        if isinstance(inner, dict):
-            found += leaves(inner, (*path, key))
-        elif inner is not None and "\0" not in "".join((*path, key)):
-            found.append((*path, key))
-    return found
 
 
 def test_no_word_of_sql_needs_quotes(stored: Directory) -> None:

@@ -115,11 +115,11 @@ class Context(Struct, eq=False):
         self._event = event
 
     @property
-    def looked_at(self) -> bool:
+    def _looked_at(self) -> bool:
         """Whether anybody has had the event in hand, and may have changed it."""
         return self._event is not None
 
-    def seal(self, data: bytes) -> None:
+    def _seal(self, data: bytes) -> None:
         """These are the event's bytes now. What anybody does to the dict that they had in hand changes nothing."""
         self.data = data
         self._event = None
@@ -153,7 +153,7 @@ class Context(Struct, eq=False):
         integrations: Event = self.event.get("integrations") or {}
         return integrations.get(name) is False
 
-    def adopt(self, other: Context) -> None:
+    def _adopt(self, other: Context) -> None:
         """Take over what another context says of the event, and what was noted there."""
         self._event, self._logs, self._stats = other.event, other.logs(), other._stats
 
@@ -176,14 +176,14 @@ class Context(Struct, eq=False):
         passed = () if self._passed is None else self._passed.value
         return [LogEntry("debug", "plugin", {"plugin": name}) for name in passed]
 
-    def passes(self, plugins: Shared[tuple[str, ...]]) -> None:
+    def _passes(self, plugins: Shared[tuple[str, ...]]) -> None:
         """The last of these plugins has the event in hand; the others have had it before."""
         if self._logs is None:
             self._passed = plugins
         else:
             self.log("debug", "plugin", {"plugin": plugins.value[-1]})
 
-    def is_at(self, destinations: Shared[Mapping[str, Outcome]]) -> None:
+    def _is_at(self, destinations: Shared[Mapping[str, Outcome]]) -> None:
         """This became of the event at its destinations."""
         if self._deliveries is None:
             self._delivered = destinations
@@ -194,7 +194,7 @@ class Context(Struct, eq=False):
         """Why the event was not delivered; None if it was, or is still on its way."""
         return self._error
 
-    def settle(self, attempts: int, error: DeliveryError | None) -> None:
+    def _settle(self, attempts: int, error: DeliveryError | None) -> None:
         """Note the outcome."""
         self.attempts = attempts
         self._error = error

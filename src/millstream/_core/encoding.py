@@ -6,7 +6,7 @@ and thoroughly. Both give the same bytes for the same value. docs/reference/valu
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
@@ -53,7 +53,15 @@ def decode(data: bytes) -> Event:
 def _number(written: str) -> float | Decimal:
     number = float(written)
     shown = repr(number)
-    return number if shown == written or Decimal(shown) == Decimal(written) else Decimal(written)
+    if shown == written:
+        return number
+    try:
+        exact = Decimal(written)
+    except InvalidOperation:  # an exponent that no Decimal has: as good as zero, or out of every reader's range
+        if number:
+            raise ValueError(f"a number is out of range: {written[:40]}") from None
+        return number
+    return number if Decimal(shown) == exact else exact
 
 
 _decode = msgspec.json.Decoder(float_hook=_number).decode

@@ -57,7 +57,7 @@ from .batcher import Batch, Item
 from .gate import Gate
 from .policy import Policy
 from .receipt import DELIVERED, Outcome
-from .verdicts import Sorted, Verdict
+from .verdicts import Verdict, sort_parts
 
 __all__ = ["Engine"]
 
@@ -272,7 +272,7 @@ class Engine:
             why = f"{len(said)} verdicts for {len(batch.items)} events: a fault of the destination's `judge`"
             self._count_failure(batch, TransportError(why), now)
             return
-        parts = Sorted.by(said, batch.items)
+        parts = sort_parts(batch.items, said)
         for reason, items in parts.refused.items():
             self._settled.append((items, Outcome(reason, batch.attempts)))
         rest = batch.part(parts.again)

@@ -7,15 +7,21 @@ API would discard without a word. What may be inside a mapping is checked when i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
+from math import isfinite
 from typing import Any, ClassVar, cast
+from uuid import UUID
 
 from msgspec import Raw, Struct
 
 from .._version import __version__
 from ..errors import InvalidEvent
+from ..spec import IDS, MAX_EVENT_BYTES, MAX_MESSAGE_ID, OBJECTS, TEXTS
+from ..spec import TYPES as KINDS
 from ..types import Event
 from . import standins
 from .encoding import decode, encode
+from .plain import write
 from .times import iso
 
 __all__ = [
@@ -36,10 +42,6 @@ __all__ = [
     "whole",
 ]
 
-KINDS = ("identify", "track", "page", "screen", "group", "alias")
-MAX_EVENT_BYTES = 32 * 1024
-"""The API's limit for one event."""
-MAX_MESSAGE_ID = 100
 LIBRARY = {"name": "millstream", "version": __version__}
 
 
@@ -230,17 +232,16 @@ def _library(given: object) -> Mapping[Any, Any]:
 
 
 def _identity(field: str, value: object) -> str:
-    """An id: a non-empty str; an int is taken as its text, because so many databases count their users."""
+    """An id: a non-empty str; an int or a UUID is taken as its text, because so many databases have those as keys."""
     if type(value) is str and value:
         return value
-    kind = type(value)
-    if issubclass(kind, str) and (plain_text := str.__str__(cast("str", value))):
-        return plain_text
-    if issubclass(kind, int) and kind is not bool:
-        try:
-            return int.__repr__(cast("int", value))
-        except ValueError:  # over 4,300 digits
-            pass
+    plain = _scalar(value)
+    kind = type(plain)
+    try:
+        if kind is int or kind is UUID or (kind is str and plain):
+            return str(plain)
+    except ValueError:  # an int of over 4,300 digits
+        pass
     raise InvalidEvent(f"{field} must be a non-empty str or an int, got {describe(value)}")
 
 
@@ -248,17 +249,27 @@ def _name(field: str, value: object) -> str:
     """A name: a non-empty str."""
     if type(value) is str and value:
         return value
-    if issubclass(type(value), str) and (plain_text := str.__str__(cast("str", value))):
-        return plain_text
+    plain = _scalar(value)
+    if type(plain) is str and plain:
+        return plain
     raise InvalidEvent(f"{field} must be a non-empty str, got {describe(value)}")
 
 
 def _message_id(field: str, value: object) -> str:
-    if issubclass(type(value), str):
-        plain_text = standins.text(str.__str__(cast("str", value)))
+    plain = _scalar(value)
+    if type(plain) in {str, UUID}:
+        plain_text = standins.text(str(plain))
         if 0 < len(plain_text) <= MAX_MESSAGE_ID:
             return plain_text
     raise InvalidEvent(f"{field} must be a str of 1 to {MAX_MESSAGE_ID} characters, got {describe(value)}")
+
+
+def _scalar(value: object) -> object:
+    """What a value is sent as, if that is a str, an int or a UUID; else anything else."""
+    try:
+        return standins.scalar(value)
+    except Exception:  # noqa: BLE001 - a user's object may raise anything
+        return None
 
 
 def mapping(field: str, value: object) -> dict[Any, Any]:
@@ -293,10 +304,14 @@ def _mapping(field: str, value: object) -> Mapping[Any, Any]:
 def whole(event: object, stamp: tuple[str, str], defaults: Defaults) -> Event:
     """A whole wire event, as `send` takes it, in a dict of our own; its id, timestamp and extra keys are kept.
 
+    It is valid by the rules of `spec`, which are the collector's, too: only a timestamp that cannot be read is refused
+    here, where its caller can mend it.
+
     Args:
         event: a mapping with `type` and camelCase keys.
         stamp: a time and an id, for an event that has none.
         defaults: `context` and `integrations` for every event of the client; the event's own win, `library` included.
+            An event that has an id was made elsewhere, and is not given our `library`.
 
     Raises:
         InvalidEvent: naming the field, what came and what is expected.
@@ -306,15 +321,22 @@ def whole(event: object, stamp: tuple[str, str], defaults: Defaults) -> Event:
     out = {**mapping("an event", event)}
     kind = out["type"] = _kind(out.get("type"))
     for key in out.keys() & _CHECKS.keys():
-        if out[key] is None:
+        value = None if out[key] is None else _CHECKS[key](key, out[key])
+        if value is None:
             del out[key]
         else:
-            out[key] = _CHECKS[key](key, out[key])
-    _check_kind(kind, out)
+            out[key] = value
+    if kind == "track" and not out.get("event"):
+        raise InvalidEvent("track: event is needed")
+    if "userId" not in out and "anonymousId" not in out:
+        raise InvalidEvent(f"{kind}: userId or anonymousId is needed, so that the event is somebody's")
     now, fresh_id = stamp
-    out.setdefault("messageId", fresh_id)
     out.setdefault("timestamp", now)
-    out["context"] = {**defaults.context, **mapping("context", out.get("context"))}
+    own = mapping("context", out.get("context"))
+    out["context"] = {**defaults.context, **own}
+    if "messageId" in out and "library" not in own:
+        out["context"].pop("library", None)
+    out.setdefault("messageId", fresh_id)
     out["integrations"] = {**defaults.integrations, **mapping("integrations", out.get("integrations"))}
     return out
 
@@ -324,6 +346,23 @@ def _kind(value: object) -> str:
     if plain_text in KINDS:
         return plain_text
     raise InvalidEvent(f"type must be one of {', '.join(KINDS)}, got {describe(value)}")
+
+
+def _is_empty(value: object) -> bool:
+    return issubclass(type(value), str) and not str.__str__(cast("str", value))
+
+
+def _id(field: str, value: object) -> str | None:
+    """An id of a whole event: a number is its text, and an empty text is as good as none."""
+    if _is_empty(value):
+        return None
+    if issubclass(type(value), float | Decimal) and isfinite(cast("float", value)):
+        return write(value if type(value) is Decimal else float(cast("float", value))).decode()
+    return _identity(field, value)
+
+
+def _own_message_id(field: str, value: object) -> str | None:
+    return None if _is_empty(value) else _message_id(field, value)
 
 
 def _label(field: str, value: object) -> object:
@@ -338,31 +377,14 @@ def _kept_time(field: str, value: object) -> str:
 
 
 _CHECKS: dict[str, Callable[[str, object], object]] = {
-    "userId": _identity,
-    "anonymousId": _identity,
-    "groupId": _identity,
-    "previousId": _identity,
-    "messageId": _message_id,
+    **dict.fromkeys(TEXTS, _label),
+    **dict.fromkeys(IDS, _id),
+    **dict.fromkeys(OBJECTS, _mapping),
+    "type": lambda _, kind: kind,
+    "messageId": _own_message_id,
     "timestamp": _kept_time,
-    "event": _label,
-    "name": _label,
-    "category": _label,
-    "properties": _mapping,
-    "traits": _mapping,
-    "context": _mapping,
-    "integrations": _mapping,
 }
 """The fields of a wire event that are looked at; where one is null, it is absent."""
-
-_NEEDED = {"track": ("event",), "group": ("groupId",), "alias": ("userId", "previousId")}
-
-
-def _check_kind(kind: str, event: Event) -> None:
-    for needed in _NEEDED.get(kind, ()):
-        if not event.get(needed):
-            raise InvalidEvent(f"{kind}: {needed} is needed")
-    if "userId" not in event and "anonymousId" not in event:
-        raise InvalidEvent(f"{kind}: userId or anonymousId is needed, so that the event is somebody's")
 
 
 def describe(value: object) -> str:

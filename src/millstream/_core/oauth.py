@@ -2,7 +2,7 @@
 
 The client proves who it is with a signed assertion (RFC 7523) and gets a token that it may use for a while. `ask` is
 the dialog with the authorization server: it yields what is to be done (`Sign`, then a Request) and is sent what came
-of it. `Keeper` decides: it is told facts with a time, like the engine, and holds the one token of a client.
+of it. `TokenState` decides: it is told facts with a time, like the engine, and holds the one token of a client.
 
     token       fact                                  next                 also
     ─────────── ───────────────────────────────────── ──────────────────── ───────────────────────────────────────────
@@ -35,9 +35,10 @@ import msgspec
 from .._version import __version__
 from ..errors import AuthError
 from ..types import Request, Response
+from ..urls import hidden
 from .retry import backoff, header, retry_after, server_time
 
-__all__ = ["REFUSAL_REMEMBERED", "Ask", "Grant", "Keeper", "Sign", "ask"]
+__all__ = ["REFUSAL_REMEMBERED", "ClientCredentials", "Sign", "TokenRequest", "TokenState", "ask"]
 
 REFUSAL_REMEMBERED = 60.0
 """Seconds for which an unrecoverable answer counts for every batch, before the server is asked again."""
@@ -62,7 +63,7 @@ Dialog = Generator["Sign | Request", Any, Response]
 
 
 @dataclass(frozen=True)
-class Grant:
+class ClientCredentials:
     """What is asked for, by whom and where. `timeout` is in seconds, for the request."""
 
     client_id: str
@@ -74,8 +75,8 @@ class Grant:
 
 
 @dataclass(frozen=True, eq=False)
-class Ask:
-    """Ask for a token, and report with this very value. After `deadline` a report is too late.
+class TokenRequest:
+    """TokenRequest for a token, and report with this very value. After `deadline` a report is too late.
 
     `skew` is how many seconds our clock is ahead of the server's, as far as is known.
     """
@@ -84,8 +85,8 @@ class Ask:
     skew: float
 
 
-def ask(grant: Grant, server_time: float, jti: str) -> Dialog:
-    """Ask for a token once. The answer that is returned, and what is raised, quote no secret.
+def ask(grant: ClientCredentials, server_time: float, jti: str) -> Dialog:
+    """TokenRequest for a token once. The answer that is returned, and what is raised, quote no secret.
 
     Args:
         grant: what is asked for.
@@ -113,17 +114,17 @@ def ask(grant: Grant, server_time: float, jti: str) -> Dialog:
     try:
         response: Response = yield Request("POST", url, headers, urlencode(form).encode(), grant.timeout)
     except Exception as exc:
-        said = f"{type(exc).__name__}: {exc}"
+        said = hidden(f"{type(exc).__name__}: {exc}")
         if assertion in said:  # whoever has it can ask for a token, for a minute
             raise AuthError(f"the token request failed: {type(exc).__name__}, whose text quotes it") from None
         raise AuthError(f"the token request failed: {said}") from exc
     return replace(response, body=response.body.replace(assertion.encode(), b"[assertion]"))
 
 
-class Keeper:
+class TokenState:
     """Keeps the token of one client fresh, and asks for one at a time."""
 
-    def __init__(self, grant: Grant, *, max_retries: int, random: Callable[[], float]) -> None:
+    def __init__(self, grant: ClientCredentials, *, max_retries: int, random: Callable[[], float]) -> None:
         self._max_retries = max_retries
         self._patience = grant.timeout + 1.0
         self._random = random
@@ -132,7 +133,7 @@ class Keeper:
         self._used = False  # since it was granted
         self._replaces_rejected = False  # and the API has taken none since
         self._rejected_at = -math.inf
-        self._asking: Ask | None = None
+        self._asking: TokenRequest | None = None
         self._not_before = -math.inf
         self._failures = 0  # since the last token
         self._refusal: AuthError | None = None
@@ -149,12 +150,12 @@ class Keeper:
         """Why there will be no token for a while, if the server has said so."""
         return self._refusal if now < self._not_before else None
 
-    def next_ask(self, now: float, *, waiting: bool) -> Ask | None:
+    def next_request(self, now: float, *, waiting: bool) -> TokenRequest | None:
         """The request that is to be made now, if any. `waiting`: whether a batch waits for a token."""
         due = self.due_at(now, waiting=waiting)
         if self._asking is not None or due is None or now < due:
             return None
-        self._asking = Ask(now + self._patience, self._skew)
+        self._asking = TokenRequest(now + self._patience, self._skew)
         return self._asking
 
     def due_at(self, now: float, *, waiting: bool) -> float | None:
@@ -173,7 +174,7 @@ class Keeper:
         self._used = self._used or token is not None
         return token
 
-    def responded(self, ask: Ask, response: Response, now: float, epoch: float) -> AuthError | None:
+    def responded(self, ask: TokenRequest, response: Response, now: float, epoch: float) -> AuthError | None:
         """The server answered. Returns what those who wait are to be told. `epoch`: seconds since the epoch."""
         if not self._take_back(ask):
             return None
@@ -190,7 +191,7 @@ class Keeper:
             wait = RATE_LIMITED
         return self._fail(granted, now, wait)
 
-    def failed(self, ask: Ask, error: AuthError, now: float) -> AuthError | None:
+    def failed(self, ask: TokenRequest, error: AuthError, now: float) -> AuthError | None:
         """There was no answer. Returns what those who wait are to be told."""
         return self._fail(error, now) if self._take_back(ask) else None
 
@@ -221,7 +222,7 @@ class Keeper:
 
     # -- decisions ----------------------------------------------------------------------------------
 
-    def _take_back(self, ask: Ask) -> bool:
+    def _take_back(self, ask: TokenRequest) -> bool:
         if self._asking is not ask:
             return False
         self._asking = None
@@ -239,7 +240,7 @@ class Keeper:
         self._not_before = now + (backoff(self._failures, self._random()) if wait is None else wait)
         return error if self._failures > self._max_retries else None
 
-    def _refuse(self, error: AuthError, ask: Ask, now: float) -> AuthError | None:
+    def _refuse(self, error: AuthError, ask: TokenRequest, now: float) -> AuthError | None:
         off = self._skew - ask.skew
         if not -EXPIRES_IN < off < ISSUED_AGO and not self._corrected:
             # By the server's clock the assertion was not valid at all. Now that we know its time, it gets one that is.
@@ -256,7 +257,7 @@ class Keeper:
             self._skew = epoch - theirs
 
 
-def _unsigned(grant: Grant, server_time: float, jti: str) -> bytes:
+def _unsigned(grant: ClientCredentials, server_time: float, jti: str) -> bytes:
     """Header and claims of the assertion, ready to be signed (RFC 7515 §3.1, RFC 7523 §3)."""
     now = int(server_time)
     header = {"alg": grant.algorithm, "kid": grant.key_id, "typ": "JWT"}

@@ -3,7 +3,7 @@
     before ──▶ enrichment ──▶ the Tracking API and the destinations, side by side ──▶ outcome ──▶ after
     └──────────────────────────────── process ────────────────────────────────┘       └── conclude ──┘
 
-It decides, and a driver's hands do: they call hooks, hand over, report. Where a hook's answer has to be awaited, the
+It decides, and its host acts: it calls hooks, hands over, reports. Where a hook's answer has to be awaited, the
 dialog (a generator) yields that, and is sent what came of it: so the rules below are written once, for drivers that
 await and for those that cannot. Between the two dialogs nothing waits but the event: a generator that waits for an
 outcome keeps fifteen objects alive, and the garbage collector took half of the time for those of a burst.
@@ -19,7 +19,7 @@ outcome keeps fifteen objects alive, and the garbage collector took half of the 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Generator, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -28,17 +28,25 @@ from .context import Context, Shared
 from .encoding import encode, head, largest_field
 from .events import MAX_EVENT_BYTES, NO_DEFAULTS, whole
 from .receipt import Outcome, Receipt
+from .routing import allows, options
 
-__all__ = ["SEGMENT", "Answer", "Awaited", "Dialog", "Hands", "Hooked", "Timeline", "conclude", "process"]
-
-SEGMENT = "Segment.io"
-"""The Tracking API's own name among the destinations, as in the Node library."""
+__all__ = [
+    "Answer",
+    "Awaited",
+    "Beside",
+    "Dialog",
+    "PipelineHost",
+    "PluginLike",
+    "PluginRegistry",
+    "conclude",
+    "process",
+]
 
 Answer = tuple[Any, BaseException | None]
 """What came of a hook: what it returned, or what it raised."""
 
 
-class Hooked(Protocol):
+class PluginLike(Protocol):
     """As much of a plugin as the pipeline asks for."""
 
     name: str
@@ -48,18 +56,55 @@ class Hooked(Protocol):
 class Awaited(Struct, eq=False):
     """A hook that has been called, and whose answer has to be awaited: whoever does that notes it here."""
 
-    plugin: Hooked
+    plugin: PluginLike
     hook: str
     context: Context
     awaitable: Awaitable[Any]
     answer: Answer = (None, None)
 
 
-class Hands(Protocol):
+class Beside(Struct, eq=False):
+    """An event at its destination plugins, where their hooks run beside its delivery."""
+
+    receipt: Receipt
+    plugins: list[PluginLike]
+    delivered: Shared[Mapping[str, Outcome]] | None  # what became of it if all go well, where all plugins take it
+    sent: bool
+    left: int
+    noted: dict[str, Outcome] | None = None
+    after: list[PluginLike] = []
+    outcome: Outcome | None = None
+
+    def note(self, plugin: PluginLike, answer: Answer | None, host: PipelineHost) -> bool:
+        """Note what came of a hook. Return whether it was the last."""
+        context = self.receipt.context()
+        if self.delivered is None or answer is not None:
+            self.noted = self.noted or {}
+            self.noted[plugin.name] = _noted(plugin, answer, context, host)
+        self.left -= 1
+        if not self.left:
+            if self.noted is None and self.delivered is not None:
+                context._is_at(self.delivered)  # as nearly always: no dict for each event, that waits with it
+            else:
+                context.deliveries.update({p.name: AT_PLUGIN for p in self.plugins} | (self.noted or {}))
+        return not self.left
+
+
+class PipelineHost(Protocol):
     """What a driver does for the pipeline."""
 
-    def call(self, plugin: Hooked, hook: str, context: Context) -> Answer | Awaited | None:
+    runs_beside: bool
+    """Whether the hooks of destinations run beside delivery, and not when they are called."""
+
+    def run_beside(self, beside: Beside, contexts: list[Context]) -> object:
+        """Run the hooks of destinations, each with its context; go on at once."""
+
+    def call(self, plugin: PluginLike, hook: str, context: Context) -> Answer | Awaited | None:
         """Call this plugin's hook. None: it has returned nothing, or the context, which is the same."""
+
+    def takes(self, integrations: Mapping[str, Any]) -> bool:
+        """Whether the client delivers an event with these integrations anywhere, besides to plugins."""
+        ...
 
     def hand_over(self, receipt: Receipt, data: bytes | None) -> object:
         """The event is through `before` and `enrichment`: deliver these bytes, if any; go on at once."""
@@ -67,7 +112,7 @@ class Hands(Protocol):
     def report(self, error: PluginError, context: Context) -> object:
         """Tell `error` listeners of a plugin that failed where its failure stops nothing."""
 
-    def expect(self, receipt: Receipt, after: list[Hooked]) -> object:
+    def expect(self, receipt: Receipt, after: list[PluginLike]) -> object:
         """When its delivery has an outcome, `conclude` with these plugins; without this, delivery alone decides."""
 
     def settle(self, receipt: Receipt, outcome: Outcome) -> object:
@@ -82,83 +127,83 @@ AT_PLUGIN = Outcome()
 """What became of an event at a destination plugin that took it."""
 
 
-class Route(Struct, eq=False):
+class Stages(Struct, eq=False):
     """The plugins that have a hook for one kind of event, by when they run. Not to be changed."""
 
-    first: list[tuple[Hooked, Shared[tuple[str, ...]]]]  # `before` and `enrichment`, with the names up to each
-    destinations: list[Hooked]
+    first: list[tuple[PluginLike, Shared[tuple[str, ...]]]]  # `before` and `enrichment`, with the names up to each
+    destinations: list[PluginLike]
     delivered: Shared[Mapping[str, Outcome]]  # what became of an event at these, if all went well
-    after: list[Hooked]
+    after: list[PluginLike]
 
     @classmethod
-    def of(cls, plugins: list[Hooked]) -> Route:
-        stages = ("before", "enrichment", "destination", "after")
-        before, enrichment, destinations, after = ([p for p in plugins if p.type == stage] for stage in stages)
+    def of(cls, plugins: list[PluginLike]) -> Stages:
+        names = ("before", "enrichment", "destination", "after")
+        before, enrichment, destinations, after = ([p for p in plugins if p.type == stage] for stage in names)
         first = before + enrichment
         passed = [Shared(tuple(p.name for p in first[: n + 1])) for n in range(len(first))]
         delivered: Mapping[str, Outcome] = {p.name: AT_PLUGIN for p in destinations}
         return cls([*zip(first, passed, strict=True)], destinations, Shared(delivered), after)
 
 
-class Timeline:
+class PluginRegistry:
     """The registered plugins, in order of registration within each type."""
 
     def __init__(self) -> None:
-        self._plugins: dict[int, Hooked] = {}  # by `id`: not every object can be hashed, and some are equal
-        self._routes: dict[str, Route] = {}  # what has been asked since the last change
+        self._plugins: dict[int, PluginLike] = {}  # by `id`: not every object can be hashed, and some are equal
+        self._stages: dict[str, Stages] = {}  # what has been asked since the last change
 
     def __bool__(self) -> bool:
         return bool(self._plugins)
 
-    def __contains__(self, plugin: Hooked) -> bool:
+    def __contains__(self, plugin: PluginLike) -> bool:
         return id(plugin) in self._plugins
 
-    def add(self, plugin: Hooked) -> None:
+    def add(self, plugin: PluginLike) -> None:
         """Run this plugin for the events that come from now on. A plugin of the same name is replaced."""
         others = [other for other in self._plugins.values() if other.name != plugin.name]
         self._plugins = {id(one): one for one in [*others, plugin]}
-        self._routes = {}
+        self._stages = {}
 
     def remove(self, name: str) -> None:
         """Stop running the plugin of this name, if there is one."""
         self._plugins = {id(one): one for one in self._plugins.values() if one.name != name}
-        self._routes = {}
+        self._stages = {}
 
-    def route(self, kind: str) -> Route:
+    def stages(self, kind: str) -> Stages:
         """The plugins for this kind of event."""
-        known = self._routes  # the same to the end: one that changes meanwhile is not to keep what was true before
+        known = self._stages  # the same to the end: one that changes meanwhile is not to keep what was true before
         found = known.get(kind)
         if found is None:
-            found = Route.of([p for p in self._plugins.values() if callable(getattr(p, kind, None))])
+            found = Stages.of([p for p in self._plugins.values() if callable(getattr(p, kind, None))])
             known[kind] = found
         return found
 
 
-def process(receipt: Receipt, timeline: Timeline, hands: Hands) -> Dialog:
+def process(receipt: Receipt, registry: PluginRegistry, host: PipelineHost) -> Dialog:
     """One event's way through the plugins, up to its delivery."""
     kind, context = receipt.kind, Context(receipt.data, receipt.message_id)
-    receipt.attach(context)
-    first = timeline.route(kind).first
+    receipt._attach(context)
+    first = registry.stages(kind).first
     for plugin, passed in first:
-        context.passes(passed)
-        answer = hands.call(plugin, kind, context)
+        context._passes(passed)
+        answer = host.call(plugin, kind, context)
         if isinstance(answer, Awaited):
             yield [answer]
             answer = answer.answer
         if answer is not None:
-            outcome = _after_hook(plugin, kind, answer, context, hands)
+            outcome = _after_hook(plugin, kind, answer, context, host)
             if outcome is not None:
-                hands.settle(receipt, outcome)
+                host.settle(receipt, outcome)
                 return
     try:
-        data = context.data if not context.looked_at else _sealed(context, [plugin.name for plugin, _ in first])
+        data = context.data if not context._looked_at else _sealed(context, [plugin.name for plugin, _ in first])
     except DeliveryError as exc:
-        hands.settle(receipt, Outcome(exc))
+        host.settle(receipt, Outcome(exc))
     else:
-        yield from _deliver(receipt, context, data, timeline, hands)
+        yield from _deliver(receipt, context, data, registry, host)
 
 
-def _after_hook(plugin: Hooked, kind: str, answer: Answer, context: Context, hands: Hands) -> Outcome | None:
+def _after_hook(plugin: PluginLike, kind: str, answer: Answer, context: Context, host: PipelineHost) -> Outcome | None:
     """What follows from the answer of a `before` or `enrichment` hook: the event's Outcome, if it ends here."""
     try:
         _take(answer, kind, context)
@@ -168,7 +213,7 @@ def _after_hook(plugin: Hooked, kind: str, answer: Answer, context: Context, han
         error = _plugin_error(plugin, exc)
         if plugin.type == "before":
             return Outcome(error)
-        hands.report(error, context)
+        host.report(error, context)
     return None
 
 
@@ -181,34 +226,37 @@ def _take(answer: Answer, kind: str, context: Context) -> None:
         return
     if not isinstance(returned, Context):
         raise TypeError(f"{kind} returned {type(returned).__name__}; it must return the context, or nothing")
-    context.adopt(returned)
+    context._adopt(returned)
 
 
-def _deliver(receipt: Receipt, context: Context, data: bytes, timeline: Timeline, hands: Hands) -> Dialog:
+def _deliver(receipt: Receipt, context: Context, data: bytes, registry: PluginRegistry, host: PipelineHost) -> Dialog:
     """The event goes out: to the destinations that its integrations allow, and to the Tracking API."""
     kind = receipt.kind
-    route, integrations = timeline.route(kind), _integrations(receipt, data)
-    plugins = _allowed(route.destinations, integrations)
-    to_segment = integrations.get(SEGMENT, True) is not False
-    hands.hand_over(receipt, data if to_segment else None)
+    stages, integrations = registry.stages(kind), _integrations(receipt, data)
+    plugins = [p for p in stages.destinations if allows(p, integrations)] if integrations else stages.destinations
+    sent = host.takes(integrations)
+    host.hand_over(receipt, data if sent else None)
     if plugins:
-        answers: list[Answer | Awaited | None] = []
-        for plugin in plugins:
-            # Each gets a context of its own, so that none can change what another sees.
-            own = Context(data, context.id, 0, None, _options(plugin, data, integrations))
-            answers.append(hands.call(plugin, kind, own))
-        if plugins is route.destinations and not any(answers):
-            context.is_at(route.delivered)  # as nearly always: no dict for each event, that waits with it
+        # Each gets a context of its own, so that none can change what another sees.
+        own = [Context(data, context.id, 0, None, _options(plugin, data, integrations)) for plugin in plugins]
+        if host.runs_beside:
+            delivered = stages.delivered if plugins is stages.destinations else None
+            beside = Beside(receipt, plugins, delivered, sent, len(plugins), None, stages.after)
+            host.run_beside(beside, own)
+            return
+        answers = [host.call(plugin, kind, its) for plugin, its in zip(plugins, own, strict=True)]
+        if plugins is stages.destinations and not any(answers):
+            context._is_at(stages.delivered)  # as nearly always: no dict for each event, that waits with it
         else:
             late = yield from _late(answers)
             for plugin, answer in zip(plugins, late, strict=True):
-                context.deliveries[plugin.name] = _noted(plugin, answer, context, hands)
-    if not to_segment:
+                context.deliveries[plugin.name] = _noted(plugin, answer, context, host)
+    if not sent:
         if not plugins:
             context.log("info", "no destination")
-        yield from conclude(receipt, route.after, None, timeline, hands)
-    elif plugins or route.after:
-        hands.expect(receipt, route.after)
+        yield from conclude(receipt, stages.after, None, registry, host)
+    elif plugins or stages.after:
+        host.expect(receipt, stages.after)
 
 
 def _late(answers: list[Answer | Awaited | None]) -> Generator[list[Awaited], None, list[Answer | None]]:
@@ -220,32 +268,29 @@ def _late(answers: list[Answer | Awaited | None]) -> Generator[list[Awaited], No
 
 
 def conclude(
-    receipt: Receipt, after: list[Hooked], delivered: Outcome | None, timeline: Timeline, hands: Hands
+    receipt: Receipt, after: list[PluginLike], delivered: Outcome | None, registry: PluginRegistry, host: PipelineHost
 ) -> Dialog:
     """The end of an event's way: its outcome is noted, and shown to the plugins that are to see it.
 
     Args:
         after: those of type `after` when it was handed over. Who has been removed since is not called any more.
-        delivered: the outcome of its delivery; None: it does not go to the Tracking API.
+        delivered: the outcome of its delivery; None: it goes to plugins alone.
     """
     context = receipt.context()
-    if delivered is None:
-        outcome = _in_sum(context.deliveries)
-    else:
-        outcome = context.deliveries[SEGMENT] = delivered
-    context.settle(outcome.attempts, outcome.error)
+    outcome = _in_sum(context.deliveries) if delivered is None else delivered
+    context._settle(outcome.attempts, outcome.error)
     for plugin in after:
-        if plugin in timeline:
-            answer = hands.call(plugin, receipt.kind, context)
+        if plugin in registry:
+            answer = host.call(plugin, receipt.kind, context)
             if isinstance(answer, Awaited):
                 yield [answer]
                 answer = answer.answer
             if answer is not None and answer[1] is not None:
-                hands.report(_plugin_error(plugin, answer[1]), context)
-    hands.settle(receipt, outcome)
+                host.report(_plugin_error(plugin, answer[1]), context)
+    host.settle(receipt, outcome)
 
 
-def _noted(plugin: Hooked, answer: Answer | None, context: Context, hands: Hands) -> Outcome:
+def _noted(plugin: PluginLike, answer: Answer | None, context: Context, host: PipelineHost) -> Outcome:
     """What became of an event at a destination, by what came of its hook."""
     raised = None if answer is None else answer[1]
     if raised is None:
@@ -253,12 +298,12 @@ def _noted(plugin: Hooked, answer: Answer | None, context: Context, hands: Hands
     if isinstance(raised, DropEvent):
         return _dropped(plugin, raised, context)
     error = _plugin_error(plugin, raised)
-    hands.report(error, context)
+    host.report(error, context)
     return Outcome(error)
 
 
 def _in_sum(deliveries: Mapping[str, Outcome]) -> Outcome:
-    """The outcome of an event that does not go to the Tracking API: failed if any failed, dropped if all dropped it."""
+    """The outcome of an event that goes to plugins alone: failed if any failed, dropped if all dropped it."""
     if not deliveries:
         return Outcome(Dropped("its integrations allow no destination that there is"))
     by_kind = {outcome.kind: outcome for outcome in reversed([*deliveries.values()])}
@@ -267,27 +312,15 @@ def _in_sum(deliveries: Mapping[str, Outcome]) -> Outcome:
 
 def _integrations(receipt: Receipt, data: bytes) -> Mapping[str, Any]:
     """What the event says of who is to get it. That this is nothing is known since the call: 0.8 µs less."""
-    nothing = receipt._elsewhere is None and data is receipt.data  # noqa: SLF001 - a public name would be everybody's
+    nothing = not receipt._integrations and data is receipt.data
     return {} if nothing else head(data).integrations
 
 
-def _allowed(plugins: list[Hooked], integrations: Mapping[str, Any]) -> list[Hooked]:
-    return [p for p in plugins if _chosen(p, integrations) is not False] if integrations else plugins
-
-
-def _chosen(plugin: Hooked, integrations: Mapping[str, Any]) -> Any:
-    """What an event's integrations say of this plugin: under its name, its other names (the last counts), or `All`."""
-    for name in (plugin.name, *reversed(getattr(plugin, "alternative_names", ())), "All"):
-        if name in integrations:
-            return integrations[name]
-    return True
-
-
-def _options(plugin: Hooked, data: bytes, integrations: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _options(plugin: PluginLike, data: bytes, integrations: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The object that stands for this plugin in the integrations, if it is one: a copy that is the plugin's alone."""
-    if not integrations or not isinstance(_chosen(plugin, integrations), Mapping):
+    if not integrations or not options(plugin, integrations):
         return None
-    return cast("Mapping[str, Any]", _chosen(plugin, head(data).integrations))
+    return options(plugin, head(data).integrations)
 
 
 def _sealed(context: Context, plugins: Sequence[str]) -> bytes:
@@ -304,16 +337,16 @@ def _sealed(context: Context, plugins: Sequence[str]) -> bytes:
         raise PluginError(", ".join(plugins), f"the event cannot be sent any more: {exc}") from None
     if len(data) > MAX_EVENT_BYTES:
         raise EventTooLarge(len(data), MAX_EVENT_BYTES, largest_field(data))
-    context.seal(data)
+    context._seal(data)
     return data
 
 
-def _dropped(plugin: Hooked, exc: DropEvent, context: Context) -> Outcome:
+def _dropped(plugin: PluginLike, exc: DropEvent, context: Context) -> Outcome:
     context.log("info", f"dropped by {plugin.name}: {exc.reason}")
     return Outcome(Dropped(exc.reason))
 
 
-def _plugin_error(plugin: Hooked, exc: BaseException) -> PluginError:
+def _plugin_error(plugin: PluginLike, exc: BaseException) -> PluginError:
     try:
         said = f"{type(exc).__name__}: {exc}"
     except Exception:  # noqa: BLE001 - even its text may raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from gc import get_referents
@@ -11,6 +11,9 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+
+from ..spec import MAX_DEPTH, MAX_NUMBER
+from .standard import Standard
 
 try:
     from ._look import all_usual
@@ -23,14 +26,9 @@ except ImportError:  # not compiled: docs/decisions/0023
 
 __all__ = ["KEPT", "MAX_DEPTH", "MAX_NUMBER", "MINUTE", "all_usual", "is_plain", "write"]
 
-MAX_DEPTH = 100
-"""Levels of nesting that are followed. Python's own limit, and so the caller's stack, would decide otherwise; and
-nobody reads an event that needs more."""
-MAX_NUMBER = 2**1024 - 2**971
-"""The largest double. A number beyond it makes strict readers of JSON refuse a whole batch."""
 MINUTE = timedelta(minutes=1)
 
-KEPT = frozenset({type(None), bool, float, bytes, date, timedelta, UUID})
+KEPT = frozenset({type(None), bool, float, bytes, Standard.date, timedelta, UUID})
 """Types that are written as documented whatever the value; a NaN and an infinity as null."""
 
 _LEAVES = KEPT | {str}

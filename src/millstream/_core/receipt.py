@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from copy import copy
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import msgspec
 
@@ -12,7 +12,7 @@ from ..errors import Abandoned, DeliveryError, Dropped, QueueFull
 from .context import Context
 from .log import Place
 
-__all__ = ["DELIVERED", "Home", "Outcome", "Receipt", "SpooledReceipt"]
+__all__ = ["DELIVERED", "Driver", "Outcome", "Receipt", "SpooledReceipt"]
 
 
 class Outcome(msgspec.Struct, frozen=True, eq=False):
@@ -37,7 +37,7 @@ class Outcome(msgspec.Struct, frozen=True, eq=False):
 DELIVERED = Outcome(attempts=1)
 
 
-class Home(Protocol):
+class Driver(Protocol):
     """The driver that an event was handed to. It alone knows how to wait."""
 
     def wait(self, receipt: Receipt, timeout: float | None) -> None: ...
@@ -57,14 +57,19 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
     data: bytes
     kind: str
     message_id: str
-    _home: Home
-    # Whether its integrations keep it from the Tracking API: the pipeline decides where it goes. None: they are empty.
-    _elsewhere: bool | None = False
+    _driver: Driver
+    _integrations: bool = False  # whether the event says anything of where it goes
     _outcome: Outcome | None = None
     _epoch: int = 0
     _context: Context | None = None  # the one that plugins had in hand, if any
     _place: Place | None = None  # where it is in the spool
     _watcher: Callable[[Receipt], object] | None = None  # the one that was there before anybody else had the receipt
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError("a receipt cannot be copied: a copy would never have an outcome; share the receipt")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a receipt cannot be pickled: it is settled in this process; pass on its message_id")
 
     def __repr__(self) -> str:
         state = "pending" if self._outcome is None else self._outcome.kind
@@ -95,32 +100,38 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
                 would wait for itself.
         """
         if self._outcome is None:
-            self._home.wait(self, timeout)
+            self._driver.wait(self, timeout)
         return self._result()
 
     def __await__(self) -> Generator[Any, None, Context]:
         if self._outcome is None:
-            yield from self._home.awaited(self)
+            yield from self._driver.awaited(self)
         return self._result()
 
     def add_done_callback(self, fn: Callable[[Receipt], object]) -> None:
         """Call `fn(receipt)` once, when there is an outcome: now, if there is one already."""
-        self._home.watch(self, fn)
+        self._driver.watch(self, fn)
 
     def context(self) -> Context:
         """The event and how far it came: the Context that its plugins had, or else a fresh one."""
         context = self._context or Context(self.data, self.message_id)
         if self._outcome is not None:
-            context.settle(self._outcome.attempts, self._outcome.error)
+            context._settle(self._outcome.attempts, self._outcome.error)
         return context
 
-    def move(self, home: Home) -> None:
+    def _move(self, driver: Driver) -> None:
         """Another driver has the event from here on."""
-        self._home = home
+        self._driver = driver
 
-    def attach(self, context: Context) -> None:
+    def _attach(self, context: Context) -> None:
         """From now on the event has this Context: the one that plugins get."""
         self._context = context
+
+    def _note_delivery(self, destination: str, outcome: Outcome) -> None:
+        """Note in the event's context what became of it at a destination."""
+        if self._context is None:
+            self._context = Context(self.data, self.message_id)
+        self._context.deliveries[destination] = outcome
 
     def _result(self) -> Context:
         if self._outcome is None:

@@ -6,8 +6,9 @@ What has one right answer is mended; of what has none, the refusal names the pat
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, time
+from datetime import time
 from decimal import Decimal
+from math import isfinite
 from typing import Any, TypeAlias
 
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from ..errors import InvalidEvent
 from . import standins
 from .plain import KEPT, MAX_DEPTH, MAX_NUMBER, write
+from .standard import Standard
 
 __all__ = ["repaired"]
 
@@ -159,7 +161,7 @@ def _int(value: int) -> int:
 def _decimal(value: Decimal) -> Decimal | None:
     if not value.is_finite():
         return None
-    if value.copy_abs() <= MAX_NUMBER:
+    if isfinite(float(value)):
         return value
     raise _Refusal("a Decimal of 1.8E+308 or more is more than readers of JSON can hold: send it as a str")
 
@@ -168,7 +170,7 @@ _SCALARS: dict[type, Callable[[Any], Any]] = {
     str: standins.text,
     int: _int,
     Decimal: _decimal,
-    datetime: standins.moment,
+    Standard.datetime: standins.moment,
     time: standins.clock,
 }
 

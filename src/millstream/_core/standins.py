@@ -10,7 +10,7 @@ import dataclasses
 from collections import UserString
 from collections.abc import Callable, Iterable, Mapping, Sequence, ValuesView
 from collections.abc import Set as AbstractSet
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from itertools import islice
@@ -20,11 +20,26 @@ from uuid import UUID
 import msgspec
 
 from .plain import MINUTE
+from .standard import Standard
 
-__all__ = ["MAX_ITEMS", "NOTHING", "Pairs", "clock", "is_mapping", "moment", "pairs", "simpler", "text", "type_name"]
+__all__ = [
+    "MAX_ITEMS",
+    "NOTHING",
+    "Pairs",
+    "clock",
+    "is_mapping",
+    "moment",
+    "pairs",
+    "scalar",
+    "simpler",
+    "text",
+    "type_name",
+]
 
 MAX_ITEMS = 100_000
 """How far a container that is no standard one is read: no event has room for more, and some never end."""
+MAX_STEPS = 8
+"""How many proxies and enumerations may be around an id."""
 NOTHING: Any = object()
 """What a value stands for that stands for nothing JSON knows."""
 
@@ -43,6 +58,8 @@ def simpler(value: Any) -> Any:
     for base, convert in _STANDARD:
         if issubclass(kind, base):  # not isinstance: a proxy may claim a class that it has not
             return convert(value)
+    if value.__class__ is not kind and (behind := _behind(value, kind)) is not NOTHING:
+        return behind
     for method in ("model_dump", "unicode_string"):  # pydantic: models, and its URLs
         if callable(getattr(kind, method, None)):
             return getattr(value, method)()
@@ -52,6 +69,19 @@ def simpler(value: Any) -> Any:
         return Pairs(pairs(value))
     fields = _fields(value, cast("type[Any]", kind))
     return _container(value, kind) if fields is None else fields
+
+
+def scalar(value: Any) -> Any:
+    """The str, int or UUID that a value stands for, if it does; else what it stands for, or the value itself.
+
+    Raises:
+        Exception: whatever the value's own methods raise.
+    """
+    for _ in range(MAX_STEPS):
+        if value is NOTHING or type(value) in _SETTLED:
+            break
+        value = simpler(value)
+    return value
 
 
 def text(value: str) -> str:
@@ -72,8 +102,8 @@ def moment(value: datetime) -> datetime | None:
     parts = (value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond)
     offset = value.utcoffset()
     if offset is None:
-        return datetime(*parts)  # noqa: DTZ001 - it came without a zone, and is sent without one
-    out = datetime(*parts, tzinfo=timezone(offset))
+        return Standard.datetime(*parts)  # it came without a zone, and is sent without one
+    out = Standard.datetime(*parts, tzinfo=timezone(offset))
     return out.astimezone(timezone.utc) if offset % MINUTE else out
 
 
@@ -123,8 +153,8 @@ _STANDARD: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
     (float, float.__float__),
     (Enum, lambda value: value._value_),  # `value` may be a property of the class's own
     ((bytes, bytearray, memoryview), bytes),
-    (datetime, moment),
-    (date, lambda value: date(value.year, value.month, value.day)),
+    (Standard.datetime, moment),
+    (Standard.date, lambda value: Standard.date(value.year, value.month, value.day)),
     (time, clock),
     (timedelta, lambda value: timedelta(value.days, value.seconds, value.microseconds)),
     (Decimal, Decimal),
@@ -132,6 +162,10 @@ _STANDARD: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
     (UserString, lambda value: value.data),
     (msgspec.Raw, msgspec.json.decode),  # read and written anew: it may hold anything
 )
+
+
+_SETTLED = frozenset({str, int, UUID, bool, float, type(None), dict, list, tuple, Pairs})
+"""Types of which it is known whether they are an id."""
 
 
 def _fields(value: Any, kind: type[Any]) -> dict[str, Any] | list[Any] | None:
@@ -170,14 +204,35 @@ def _is_default(value: Any, field: msgspec.structs.FieldInfo) -> bool:
     return value is field.default
 
 
-def _container(value: Any, kind: type) -> Any:
+def _behind(value: Any, kind: type) -> Any:
+    """The object that a proxy stands for: werkzeug's, wrapt's and Django's claim the class of that object."""
+    if hasattr(kind, "_get_current_object"):
+        return value._get_current_object()  # noqa: SLF001 - documented, whatever its name says
+    for name in ("__wrapped__", "_wrapped"):
+        if hasattr(kind, name):
+            return getattr(value, name)
+    return NOTHING
+
+
+def _container(value: Any, kind: type[Any]) -> Any:
     if callable(getattr(kind, "tolist", None)):
         return _listed(value)
     if callable(getattr(kind, "__fspath__", None)):
         return value.__fspath__()
     if issubclass(kind, AbstractSet | Sequence | ValuesView):
         return _read(value)
-    return NOTHING
+    if hasattr(kind, "compressed") and hasattr(kind, "exploded"):  # the addresses and networks of ipaddress
+        return value.compressed
+    return _lazy_or_missing(value)
+
+
+def _lazy_or_missing(value: Any) -> Any:
+    """A text that is made when it is asked for (a translation, say), or None for what is missing, as pandas.NA is."""
+    # A lazy text has the methods of a str, as its own, or those of the str that it makes.
+    owner = getattr(getattr(value, "isidentifier", None), "__self__", None)
+    if owner is value or isinstance(owner, str):
+        return str(value)
+    return None if (value == value) is value else NOTHING  # noqa: PLR0124 - whether it is equal, pandas.NA cannot say
 
 
 def _listed(value: Any) -> Any:

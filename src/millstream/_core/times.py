@@ -9,7 +9,7 @@ from typing import cast
 from ..errors import InvalidEvent
 from . import standins
 
-__all__ = ["iso"]
+__all__ = ["from_epoch", "iso"]
 
 _UTC = timezone.utc
 
@@ -40,6 +40,13 @@ def iso(value: object, field: str = "timestamp") -> str:
         except OverflowError:
             raise InvalidEvent(f"{field} has no place in UTC between the years 1 and 9999") from None
     return f"{moment.isoformat(timespec='milliseconds')[:23]}Z"
+
+
+def from_epoch(seconds: float) -> str:
+    """Return seconds since the epoch as the same text; what is less than a millisecond is cut off."""
+    milliseconds = int(seconds * 1000)
+    moment = datetime.fromtimestamp(milliseconds // 1000, _UTC)
+    return f"{moment.strftime('%Y-%m-%dT%H:%M:%S')}.{milliseconds % 1000:03d}Z"
 
 
 def _moment(value: object) -> datetime | None:

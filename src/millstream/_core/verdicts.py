@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ..errors import AuthError, Rejected, TransportError
@@ -16,10 +16,10 @@ __all__ = [
     "Paused",
     "Refused",
     "Retry",
-    "Sorted",
     "Split",
     "Unauthorized",
     "Verdict",
+    "sort_parts",
 ]
 
 T = TypeVar("T")
@@ -86,31 +86,31 @@ class Partial:
 Verdict = Delivered | Retry | Limited | Split | Refused | Unauthorized | Paused | Partial
 
 
-@dataclass
 class Sorted(Generic[T]):
     """The parts of a request, by what their verdicts ask for."""
 
-    delivered: list[T] = field(default_factory=list)
-    refused: dict[Rejected | AuthError, list[T]] = field(default_factory=dict)
-    again: list[T] = field(default_factory=list)
-    """Those that are worth a retry, in order."""
-    retry: Retry | Limited | None = None
-    """The verdict for all of `again`: limited for the longest time that one of them is, else the last Retry."""
+    def __init__(self) -> None:
+        self.delivered: list[T] = []
+        self.refused: dict[Rejected | AuthError, list[T]] = {}
+        self.again: list[T] = []
+        """Those that are worth a retry, in order."""
+        self.retry: Retry | Limited | None = None
+        """The verdict for all of `again`: limited for the longest time that one of them is, else the last Retry."""
 
-    @classmethod
-    def by(cls, verdicts: Sequence[PartVerdict], parts: Sequence[T]) -> Sorted[T]:
-        """Sort parts by their verdicts, of which there are as many."""
-        found = cls()
-        for part, verdict in zip(parts, verdicts, strict=True):
-            match verdict:
-                case Delivered():
-                    found.delivered.append(part)
-                case Refused(error):
-                    found.refused.setdefault(error, []).append(part)
-                case Retry() | Limited():
-                    found.again.append(part)
-                    if not isinstance(found.retry, Limited) or (
-                        isinstance(verdict, Limited) and verdict.seconds > found.retry.seconds
-                    ):
-                        found.retry = verdict
-        return found
+
+def sort_parts(parts: Sequence[T], verdicts: Sequence[PartVerdict]) -> Sorted[T]:
+    """Sort parts by their verdicts, of which there are as many."""
+    found = Sorted[T]()
+    for part, verdict in zip(parts, verdicts, strict=True):
+        match verdict:
+            case Delivered():
+                found.delivered.append(part)
+            case Refused(error):
+                found.refused.setdefault(error, []).append(part)
+            case Retry() | Limited():
+                found.again.append(part)
+                if not isinstance(found.retry, Limited) or (
+                    isinstance(verdict, Limited) and verdict.seconds > found.retry.seconds
+                ):
+                    found.retry = verdict
+    return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import os
+import errno
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from millstream.errors import MillstreamError, MissingExtra, SettingsError
+
+from .streams import Lost, standard_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,21 +20,33 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit: 0 if it did its work, 2 if it was asked for what cannot be, 1 for the rest.
 
-    130 after a Ctrl-C that the command did not make something else of.
+    130 after a Ctrl-C that the command did not make something else of. A reader of the output that has left, as `head`
+    does, changes nothing of that; an output that could not be written is a failure.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # an event may hold what the terminal's encoding does not
+    with standard_streams() as stdout:
+        code = _code_of(arguments)
+        with suppress(Lost):
+            sys.stdout.flush()
+        if stdout.error and not isinstance(stdout.error, BrokenPipeError):
+            why = "it is closed" if stdout.error.errno == errno.EBADF else stdout.error.strerror
+            sys.stderr.write(f"millstream: cannot write to standard output: {why}\n")
+            code = code or 1
+    sys.exit(code)
+
+
+def _code_of(arguments: Sequence[str] | None) -> int | str | None:
     try:
         _run(arguments)
+    except SystemExit as end:
+        return end.code
     except MillstreamError as error:
         sys.stderr.write(f"millstream: {error}\n")
-        sys.exit(2 if isinstance(error, SettingsError) else 1)
+        return 2 if isinstance(error, SettingsError) else 1
     except KeyboardInterrupt:
-        sys.exit(130)
-    finally:
-        _let_go_of_output()
-    sys.exit(0)
+        return 130
+    except Lost:
+        pass  # the rest of a stream is not wanted, or cannot be had
+    return 0
 
 
 def _run(arguments: Sequence[str] | None) -> None:
@@ -43,11 +57,3 @@ def _run(arguments: Sequence[str] | None) -> None:
             raise
         raise MissingExtra("the command line", "cli") from error
     app(arguments, prog_name="millstream")
-
-
-def _let_go_of_output() -> None:
-    """A reader that has left, as `head` does, is no error; the interpreter would say so when it ends."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

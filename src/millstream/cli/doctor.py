@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from millstream.http._common import proxy_from_environment
+from millstream.http._environment import proxy_from_environment
 from millstream.settings import Settings
 
 from . import options, output
@@ -61,7 +61,7 @@ def _findings(access: Access, settings: Settings, spool: Path | None, timeout: f
     route = there.Route(settings.url, proxy_from_environment(settings.url), timeout)
     yield from here.versions()
     yield from here.disabled()
-    yield from here.key(access.write_key, route.url)
+    yield from here.key(access.key, route.url)
     yield from here.host(settings.host)
     yield from here.proxy(route.proxy)
     if spool is not None:
@@ -77,7 +77,7 @@ def _findings(access: Access, settings: Settings, spool: Path | None, timeout: f
             yield finding
             if finding.status == "problem":
                 return
-    yield from there.answer(route, access.write_key or "", token)
+    yield from there.answer(route, access.key, token)
 
 
 def _show(finding: Finding) -> None:
@@ -90,7 +90,7 @@ def _show(finding: Finding) -> None:
     row.add_row(status, Text(finding.subject, "bold"), Text(told))
     if remedy:
         row.add_row("", "", Text(f"→ {remedy}", "bold"))
-    output.console(wrap=True).print(row)
+    output.show(row)
 
 
 def _number(number: int, what: str) -> str:

@@ -13,6 +13,7 @@ import typer
 from millstream.client import Analytics
 from millstream.errors import SettingsError
 from millstream.http.urllib3 import Urllib3Client
+from millstream.log.aside import put_aside
 from millstream.log.inspect import LaneInfo, lanes
 from millstream.log.spool import source_of
 from millstream.types import ErrorEvent, Request, Response
@@ -90,10 +91,7 @@ class Drained:
             output.warn(output.printable(str(error.reason)))
         if error.code != "delivery_failure" or error.context is None:
             return
-        aside = self.directory / "aside"
-        aside.mkdir(exist_ok=True)
-        with (aside / REFUSED).open("ab") as file:
-            file.write(error.context.data + b"\n")
+        put_aside(self.directory, REFUSED, [error.context.data])
         self.refused += 1
         if len(self.problems) < SHOWN:
             self.problems.append(Problem(error.context.id, str(error.reason), error.context.id))
@@ -165,7 +163,7 @@ def _not_ours(directory: Path, access: Access) -> dict[str, int]:
 
 
 def _is_mine(lane: LaneInfo, access: Access) -> bool:
-    return lane.source == source_of(access.write_key or "")
+    return lane.source == source_of(access.key)
 
 
 def _lanes(directory: Path) -> list[LaneInfo]:

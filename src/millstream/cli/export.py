@@ -56,6 +56,7 @@ def export(
             received=received,
             replace=force,
             on_progress=lambda done: advance(round(100 * done), ""),
+            on_warning=output.warn,
         )
     if as_json:
         output.print_json([{"view": one.view, "path": str(one.path), "rows": one.rows} for one in written])

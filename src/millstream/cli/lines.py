@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any, BinaryIO, cast
 from uuid import UUID, uuid5
 
@@ -42,40 +46,99 @@ class Item:
 def items(stream: BinaryIO, *, skip: int = 0) -> Iterator[Item]:
     """The events of a stream, in order. A line holds an event, a list of them, or a batch (`{"batch": […]}`).
 
-    If the first line is only the beginning of something, the whole stream is taken for one document.
+    If the first line is only the beginning of something, and no whole line follows, the stream is read as JSON
+    documents, one after another, wherever their lines end. Empty lines count as lines, and hold nothing.
 
     Args:
         stream: bytes in UTF-8.
-        skip: lines (of a document: events) to leave out.
+        skip: lines (of documents: events) to leave out.
+
+    Raises:
+        OSError: the stream cannot be read.
     """
-    number = end = 0
-    while data := stream.readline(MAX_DOCUMENT):
-        number, end = number + 1, end + len(data)
-        if number <= skip and number > 1:
+    lines = iter(partial(stream.readline, MAX_DOCUMENT), b"")
+    first = _until_text(lines)
+    if first and _fault(first[-1]).endswith("truncated"):
+        second = _until_text(lines)
+        if not second or _fault(second[-1]):
+            yield from _documents(b"".join((*first, *second, stream.read(MAX_DOCUMENT))), skip)
+            return
+        first += second
+    yield from _lines(chain(first, lines), skip)
+
+
+def _until_text(lines: Iterator[bytes]) -> list[bytes]:
+    """The next lines, down to one that is not empty."""
+    found: list[bytes] = []
+    for line in lines:
+        found.append(line)
+        if _stripped(line):
+            break
+    return found
+
+
+def _fault(line: bytes) -> str:
+    """What is wrong with a line, if it is no JSON."""
+    try:
+        decode(_stripped(line))
+    except (msgspec.DecodeError, RecursionError) as exc:
+        return str(exc)
+    return ""
+
+
+def _stripped(line: bytes) -> bytes:
+    return line.removeprefix(BOM_UTF8).strip()
+
+
+def _lines(lines: Iterable[bytes], skip: int) -> Iterator[Item]:
+    end = 0
+    for number, line in enumerate(lines, 1):
+        end += len(line)
+        text = _stripped(line)
+        if not text or number <= skip:
             continue
-        text = data.removeprefix(BOM_UTF8).strip() if number == 1 else data.strip()
         try:
-            events = list(_events(text)) if text else []
-        except InvalidEvent as exc:
-            if number == 1 and "truncated" in str(exc) and (rest := stream.read(MAX_DOCUMENT)):
-                yield from _document(text + b"\n" + rest, whole=len(rest) < MAX_DOCUMENT, skip=skip)
-                return
-            events, fault = [], str(exc)
-            yield Item(number, end, fault=fault)
-        if number > skip:
-            for index, event in enumerate(events):
+            for index, event in enumerate(_events(text)):
                 yield _item(event, f"{number}.{index}", number=number, end=end)
+        except InvalidEvent as exc:
+            yield Item(number, end, fault=str(exc))
 
 
-def _document(text: bytes, *, whole: bool, skip: int) -> Iterator[Item]:
-    if not whole:
-        raise InvalidEvent(
-            f"the first line is no JSON, and as one document the input is over {MAX_DOCUMENT >> 20} MiB: "
-            "make it lines, for instance with `jq -c '.[]'`"
-        )
-    for number, event in enumerate(_events(text), 1):
-        if number > skip:
-            yield _item(event, str(number), number=number, end=len(text), unit="event")
+def _documents(data: bytes, skip: int) -> Iterator[Item]:
+    end = len(data)
+    if end > MAX_DOCUMENT:
+        yield Item(1, end, fault=f"as JSON that is not in lines it is over {MAX_DOCUMENT >> 20} MiB: {_REMEDY}")
+        return
+    number = 0
+    for text in _values(data):
+        try:
+            for event in _events(text):
+                number += 1
+                if number > skip:
+                    yield _item(event, str(number), number=number, end=end, unit="event")
+        except InvalidEvent as exc:
+            number += 1
+            yield Item(number, end, fault=str(exc), unit="event")
+
+
+_REMEDY = "make it lines, for instance with `jq -c '.[]'`"
+_value = json.JSONDecoder(parse_int=float).raw_decode
+"""Finds the end of a value, for which `decode` has no way. It reads all numbers, however long."""
+
+
+_space = re.compile(r"\s*").match
+
+
+def _values(data: bytes) -> Iterator[bytes]:
+    """The JSON values of a text, one after another; what is no JSON comes as one piece, with all that follows."""
+    text = _stripped(data).decode("utf-8", "surrogateescape")
+    end = 0
+    while (start := _space(text, end).end()) < len(text):  # type: ignore[union-attr] - it always matches
+        try:
+            _, end = _value(text, start)
+        except (ValueError, RecursionError):
+            end = len(text)
+        yield text[start:end].encode("utf-8", "surrogateescape")
 
 
 def _item(value: object, place: str, **where: Any) -> Item:

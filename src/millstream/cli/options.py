@@ -105,13 +105,18 @@ class Access:
     oauth_key_id: str | None = None
     oauth_auth_server: str | None = None
 
+    @property
+    def key(self) -> str:
+        """The write key as a client has it; empty if there is none."""
+        return (self.write_key or "").strip()
+
     def settings(self, **given: Unpack[SettingsArgs]) -> Settings:
         """The settings of a client that sends there.
 
         Raises:
             SettingsError: something is missing or cannot be used.
         """
-        if not self.write_key:
+        if not self.key:
             raise SettingsError("there is no write key: pass --write-key, or set $MILLSTREAM_WRITE_KEY")
         settings = Settings.make(self.write_key, self._all(given))
         if settings.disable:

@@ -1,22 +1,41 @@
 """What the commands say, and where: results on standard output, everything else on standard error.
 
-Colour and progress bars appear on a terminal only, `NO_COLOR` is respected, and whoever reads a pipe gets plain text
-or JSON. Events are other people's text: `printable` keeps what is in them from steering the terminal.
+Colour and progress bars appear on a terminal only, `NO_COLOR` is respected, and a pipe gets plain text or JSON.
+JSON is UTF-8, whatever the terminal's encoding. Events are other people's text: `printable` keeps what is in them from
+steering the terminal.
+
+A report (`say`, `show`, `print_json`) is the end of a command's work: where standard output takes no more, the command
+goes on, and `main` says so. A stream (`write`) is the work itself: there it raises Lost.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import msgspec
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["Advance", "console", "note", "print_json", "printable", "progress", "say", "warn"]
+from .streams import Lost, Output
+
+__all__ = [
+    "Advance",
+    "announce",
+    "console",
+    "note",
+    "print_json",
+    "printable",
+    "progress",
+    "say",
+    "show",
+    "warn",
+    "write",
+]
 
 Advance = Callable[[int, str], None]
 """`advance(done, told)`: how far the work has come, of the total; and in words."""
@@ -30,7 +49,7 @@ _OFTEN = 0.1
 def console(*, err: bool = False, wrap: bool = False) -> Console:
     """Standard output (or error) with colour where it is wanted.
 
-    Lines are broken with `wrap` alone, and then only on a terminal: whoever reads a pipe wants whole lines.
+    Lines are broken with `wrap` alone, and then only on a terminal: a pipe gets whole lines.
     """
     made = Console(stderr=err, highlight=False, soft_wrap=not wrap, markup=False, emoji=False)
     if wrap and not made.is_terminal:
@@ -40,7 +59,23 @@ def console(*, err: bool = False, wrap: bool = False) -> Console:
 
 def say(text: str, style: str = "") -> None:
     """A line of the result, on standard output."""
-    console().print(text, style=style)
+    with suppress(Lost):
+        console().print(text, style=style)
+
+
+def show(renderable: RenderableType) -> None:
+    """A part of the result that is as wide as the terminal, on standard output."""
+    with suppress(Lost):
+        console(wrap=True).print(renderable)
+
+
+def announce(text: str) -> None:
+    """A line on standard output that is not the command's work; where it cannot be written, on standard error."""
+    sys.stdout.flush()
+    try:
+        os.write(sys.stdout.fileno(), f"{text}\n".encode(sys.stdout.encoding, "replace"))
+    except OSError:
+        note(text)
 
 
 def note(text: str, style: str = "") -> None:
@@ -55,8 +90,18 @@ def warn(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """One JSON document on one line of standard output."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-    sys.stdout.flush()
+    with suppress(Lost):
+        write(msgspec.json.encode(value))
+        sys.stdout.flush()
+
+
+def write(line: bytes) -> None:
+    """A line of a stream on standard output, as it is.
+
+    Raises:
+        Lost: standard output takes no more.
+    """
+    cast("Output", sys.stdout).write_bytes(line + b"\n")
 
 
 def printable(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,10 +44,9 @@ def query(
         result = warehouse.query(data, sql, on_progress=lambda done: advance(round(100 * done), ""))
     with result:
         if not result.files:
-            output.warn(f"there are no events in {data}: it has no *.jsonl files")
-        # One line in each file may be one that is being written.
-        if result.unreadable > result.files:
-            output.warn(f"{result.unreadable:,} lines in {data} cannot be read, and are left out")
+            output.warn(f"there are no events in {data}: it has no events-*.jsonl files")
+        for warning in result.warnings:
+            output.warn(f"{data}: {warning}")
         if as_json:
             _print_json(result)
         else:
@@ -66,7 +64,7 @@ def _print_json(result: Result) -> None:
             msgspec.Raw(value.encode()) if is_raw and value is not None else iso(value)
             for value, is_raw in zip(row, raw, strict=True)
         )
-        sys.stdout.write(_encode(dict(zip(names, values, strict=True))).decode() + "\n")
+        output.write(_encode(dict(zip(names, values, strict=True))))
 
 
 def _print_table(result: Result) -> None:

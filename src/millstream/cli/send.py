@@ -168,12 +168,15 @@ def _send_many(delivery: Delivery, skip: int, timeout: float, *, as_json: bool) 
     def feed() -> None:
         nonlocal last
         with output.progress("sending", _size(stream)) as advance:
-            for item in items(stream, skip=skip):
-                _hand_over(delivery, item)
-                last = item.number
-                advance(item.end, str(delivery))
-                if delivery.halted:
-                    break
+            try:
+                for item in items(stream, skip=skip):
+                    _hand_over(delivery, item)
+                    last = item.number
+                    advance(item.end, str(delivery))
+                    if delivery.halted:
+                        break
+            except OSError as error:
+                delivery.reject("standard input", f"it cannot be read: {error.strerror}")
 
     delivery.run(feed, timeout)
     done = f"Delivered {delivery.delivered:,} events in {time.monotonic() - began:.1f} s."

@@ -16,7 +16,7 @@ import typer
 from millstream.errors import MissingExtra, SettingsError
 
 from .options import option
-from .output import warn
+from .output import announce, warn
 
 WHERE, WHO, WHAT, TOKENS = "Where", "Who may write, and look", "What is kept", "OAuth"
 """Panels of the help."""
@@ -68,6 +68,10 @@ def serve(
     allow_host: Annotated[
         list[str] | None,
         _setting("allow-host", told="A name the page is served under; repeatable.", shape="NAME", panel=WHO),
+    ] = None,
+    prefix: Annotated[
+        str | None,
+        _setting("prefix", told="Path that a proxy leaves before ours, as /tracking.", shape="PATH", panel=WHERE),
     ] = None,
     strict: Annotated[
         bool, _setting("strict", told="Say with 400 which events are not valid, and why.", panel=WHAT)
@@ -127,11 +131,17 @@ def serve(
         "rate_limit": rate_limit,
         "token": token,
         "hosts": allow_host or (),
+        "prefix": prefix or "",
         "strict": strict,
         "dedup_window": seconds("dedup-window", dedup_window),
         "applications": [collector.Application.parse(text) for text in oauth_key or ()],
         "audience": oauth_audience or "",
     }
+    if oauth_key and not oauth_audience:
+        warn(
+            "--oauth-key without --oauth-audience takes assertions for any name in a client's Host header: "
+            "set --oauth-audience to the URL that clients have"
+        )
     with collector.listen(host, port) as listener:
         app = collector.Collector(collector.Files(data, **storing), **settings)
         where = f"{collector.url_of(listener)}  (events in {data}/, Ctrl-C to stop)"
@@ -144,13 +154,12 @@ def serve(
 
 
 def _say(what: str) -> None:
-    typer.echo(f"millstream collector: {what}")
-    sys.stdout.flush()
+    announce(f"millstream collector: {what}")
 
 
 def _is_loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
     except ValueError:
         return host == "localhost"
 

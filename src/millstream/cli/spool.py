@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -46,7 +45,7 @@ def list_lanes(directory: SpoolDir, *, as_json: AsJson = False) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for lane in found:
         table.add_row(*_row(lane))
-    output.console(wrap=True).print(table)
+    output.show(table)
 
 
 def count_events(directory: SpoolDir, *, as_json: AsJson = False) -> None:
@@ -81,8 +80,7 @@ def export(directory: SpoolDir) -> None:
     [bold]millstream spool export DIR | millstream send -[/] delivers them, and leaves the spool as it is.
     """
     for record in _events(directory):
-        sys.stdout.buffer.write(record + b"\n")
-    sys.stdout.buffer.flush()
+        output.write(record)
 
 
 for name, command in (
@@ -105,8 +103,6 @@ def _lanes(directory: Path) -> list[LaneInfo]:
 def _events(directory: Path) -> Iterator[bytes]:
     try:
         yield from events(directory)
-    except BrokenPipeError:
-        raise
     except OSError as error:
         raise _cannot_read(directory, error) from error
 

@@ -11,14 +11,13 @@ from pathlib import Path
 import msgspec
 
 from millstream._core.encoding import decode
-from millstream._core.log import records
 from millstream._core.times import iso
 from millstream.errors import SettingsError
+from millstream.log import PREFIX, Record, records_in, stored_files
 from millstream.types import Event
 
 __all__ = ["Selection", "Stored", "files_in", "moment", "stored"]
 
-CHUNK = 1 << 20
 RECEIVERS_OWN = ("receivedAt", "originalTimestamp", "sentAt", "sourceId")
 """What the collector has added to an event: another receiver has its own to say (docs/decisions/0018)."""
 _AGO = re.compile(r"(\d+)\s*([smhdw])")
@@ -108,23 +107,27 @@ def files_in(directory: Path) -> list[tuple[Path, int]]:
         SettingsError: there is no such directory.
     """
     try:
-        files = [(path, path.stat().st_size) for path in sorted(directory.iterdir()) if path.suffix == ".jsonl"]
+        files = [(path, path.stat().st_size) for path in stored_files(directory)]
     except OSError as error:
         raise SettingsError(f"cannot read the events in {directory}: {error.strerror}") from error
     if not files:
-        raise SettingsError(f"there are no events in {directory}: it has no *.jsonl files")
+        raise SettingsError(f"there are no events in {directory}: it has no {PREFIX}*.jsonl files")
     return files
 
 
 def stored(files: list[tuple[Path, int]], selection: Selection) -> Iterator[Stored]:
-    """The selected events, in the order of their receipt, and what could not be read."""
+    """The selected events, in the order of their receipt, and what could not be read.
+
+    A line without an end is being written, in the last file; in any other, it is damaged.
+    """
     done = 0
-    for path, size in files:
+    for number, (path, size) in enumerate(files, 1):
         try:
-            for position, record in _records(path, size):
-                item = _item(path, position, done + position + len(record), record, selection)
-                if item is not None:
-                    yield item
+            for record in records_in(path, size):
+                if record.ended or number < len(files):
+                    item = _item(path, record, done + record.position + len(record.data), selection)
+                    if item is not None:
+                        yield item
         except FileNotFoundError:
             pass  # it was too old to be kept any longer
         except OSError as error:
@@ -132,22 +135,11 @@ def stored(files: list[tuple[Path, int]], selection: Selection) -> Iterator[Stor
         done += size
 
 
-def _item(path: Path, position: int, end: int, record: bytes, selection: Selection) -> Stored | None:
+def _item(path: Path, record: Record, end: int, selection: Selection) -> Stored | None:
     try:
-        head = _head.decode(record)
+        head = _head.decode(record.data)
     except (msgspec.DecodeError, RecursionError) as exc:
-        return Stored(path.name, position, end, fault=f"it cannot be read: {exc}")
+        return Stored(path.name, record.position, end, fault=f"it cannot be read: {exc}")
     if not selection.has(head):
         return None
-    return Stored(path.name, position, end, head.received_at, head.type, record)
-
-
-def _records(path: Path, size: int) -> Iterator[tuple[int, bytes]]:
-    """The records of a file up to there, a megabyte in memory at a time. One without an end is still being written."""
-    position, rest = 0, b""
-    with path.open("rb") as file:
-        while data := file.read(min(CHUNK, size - position - len(rest))):
-            data = rest + data
-            cut = 1 + max(data.rfind(b"\n"), data.rfind(b"\0"))
-            yield from records(data[:cut], position)
-            position, rest = position + cut, data[cut:]
+    return Stored(path.name, record.position, end, head.received_at, head.type, record.data)

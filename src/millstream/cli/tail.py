@@ -16,7 +16,9 @@ from urllib3.exceptions import HTTPError
 
 from millstream._core.events import KINDS
 from millstream.errors import MillstreamError
-from millstream.http._common import no_answer, proxy_from_environment
+from millstream.http._common import no_answer
+from millstream.http._environment import proxy_from_environment
+from millstream.http.urllib3 import pool_for
 from millstream.settings import Settings
 from millstream.types import Event
 
@@ -24,6 +26,7 @@ from . import options, output
 from .oneline import one_line
 from .options import option
 from .sse import Message, messages
+from .streams import Lost
 
 __all__ = ["tail"]
 
@@ -67,7 +70,7 @@ def tail(
 
     When the connection is lost it is made again. Ctrl-C ends it.
     """
-    Settings.make("any", {"host": host})
+    base = Settings.make("any", {"host": host}).host.rstrip("/")
     asked = {
         "type": _known("--type", kind, KINDS),
         "kind": _known("--outcome", outcome, OUTCOMES),
@@ -75,14 +78,21 @@ def tail(
         "user": user,
         "text": text,
         "whole": 1,
+        # A program that reads a pipe wants all events, eyes want the latest.
+        "complete": 1 if as_json and not sys.stdout.isatty() else None,
     }
     query = urlencode({name: value for name, value in asked.items() if value is not None}, doseq=True)
     show = _Show(as_json=as_json)
     try:
-        _follow(f"{host.rstrip('/')}/debug/events?{query}", last, token, show)
+        _follow(f"{base}/debug/events?{query}", last, token, show)
     except KeyboardInterrupt:
-        output.note(f"millstream: interrupted after {show.shown:,} events")
+        missing = f"; {show.missing:,} are missing" if show.missing else ""
+        output.note(f"millstream: interrupted after {show.shown:,} events{missing}")
         raise typer.Exit(130) from None
+    except Lost:
+        if show.missing:
+            raise typer.Exit(1) from None
+        raise
 
 
 def _known(name: str, given: list[str] | None, allowed: tuple[str, ...]) -> list[str] | None:
@@ -130,9 +140,8 @@ def _connected(url: str, token: str | None, last_id: str) -> Iterator[Message]:
         headers["Authorization"] = f"Bearer {token}"
     if last_id:
         headers["Last-Event-ID"] = last_id
-    proxy = proxy_from_environment(url)
-    pool = urllib3.ProxyManager(proxy) if proxy else urllib3.PoolManager()
     timeout = urllib3.Timeout(connect=10.0, read=SILENCE)
+    pool = pool_for(proxy_from_environment(url), {})
     try:
         answer = pool.request("GET", url, headers=headers, timeout=timeout, retries=False, preload_content=False)
         _check(answer)
@@ -202,19 +211,26 @@ class _Show:
 
     def __init__(self, *, as_json: bool) -> None:
         self.shown = 0
+        self.missing = 0
+        self._boot = ""
         self._as_json = as_json
         self._console = output.console()
 
     def __call__(self, message: Message) -> None:
+        if message.name == "hello":
+            before, self._boot = self._boot, _hello(message.data).boot
+            if before not in {"", self._boot}:
+                output.note("millstream: the collector was started anew; what it last took in may be missing", "yellow")
         if message.name != "rows":
             return
         came = _rows(message.data)
         if came.skipped:
+            self.missing += came.skipped
             output.note(f"millstream: {came.skipped:,} events came too fast to be shown", "yellow")
         for row in came.rows:
             self.shown += 1
             if self._as_json:
-                sys.stdout.write(bytes(row).decode() + "\n")
+                output.write(bytes(row))
             else:
                 self._console.print(_line(_row(row), self._console.width if self._console.is_terminal else None))
         sys.stdout.flush()

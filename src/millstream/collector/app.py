@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from millstream.errors import SettingsError
+from millstream.spec import REASONS
 
 from . import metrics
 from .asgi import Answer, Reader, headers_of, told
@@ -23,7 +24,6 @@ from .core import ROUTES, Route, Verdict
 from .debugger import Guard, routes
 from .debugger.feed import Feed
 from .debugger.guard import Forbidden
-from .events import REASONS
 from .gate import Gate, Rate
 from .intake import Intake, utc_now
 from .oauth import Application, Denied, TokenServer
@@ -56,6 +56,7 @@ class Collector:
         audience: our URL as OAuth clients know it; empty is what they call us in the Host header.
         token: what the page, `/stats` and `/metrics` are to be seen with from other machines; None is not at all.
         hosts: names under which the page is served, beside localhost and addresses.
+        prefix: a path that a proxy leaves before ours, as in `/tracking/v1/batch`: requests come with it, or without.
         clock: what time it is, in UTC.
 
     Raises:
@@ -75,6 +76,7 @@ class Collector:
         audience: str = "",
         token: str | None = None,
         hosts: Collection[str] = (),
+        prefix: str = "",
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         if isinstance(keys, str):
@@ -83,6 +85,7 @@ class Collector:
             raise SettingsError("rate_limit must be a number of events per second over 0, or None for no limit")
         if not 0 <= dedup_window <= _A_YEAR:
             raise SettingsError("dedup_window must be a number of seconds from 0 to a year")
+        self._prefix = _prefix(prefix)
         self._guard = Guard(token, hosts)
         self._tokens = TokenServer(applications, audience=audience)
         gate = Gate(
@@ -91,7 +94,12 @@ class Collector:
             rate=None if rate_limit is None else Rate(rate_limit),
         )
         self.store = Files(store) if isinstance(store, str | os.PathLike) else store
-        self._intake = Intake(self.store, gate, Window(dedup_window, dedup_ids), clock=clock)
+        try:
+            self._intake = Intake(self.store, gate, Window(dedup_window, dedup_ids), clock=clock)
+        except BaseException:
+            if self.store is not store:  # else it is the caller's
+                self.store.close()
+            raise
         self.counts = self._intake.counts
         self._strict = strict
         self._clock = clock
@@ -129,9 +137,12 @@ class Collector:
         return self._intake.feed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._prefix and scope.get("path", "").startswith(f"{self._prefix}/"):
+            scope = {**scope, "root_path": self._prefix}
         path: str = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        if scope["type"] == "http" and path.startswith(_API):
-            answer = await self.tracking_api(scope["method"], path, headers_of(scope), receive)
+        api_path = _SLASHES.sub("/", path)
+        if scope["type"] == "http" and api_path.startswith(_API):
+            answer = await self.tracking_api(scope["method"], api_path, headers_of(scope), receive)
             await answer.send(send)
         else:
             await self._app(scope, receive, send)
@@ -146,7 +157,7 @@ class Collector:
         def taken(verdict: Verdict) -> None:
             done(_with_cors(self._answer(verdict, headers), headers))
 
-        self._intake.take(ROUTES[path[len(_API) :]], headers, body, taken)
+        self._intake.take(ROUTES[path[len(_API) :]], headers, body, taken, strict=self._is_strict(headers))
 
     def stop(self) -> None:
         """Let those go that would stay for ever: who watches the page. May be called in a signal handler."""
@@ -183,17 +194,17 @@ class Collector:
             if not verdict.cancelled():  # else nobody waits for it any more
                 verdict.set_result(found)
 
-        self._intake.take(route, headers, body, done)
+        self._intake.take(route, headers, body, done, strict=self._is_strict(headers))
         return await verdict
 
+    def _is_strict(self, headers: Mapping[str, str]) -> bool:
+        return self._strict or headers.get("x-strict-mode") == "1"
+
     def _answer(self, verdict: Verdict, headers: Mapping[str, str]) -> Answer:
-        strict = self._strict or headers.get("x-strict-mode") == "1"
         if verdict.status != HTTPStatus.OK:
             return told(verdict.status, verdict.reason, verdict.message, _hints(verdict))
-        if strict and verdict.rejected:
+        if verdict.rejected and self._is_strict(headers):
             return _rejection(verdict)
-        if strict and verdict.reason:
-            return told(400, verdict.reason, verdict.message)
         return _OK
 
     # -- all else ---------------------------------------------------------------------------------------
@@ -202,7 +213,7 @@ class Collector:
         headers = {"cache-control": "no-store"}
         try:
             form = await self._reader.read(request.receive)
-            host = request.headers.get("host", "")
+            host = request.headers.get("host", "") + request.scope.get("root_path", "")
             granted = self._tokens.grant(form, host, self._clock().timestamp())
         except Refused as refused:
             return JSONResponse({"error": "invalid_request"}, refused.status, headers)
@@ -235,6 +246,20 @@ class Collector:
     async def _lifespan(self, _: Starlette) -> AsyncGenerator[None, None]:
         yield
         self.close()
+
+
+def _prefix(text: str) -> str:
+    """A prefix with a slash before it and none behind it; empty for none."""
+    prefix = text.strip("/")
+    if not prefix:
+        return ""
+    if not _PREFIX.fullmatch(prefix):
+        raise SettingsError(f"prefix {text!r} must be a path such as /tracking, of letters, digits, slashes and -._~")
+    return f"/{prefix}"
+
+
+_PREFIX = re.compile(r"[0-9A-Za-z._~-]+(/[0-9A-Za-z._~-]+)*")
+_SLASHES = re.compile("/{2,}")
 
 
 def _hints(verdict: Verdict) -> dict[str, str]:
@@ -279,7 +304,20 @@ _NAMES = re.compile(r"[0-9A-Za-z_, -]+")
 
 
 def _with_cors(answer: Answer, headers: Mapping[str, str]) -> Answer:
-    if "origin" not in headers:
+    """The same, for the page of any site: also where a browser would send cookies along, on which nothing here depends.
+
+    `navigator.sendBeacon` always would, and then a browser takes no `*` for an answer.
+    """
+    origin = headers.get("origin")
+    if origin is None:
         return answer
-    more = {"access-control-allow-origin": "*", "access-control-expose-headers": "retry-after, x-ratelimit-reset"}
+    more = {
+        "access-control-allow-origin": origin if _ORIGIN.fullmatch(origin) else "*",
+        "access-control-allow-credentials": "true",
+        "access-control-expose-headers": "retry-after, x-ratelimit-reset",
+        "vary": "origin",
+    }
     return answer._replace(headers={**answer.headers, **more})
+
+
+_ORIGIN = re.compile(r"[!-~]+")

@@ -88,5 +88,7 @@ class Committer:
         for each in group:
             try:
                 each.done(error)
-            except Exception:  # noqa: BLE001 (whatever it is, the others are told)
-                _log.exception("somebody could not be told that his events are kept")
+            except Exception:  # noqa: BLE001 (whatever it is, the others hear of theirs)
+                _log.exception(
+                    "a request could not be answered after its events were %s", "lost" if error else "stored"
+                )

@@ -7,18 +7,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 from msgspec import Raw
 
-from .events import (
-    TYPES,
-    Accepted,
-    EventType,
-    Kept,
-    Rejected,
-    Stamp,
-    examine_all,
-    without_key,
-)
+from millstream.spec import MAX_EVENT_BYTES, TYPES, EventType
+
+from .events import Accepted, Kept, Rejected, Stamp, examine_all, without_key
 from .gate import Gate
-from .wire import ABSENT, MAX_BATCH, MAX_EVENT, Refused, batch_of, single_of, text_of
+from .times import as_stored
+from .wire import ABSENT, MAX_BATCH, Refused, batch_of, read, single_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,8 +38,9 @@ class Verdict(msgspec.Struct):
     """What is to be answered, and what is to be kept.
 
     `status` is 200, 400, 401 or 429 (then with `retry_after`, in seconds), and only a 200 has events. `reason` and
-    `message` say why a request was refused as a whole; `rejected` says which events of a valid request are not kept,
-    and `duplicates`, once somebody has looked, which are kept already. `source` stands for its write key.
+    `message` say why a request was refused as a whole; `empty` is a batch without events, which is not refused.
+    `rejected` says which events of a valid request are not kept, and `duplicates`, once the window of ids was asked,
+    which are kept already. `source` stands for its write key.
     """
 
     status: int
@@ -57,35 +52,46 @@ class Verdict(msgspec.Struct):
     reason: str = ""
     message: str = ""
     retry_after: int = 0
+    empty: bool = False
 
     @classmethod
     def of(cls, refused: Refused) -> Verdict:
         return cls(refused.status, reason=refused.reason, message=refused.message, retry_after=refused.retry_after)
 
 
-def judge(route: Route, headers: Mapping[str, str], body: bytes, received_at: datetime, gate: Gate = _OPEN) -> Verdict:
+def judge(
+    route: Route,
+    headers: Mapping[str, str],
+    body: bytes,
+    received_at: datetime,
+    gate: Gate = _OPEN,
+    *,
+    strict: bool = False,
+) -> Verdict:
     """What the Tracking API makes of one request.
 
-    `headers` has lower-case names, or is indifferent to case; `received_at` is in UTC; `gate` says who may write.
+    `headers` has lower-case names, or is indifferent to case; `received_at` is in UTC; `gate` says who may write;
+    `strict` refuses a batch without events.
     """
     try:
         if route == "batch":
-            return _batch(headers, body, received_at, gate)
+            return _batch(headers, body, received_at, gate, strict=strict)
         return _single(route, headers, body, received_at, gate)
     except Refused as refused:
         return Verdict.of(refused)
 
 
-def _batch(headers: Mapping[str, str], body: bytes, received_at: datetime, gate: Gate) -> Verdict:
-    text = text_of(headers, body, MAX_BATCH)
-    batch = batch_of(text)
+def _batch(headers: Mapping[str, str], body: bytes, received_at: datetime, gate: Gate, *, strict: bool) -> Verdict:
+    text, batch = read(text_of(headers, body, MAX_BATCH), batch_of)
     source = gate.admit(headers, batch.write_key, len(batch.batch), received_at.timestamp())
     if not batch.batch:
-        return Verdict(200, source, reason="empty_batch", message="there is no event in the batch")
+        if strict:
+            raise Refused(400, "empty_batch", "there is no event in the batch")
+        return Verdict(200, source, empty=True)
     stamp = Stamp(
         received_at,
         source,
-        sent_at=batch.sent_at if bytes(batch.sent_at)[:1] == b'"' else ABSENT,
+        sent_at=_sent_at(bytes(batch.sent_at)),
         defaults={
             name: value
             for name, value in (("context", batch.context), ("integrations", batch.integrations))
@@ -95,9 +101,15 @@ def _batch(headers: Mapping[str, str], body: bytes, received_at: datetime, gate:
     return _verdict(source, batch.batch, examine_all(batch.batch, text, stamp))
 
 
+def _sent_at(json: bytes) -> Raw:
+    """A batch's `sentAt` as its events keep it: a string, which need not be a time."""
+    stored = as_stored(json)
+    return Raw(stored) if stored.startswith(b'"') else ABSENT
+
+
 def _single(route: EventType, headers: Mapping[str, str], body: bytes, received_at: datetime, gate: Gate) -> Verdict:
-    text = text_of(headers, body, MAX_EVENT)
-    source = gate.admit(headers, single_of(text).write_key, 1, received_at.timestamp())
+    text, event = read(text_of(headers, body, MAX_EVENT_BYTES), single_of)
+    source = gate.admit(headers, event.write_key, 1, received_at.timestamp())
     items = [Raw(text)]
     return _verdict(source, items, examine_all(items, text, Stamp(received_at, source, type=route)))
 

@@ -13,7 +13,8 @@ class Counts:
     """Counters since the start. Of events: `received == stored + duplicates + rejected + failed`.
 
     `rejected` events were not valid, `failed` ones could not be written. `refused` counts requests of which
-    nothing could be used, so that their events are unknown.
+    nothing could be used, so that their events are unknown, and `empty` those that had no events. `times_unknown` are
+    those of the stored events whose timestamp could not be read.
     """
 
     def __init__(self) -> None:
@@ -21,6 +22,8 @@ class Counts:
         self.stored = 0
         self.duplicates = 0
         self.failed = 0
+        self.empty = 0
+        self.times_unknown = 0
         self.rejected: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.types: Counter[str] = Counter()
@@ -28,12 +31,14 @@ class Counts:
     def note(self, verdict: Verdict, *, stored: bool) -> None:
         """Count one request and its events; `stored` is false if they could not be written."""
         self.requests += 1
+        self.empty += verdict.empty
         if verdict.reason:
             self.refused[verdict.reason] += 1
         if verdict.rejected:
             self.rejected.update(event.reason for event in verdict.rejected)
         if stored:
             self.stored += len(verdict.kept)
+            self.times_unknown += verdict.kept.times_unknown
             self.duplicates += len(verdict.duplicates)
             for kind, count in verdict.kept.types.items():
                 self.types[kind] += count
@@ -59,6 +64,8 @@ class Counts:
             "duplicates": self.duplicates,
             "failed": self.failed,
             "rejected": rejected,
+            "times_unknown": self.times_unknown,
+            "empty_batches": self.empty,
             "rejected_by_reason": dict(self.rejected),
             "refused_by_reason": dict(self.refused),
             "stored_by_type": dict(self.types),
@@ -68,4 +75,6 @@ class Counts:
         told = f"requests: {self.requests:,}, events stored: {self.stored:,}, rejected: {self.rejected.total():,}"
         if self.duplicates:
             told += f", duplicates: {self.duplicates:,}"
-        return f"{told}, not stored: {self.failed:,}" if self.failed else told
+        if self.failed:
+            told += f", not stored: {self.failed:,}"
+        return f"{told}, timestamps not read: {self.times_unknown:,}" if self.times_unknown else told

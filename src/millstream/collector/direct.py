@@ -11,13 +11,12 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from inspect import signature
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from .asgi import Answer, headers_of, told
+from .connection import Connection
 from .core import ROUTES
 
 if TYPE_CHECKING:
@@ -37,49 +36,37 @@ _FAILED = told(500, "internal_error", "the collector failed: its log says why", 
 _PATHS = {f"/v1/{name}".encode(): f"/v1/{name}" for name in ROUTES}
 
 
-def fits() -> bool:
-    """Whether this uvicorn has inside what this way makes use of: another one serves everything the usual way."""
-    return set(signature(RequestResponseCycle).parameters) == _PARTS
-
-
-_PARTS = {
-    "scope", "transport", "flow", "logger", "access_logger", "access_log", "default_headers", "message_event",
-    "expect_100_continue", "keep_alive", "on_response",
-}  # fmt: skip
-
-
-def direct(api: Api) -> type[HttpToolsProtocol]:
-    """What uvicorn has for a connection, with this way for requests to the Tracking API."""
-    return type("Direct", (_Direct,), {"api": api})
-
-
-class _Direct(HttpToolsProtocol):
-    """A connection.
+class Direct(Connection):
+    """A connection with this way for requests to the Tracking API.
 
     A request that has come in one piece, as nearly all do, is taken and answered without a task: with one, and what it
     waits for, it costs a seventh more. The others have a task that waits for the rest.
+
+    Args:
+        api: what answers them.
+        connection: as for any connection.
     """
 
-    api: Api
     _begun: _Exchange | None = None
-    """What has not come to its end yet, in the piece that is being read."""
-    idle_since: float | None = None
-    """When the last answer went out, if no request has come since. The server looks now and then."""
+    """The request that is not complete yet, in the piece that is being read."""
 
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+    def __init__(self, *, api: Api, **connection: Any) -> None:
+        super().__init__(**connection)
+        self._api = api
+
+    def _read(self, data: bytes, at: int) -> None:
+        super()._read(data, at)
         if (exchange := self._begun) is not None:
             self._begun = None
-            task = self.loop.create_task(exchange.run(self.api))
+            task = self.loop.create_task(exchange.run(self._api))
             task.add_done_callback(self.tasks.discard)
             self.tasks.add(task)
 
-    def on_headers_complete(self) -> None:
-        self.idle_since = None
+    def _begin(self) -> None:
         parser: Any = self.parser
         path = _PATHS.get(self.url)
         if path is None or not self._is_usual(parser):
-            super().on_headers_complete()
+            super()._begin()
             return
         exchange = self.cycle = self._begun = _Exchange(
             scope=self.scope,
@@ -96,20 +83,18 @@ class _Direct(HttpToolsProtocol):
         )
         exchange.path = path
 
+    def on_body(self, body: bytes) -> None:
+        if self._begun is not None and len(body) == self._body_left:
+            self._begun.whole = body  # which nothing waits for yet: no need to put it together
+            self._body_left = 0
+        else:
+            super().on_body(body)
+
     def on_message_complete(self) -> None:
         super().on_message_complete()
         exchange, self._begun = self._begun, None
         if exchange is not None:
-            exchange.take(self.api)
-
-    def on_response_complete(self) -> None:
-        """As uvicorn's, without a timer for each answer: making and stopping it takes 5 µs."""
-        if self.pipeline or self.transport.is_closing():
-            super().on_response_complete()
-            return
-        self.server_state.total_requests += 1
-        self.flow.resume_reading()
-        self.idle_since = monotonic()
+            exchange.take(self._api)
 
     def _is_usual(self, parser: Any) -> bool:
         last: Any = self.cycle
@@ -117,8 +102,7 @@ class _Direct(HttpToolsProtocol):
         return (
             parser.get_method() == b"POST"
             and parser.get_http_version() == "1.1"
-            and not parser.should_upgrade()
-            and (last is None or last.response_complete)  # else this one came before the last one's answer
+            and (last is None or last.response_complete)
             and not self.flow.write_paused  # else the client does not read its answers
             and len(self.connections) < most
             and len(self.tasks) < most
@@ -129,11 +113,14 @@ class _Exchange(RequestResponseCycle):
     """One request and its answer. uvicorn fills in the body, and learns from it when the answer is complete."""
 
     path = ""
+    whole: bytes | None = None
+    """Its body, if that has come in one piece with the head."""
 
     def take(self, api: Api) -> None:
         """All of it is here."""
+        body = bytes(self.body) if self.whole is None else self.whole
         try:
-            api.take(self.path, headers_of(cast("Scope", self.scope)), bytes(self.body), self._answer)
+            api.take(self.path, headers_of(cast("Scope", self.scope)), body, self._answer)
         except Exception:
             self.logger.exception("an answer failed")
             self._answer(_FAILED)

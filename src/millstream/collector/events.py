@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from .times import json_of, moment_of
-from .wire import ABSENT, MAX_EVENT
+from millstream.spec import IDS, MAX_EVENT_BYTES, MAX_MESSAGE_ID, OBJECTS, TEXTS, TYPES
+
+from .portable import each_member_once, integer_too_large, too_deep
+from .times import as_stored, json_of, moment_of
+from .wire import ABSENT
 
 try:
     from ._usual import usual
@@ -29,38 +32,16 @@ except ImportError:  # not compiled: docs/decisions/0026
         """What the usual events of a request become. Here nothing is known of any."""
 
 
-EventType: TypeAlias = Literal["identify", "track", "page", "screen", "group", "alias"]
-MAX_MESSAGE_ID = 100
-TYPES: tuple[EventType, ...] = get_args(EventType)
-
-REASONS = {
-    "event_not_object": "it is no JSON object",
-    "event_not_valid": "it cannot be read",
-    "event_too_large": f"it is over the limit of {MAX_EVENT:,} bytes",
-    "type_not_defined": "it has no type",
-    "type_not_known": f"its type is none of {', '.join(TYPES)}",
-    "type_not_string": "its type is no string",
-    "no_user_anon_id": "it has neither userId nor anonymousId",
-    "user_id_not_string": "its userId is neither a string nor a number",
-    "anonymous_id_not_string": "its anonymousId is neither a string nor a number",
-    "event_not_defined": "a track event needs a name in event",
-    "event_not_string": "its event is no string",
-    "name_not_string": "its name is no string",
-    "category_not_string": "its category is no string",
-    "properties_not_object": "its properties are no object",
-    "traits_not_object": "its traits are no object",
-    "message_id_not_string": "its messageId is no string",
-    "message_id_too_long": f"its messageId is over {MAX_MESSAGE_ID} characters",
-}
-"""Why an event is not kept: in Segment's words, where it has some, and in plain ones."""
-
-
 class Accepted(msgspec.Struct, frozen=True, gc=False):
-    """An event to keep: `line` is one JSON object without a line break."""
+    """An event to keep: `line` is one JSON object without a line break.
+
+    With `time_unknown` it has a timestamp that names no time for certain.
+    """
 
     type: str
     message_id: str
     line: bytes
+    time_unknown: bool = False
 
 
 class Kept(msgspec.Struct, frozen=True, gc=False):
@@ -74,26 +55,28 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     text: bytes = b""
     types: dict[str, int] = {}
     count: int = 0
+    times_unknown: int = 0
 
     @classmethod
     def of(cls, events: Sequence[Accepted]) -> Kept:
         if len(events) == 1:  # without a Counter, whose making takes 2 µs
-            return cls(events[0].line + b"\n", {events[0].type: 1}, 1)
+            return cls(events[0].line + b"\n", {events[0].type: 1}, 1, int(events[0].time_unknown))
         text = b"\n".join([*[event.line for event in events], b""])
-        return cls(text, dict(Counter([event.type for event in events])), len(events))
+        types = dict(Counter([event.type for event in events]))
+        return cls(text, types, len(events), sum([event.time_unknown for event in events]))
 
     def __len__(self) -> int:
         return self.count
 
-    def after(self, count: int) -> Iterator[Accepted]:
-        """The events again, but for the first so many."""
-        return map(_again, self.text.split(b"\n")[count:-1])
+    def lines(self, skip: int = 0) -> list[bytes]:
+        """The lines of the events, without the first `skip`."""
+        return self.text.split(b"\n")[skip:-1]
 
 
 class Rejected(msgspec.Struct, frozen=True, gc=False):
     """An event that is not kept: its place in the request, why (one of REASONS), and what came.
 
-    `line` is one JSON object without a line break or a write key; empty if the event is none, or is too large.
+    `line` is one JSON object without a line break or a write key; empty if the event is none, too large or too deep.
     """
 
     index: int
@@ -132,9 +115,8 @@ class Stamp(msgspec.Struct, frozen=True):
         force(self, "received", received)
         force(self, "ending", b',"receivedAt":%b%b}' % (received, source))
 
-    def timestamp(self, original: bytes, sent_at: bytes) -> bytes:
-        """When an event happened, by our clock. What is no time is ignored: then it happened when it came."""
-        moment = moment_of(original) if original else None
+    def timestamp(self, moment: datetime | None, sent_at: bytes) -> bytes:
+        """The time of an event by our clock: its own, corrected, or that of its receipt, where it has none."""
         if moment is None:
             return self.received
         skew = self._skew(sent_at) if sent_at else self.skew
@@ -156,17 +138,21 @@ class _Object(msgspec.Struct, gc=False):
 
 
 class Shape(msgspec.Struct, gc=False, rename="camel"):
-    """What must hold of every event. What only has to be noticed is Raw."""
+    """What must hold of every event: the fields of `spec`. What only has to be noticed is Raw."""
 
     type: str | None = None
     message_id: str | None = None
     user_id: str | int | float | None = None
     anonymous_id: str | int | float | None = None
+    group_id: str | int | float | None = None
+    previous_id: str | int | float | None = None
     event: str | None = None
     name: str | None = None
     category: str | None = None
     properties: _Object | None = None
     traits: _Object | None = None
+    context: _Object | None = None
+    integrations: _Object | None = None
     timestamp: Raw = ABSENT
     original_timestamp: Raw = ABSENT
     sent_at: Raw = ABSENT
@@ -183,39 +169,21 @@ _NULL = Raw(b"null")
 _OURS = ("writeKey", "receivedAt", "sourceId", "timestamp", "originalTimestamp")
 """Members of which a rewritten event keeps nothing: one is secret, the others are for us to say."""
 _NOTHING_IF_EMPTY, _EMPTY = ("messageId", "sentAt"), (_NULL, Raw(b'""'))
+_CONTEXT, _INTEGRATIONS = len(b',"context":{}'), len(b',"integrations":{}')
+"""Bytes of what another receiver is sent where an event has none (`send`, in the library)."""
 
-# The shape again, for saying which part of it does not hold: field, first bytes allowed, reason.
-_STRING, _OBJECT, _NUMBER = b'"n', b"{n", b"-0123456789"
+# The shape again, for saying which part of it does not hold: the first bytes that a field's value may have.
 _FAULTS = (
-    ("type", _STRING, "type_not_string"),
-    ("messageId", _STRING, "message_id_not_string"),
-    ("userId", _STRING + _NUMBER, "user_id_not_string"),
-    ("anonymousId", _STRING + _NUMBER, "anonymous_id_not_string"),
-    ("event", _STRING, "event_not_string"),
-    ("name", _STRING, "name_not_string"),
-    ("category", _STRING, "category_not_string"),
-    ("properties", _OBJECT, "properties_not_object"),
-    ("traits", _OBJECT, "traits_not_object"),
+    *((name, b'"n', reason) for name, reason in TEXTS.items()),
+    *((name, b'"n-0123456789', reason) for name, reason in IDS.items()),
+    *((name, b"{n", reason) for name, reason in OBJECTS.items()),
 )
-
-
-class _Head(msgspec.Struct, gc=False, rename="camel"):
-    type: str
-    message_id: str
-
-
-_head = msgspec.json.Decoder(_Head)
-
-
-def _again(line: bytes) -> Accepted:
-    head = _head.decode(line)
-    return Accepted(head.type, head.message_id, line)
 
 
 def examine_all(items: Sequence[Raw], text: bytes, stamp: Stamp) -> list[Accepted | str]:
     """What `examine` says of each event of a request, whose text is that of a batch or of one event.
 
-    Where events are as clients send them, and there was a compiler, one takes 1.3 µs, and else 5.4.
+    Compiled code judges events as clients send them; `examine` judges all others.
     """
     found = None if stamp.defaults else _usual(text, stamp)
     if found is None:
@@ -233,18 +201,24 @@ def _usual(text: bytes, stamp: Stamp) -> list[Accepted | None] | None:
 def examine(raw: Raw, stamp: Stamp) -> Accepted | str:
     """The event as it is to be kept, or the reason why it is not."""
     line = bytes(raw)
-    if len(line) > MAX_EVENT:
-        return "event_too_large"
     try:
-        return _examined(line, stamp)
-    except (msgspec.DecodeError, RecursionError):  # also where only the rewriting of it goes too deep
+        if stamp.defaults and len(line) <= MAX_EVENT_BYTES:
+            line = _with_defaults(line, stamp.defaults)
+        if len(line) > MAX_EVENT_BYTES:
+            return "event_too_large"
+        if too_deep(line):
+            return "event_too_deep"
+        return _examined(each_member_once(line), stamp)
+    except msgspec.DecodeError:
         return _fault(line)
+    except RecursionError:  # too deep even to be looked at
+        return "event_too_deep"
 
 
 def without_key(raw: Raw) -> bytes:
-    """A rejected event for people to look at; empty if it is no object, or too large to be kept for that."""
+    """A rejected event for people to look at; empty if it is no object, or too large or too deep to be shown."""
     line = bytes(raw)
-    if len(line) > MAX_EVENT:
+    if len(line) > MAX_EVENT_BYTES or too_deep(line):
         return b""
     try:
         members = _members.decode(line)
@@ -259,28 +233,35 @@ def _examined(line: bytes, stamp: Stamp) -> Accepted | str:
     kind = stamp.type or shape.type or ""
     if reason := _objection(shape, kind):
         return reason
+    if integer_too_large(line):
+        return "number_too_large"
     timestamp, sent_at = _value(shape.timestamp), _value(shape.sent_at)
     original = timestamp or _value(shape.original_timestamp)
-    corrected = stamp.timestamp(original, sent_at)
-    if _needs_rewriting(line, shape, kind, stamp):
-        line = _rewritten(line, kind, stamp)
-        if len(line) > MAX_EVENT:
-            return "event_too_large"
+    moment = moment_of(original) if original else None
+    corrected = stamp.timestamp(moment, sent_at)
+    if _needs_rewriting(line, shape, kind):
+        line = _rewritten(line, kind)
     elif timestamp:
         # All other bytes are kept as they came, and what the request adds goes in before the closing brace.
         line, corrected = line.replace(timestamp, corrected, 1), b""
-    message_id = shape.message_id or stamp.new_id()
-    parts = [line[:-1]]
+    own = [line[:-1]]
     if corrected:
-        parts += b',"timestamp":', corrected
+        own += b',"timestamp":', corrected
+    message_id = shape.message_id
+    if not message_id:
+        message_id = stamp.new_id()
+        own += b',"messageId":', msgspec.json.encode(message_id)
+    whole = b"".join(own)
+    added = (_CONTEXT if shape.context is None else 0) + (_INTEGRATIONS if shape.integrations is None else 0)
+    if len(whole) + len(b"}") + added > MAX_EVENT_BYTES:
+        return "event_too_large"
+    parts = [whole]
     if original:
-        parts += b',"originalTimestamp":', original
-    if not shape.message_id:
-        parts += b',"messageId":', msgspec.json.encode(message_id)
+        parts += b',"originalTimestamp":', as_stored(original)
     if stamp.sent_at is not ABSENT and not sent_at:
         parts += b',"sentAt":', stamp.sent_at
     parts.append(stamp.ending)
-    return Accepted(kind, message_id, b"".join(parts))
+    return Accepted(kind, message_id, b"".join(parts), bool(original) and moment is None)
 
 
 def _objection(shape: Shape, kind: str) -> str:
@@ -312,25 +293,30 @@ def _fault(line: bytes) -> str:
     for name, allowed, reason in _FAULTS:
         if name in members and bytes(members[name])[0] not in allowed:
             return reason
+    try:
+        each_member_once(line)
+    except msgspec.DecodeError:
+        return "number_too_large"
     return "event_not_valid"
 
 
-def _needs_rewriting(line: bytes, shape: Shape, kind: str, stamp: Stamp) -> bool:
+def _needs_rewriting(line: bytes, shape: Shape, kind: str) -> bool:
     """Whether more has to change than one timestamp, which can be found because nothing else looks like it."""
     return bool(
-        stamp.defaults
-        or shape.write_key is not ABSENT
+        shape.write_key is not ABSENT
         or shape.received_at is not ABSENT
         or shape.source_id is not ABSENT
         or shape.original_timestamp is not ABSENT
         or shape.type != kind  # the route's type is the one that counts
         or (shape.timestamp is not ABSENT and (shape.timestamp == _NULL or line.count(bytes(shape.timestamp)) > 1))
-        or shape.sent_at == _NULL
+        or (
+            shape.sent_at is not ABSENT and (shape.sent_at == _NULL or as_stored(bytes(shape.sent_at)) != shape.sent_at)
+        )
         or (not shape.message_id and b"messageId" in line)
     )
 
 
-def _rewritten(line: bytes, kind: str, stamp: Stamp) -> bytes:
+def _rewritten(line: bytes, kind: str) -> bytes:
     members = _members.decode(line)
     for name in _OURS:
         members.pop(name, None)
@@ -338,16 +324,18 @@ def _rewritten(line: bytes, kind: str, stamp: Stamp) -> bytes:
         if members.get(name) in _EMPTY:
             del members[name]
     members["type"] = Raw(msgspec.json.encode(kind))
-    for name, default in stamp.defaults.items():
-        members[name] = _merged(default, members.get(name))
+    if "sentAt" in members:
+        members["sentAt"] = Raw(as_stored(bytes(members["sentAt"])))
     return msgspec.json.encode(members)
 
 
-def _merged(default: Raw, own: Raw | None) -> Raw:
-    """The event's own members over the batch's; what is no object has nothing to merge."""
-    if own is None or own == _NULL:
-        return default
-    try:
-        return Raw(msgspec.json.encode(_members.decode(default) | _members.decode(own)))
-    except msgspec.DecodeError:
-        return own
+def _with_defaults(line: bytes, defaults: Mapping[str, Raw]) -> bytes:
+    """The event with what its batch says for all: its own members are laid over the batch's."""
+    members = _members.decode(line)
+    for name, default in defaults.items():
+        own = members.get(name, _NULL)
+        if own == _NULL:
+            members[name] = default
+        elif bytes(own).startswith(b"{"):
+            members[name] = Raw(msgspec.json.encode(_members.decode(default) | _members.decode(own)))
+    return msgspec.json.encode(members)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from http import HTTPStatus
 from itertools import compress
@@ -49,23 +49,41 @@ class Intake:
                 break
             window.remember(source, message_id)
 
-    def take(self, route: Route, headers: Mapping[str, str], body: bytes, done: Callable[[Verdict], object]) -> None:
-        """Take one request, and call `done` when what is to be kept of it is kept: a 200 is only ever said of that.
+    def take(
+        self,
+        route: Route,
+        headers: Mapping[str, str],
+        body: bytes,
+        done: Callable[[Verdict], object],
+        *,
+        strict: bool = False,
+    ) -> None:
+        """Take one request, and call `done` when its events are stored: a 200 is only ever said of that.
 
         Without a coroutine, because a task for each request and what it waits for are a seventh of a small one's time.
         """
         now = self._clock()
-        verdict = judge(route, headers, body, now, self._gate)
+        verdict = judge(route, headers, body, now, self._gate, strict=strict)
+        fresh = self._tell_duplicates(verdict, now.timestamp()) if verdict.events else []
+        settled = False
 
         def kept(error: BaseException | None) -> None:
+            nonlocal settled
+            settled = True
             if error is not None:
-                self._not_stored(verdict, error)
-            self._publish(verdict, now)
-            done(verdict)
+                self._not_stored(verdict, fresh, error)
+            try:
+                self._publish(verdict, now)
+            finally:  # the client is answered, whatever a counter or the page makes of it
+                done(verdict)
 
-        if verdict.events:
-            self._tell_duplicates(verdict, now.timestamp())
-            self._store.append(verdict.kept.text, kept)
+        if verdict.kept or verdict.duplicates:
+            try:
+                self._store.append(verdict.kept.text, kept)
+            except Exception as error:
+                if settled:
+                    raise
+                kept(error)
         else:
             kept(None)
 
@@ -75,17 +93,19 @@ class Intake:
         self._publish(verdict, self._clock())
         return verdict
 
-    def _tell_duplicates(self, verdict: Verdict, now: float) -> None:
+    def _tell_duplicates(self, verdict: Verdict, now: float) -> list[str]:
+        """Part the events of a verdict. Returns the ids that the window did not have before."""
         events, verdict.events = verdict.events, []
         fresh = self.window.add(verdict.source, [event.message_id for event in events], now)
         if not all(fresh):
             verdict.duplicates = list(compress(events, map(not_, fresh)))
             events = list(compress(events, fresh))
         verdict.kept = Kept.of(events)
+        return [event.message_id for event in events]
 
-    def _not_stored(self, verdict: Verdict, error: BaseException) -> None:
-        """When the events are sent again, they are no duplicates."""
-        self.window.forget(verdict.source, [event.message_id for event in verdict.kept.after(0)])
+    def _not_stored(self, verdict: Verdict, fresh: Sequence[str], error: BaseException) -> None:
+        """Forget the ids first: when the events are sent again, they are no duplicates."""
+        self.window.forget(verdict.source, fresh)
         verdict.status = HTTPStatus.SERVICE_UNAVAILABLE
         why = error.strerror if isinstance(error, OSError) else error
         verdict.reason, verdict.message = "not_stored", f"the events could not be stored: {why}"
@@ -101,6 +121,8 @@ class Intake:
                 self.feed.publish("rejected", verdict.rejected, verdict.source, now)
         if verdict.reason:
             self.feed.refuse(verdict.reason, verdict.message, verdict.source, now)
+        elif verdict.empty:
+            self.feed.answer("empty", "", {"success": True}, verdict.source, now)
         if asides := _asides(verdict, now):
             self._store.put_aside(asides)
 

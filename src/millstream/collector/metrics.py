@@ -18,6 +18,7 @@ def exposition(counts: Counts, *, remembered: int, store: Store) -> str:
         _metric("events", "counter", "Events received, by what became of them.", _by("outcome", counts.outcomes())),
         _metric("events_stored", "counter", "Events stored, by type.", _by("type", counts.types)),
         _metric("events_rejected", "counter", "Events that were not valid, by reason.", _by("reason", counts.rejected)),
+        _metric("times_unknown", "counter", "Events stored whose timestamp names no time.", {"": counts.times_unknown}),
         _metric("requests_refused", "counter", "Requests not used at all, by code.", _by("code", counts.refused)),
         _metric("remembered_ids", "gauge", "messageIds by which duplicates are recognised.", {"": remembered}),
     ]

@@ -87,7 +87,7 @@ class TokenServer:
 
         Args:
             form: the request's body.
-            host: its Host header.
+            host: its Host header, with the path before ours.
             now: seconds since the epoch.
 
         Raises:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 NAME = "rejected.log"
+MODE = 0o640
+"""As the files of events have it: nothing for others."""
 
 
 class Rejects:
@@ -39,10 +43,19 @@ class Rejects:
         """Append lines that were offered."""
         self._done += len(lines)
         try:
-            with self.path.open("ab") as file:
+            with open(self.path, "ab", opener=_opened) as file:
                 file.write(b"\n".join((*lines, b"")))
                 full = file.tell() >= self._max_bytes
             if full:
                 self.path.replace(self.path.with_suffix(".log.1"))
         except OSError:
             self._failed += len(lines)
+
+
+def _opened(path: str, flags: int) -> int:
+    """A descriptor of the file, which is made without rights for others; one that has more loses them."""
+    file = os.open(path, flags | os.O_CLOEXEC, MODE)
+    mode = stat.S_IMODE(os.fstat(file).st_mode)
+    if mode & ~MODE:
+        os.fchmod(file, mode & MODE)
+    return file

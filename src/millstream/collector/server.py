@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
+from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from starlette.responses import Response
 
 from millstream.errors import SettingsError
 
+from . import fence
 from .app import Collector
 
 if TYPE_CHECKING:
@@ -20,15 +23,17 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from .connection import Connection
+
+_log = logging.getLogger("millstream")
 
 MAX_CONNECTIONS = 10_000
 """With more, requests are answered 503."""
-MAX_HEAD = 1 << 16
-"""Bytes of a request's headers."""
 
 
 def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
     """A listening socket; port 0 is any free one. Raises SettingsError if the address cannot be had."""
+    host = host.removeprefix("[").removesuffix("]")  # as in a URL
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Named as TCP: asyncio sets TCP_NODELAY on such sockets alone, and without it every answer waits 40 ms
     # for the client's delayed acknowledgement.
@@ -60,7 +65,7 @@ def serve(
     request_timeout: float = 30.0,
     keep_alive: int = 75,
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then finish what has begun and return. Call it on the main thread.
+    """Serve until SIGINT, SIGTERM or SIGHUP, then finish what has begun and return. Call it on the main thread.
 
     `ready` is called once requests are answered, `stopping` when no new ones are. At the end, clients that have begun
     a request have `patience` seconds to finish it; at other times `request_timeout` seconds, from its first byte or
@@ -73,13 +78,14 @@ def serve(
         access_log=False,
         server_header=False,
         lifespan="off",
+        http="httptools",
         ws="none",
         limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=keep_alive,
         timeout_graceful_shutdown=patience,
     )
     config.load()
-    config.http_protocol_class = timed(_protocol(app, config.http_protocol_class))
+    config.http_protocol_class = _connection(app, config)
     server = _Server(config, ready, stopping, request_timeout)
     _raise_file_limit()
 
@@ -88,12 +94,19 @@ def serve(
 
     # uvicorn has handlers of its own while it runs, and afterwards raises the signal again for those before
     # it: the default ones would end the process with an error, before anybody can say what was stored.
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in _stopping_signals()}
     try:
         server.run(sockets=[listener])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _stopping_signals() -> list[int]:
+    """SIGHUP comes when the terminal is closed; under `nohup` it is ignored, and stays so. Windows has none."""
+    hangup = getattr(signal, "SIGHUP", None)
+    ignored = hangup is None or signal.getsignal(hangup) is signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if ignored else [hangup])]
 
 
 def _raise_file_limit() -> None:
@@ -130,50 +143,25 @@ def _cut_short(app: ASGIApp) -> ASGIApp:
     return wrapped
 
 
-def _protocol(app: ASGIApp, usual: Any) -> Any:
-    """What a connection of this application is served by; `usual` is what uvicorn has chosen."""
-    if not isinstance(app, Collector) or "httptools" not in usual.__module__:
-        return usual
-    from .direct import direct, fits  # noqa: PLC0415 (it needs httptools, without which uvicorn is served by h11)
+def _connection(app: ASGIApp, config: uvicorn.Config) -> Any:
+    """What makes a connection of this application, as uvicorn calls it."""
+    if lacking := fence.missing_for_connection(config):
+        raise SettingsError(
+            f"uvicorn {uvicorn.__version__} cannot be used, because it lacks {', '.join(lacking)}: "
+            "pip install 'millstream[collector]' brings one that can"
+        )
+    from .connection import Budget, Connection  # noqa: PLC0415 (uvicorn may be one that it cannot be made of)
 
-    return direct(app) if fits() else usual
+    if not isinstance(app, Collector):
+        return partial(Connection, budget=Budget())
+    if lacking := fence.missing_for_direct(config):
+        _log.warning(
+            "uvicorn %s lacks %s: the collector is a little slower with it", uvicorn.__version__, ", ".join(lacking)
+        )
+        return partial(Connection, budget=Budget())
+    from .direct import Direct  # noqa: PLC0415
 
-
-def timed(protocol: Any) -> Any:
-    """The protocol that uvicorn has for a connection; it also knows for how long a client has kept it waiting.
-
-    uvicorn has no time limit for a request, and none for the size of its headers.
-    """
-
-    class Timed(protocol):  # type: ignore[misc]
-        waiting_since: float | None = None
-        _head = 0
-
-        def connection_made(self, transport: asyncio.Transport) -> None:
-            self.waiting_since = monotonic()
-            super().connection_made(transport)  # pyright: ignore[reportUnknownMemberType]
-
-        def data_received(self, data: bytes) -> None:
-            if self.waiting_since is None:
-                self.waiting_since = monotonic()
-            before = self.cycle
-            super().data_received(data)  # pyright: ignore[reportUnknownMemberType]
-            cycle = self.cycle
-            if cycle is before and (cycle is None or cycle.response_complete):
-                self._head += len(data)
-                if self._head > MAX_HEAD and not self.transport.is_closing():
-                    self.send_400_response("The headers are too large.")
-                return
-            self._head = 0
-            if not cycle.more_body:
-                self.waiting_since = None
-
-    return Timed
-
-
-def _over(connection: Any, since: str, latest: float) -> bool:
-    began = getattr(connection, since, None)
-    return began is not None and began < latest
+    return partial(Direct, api=app, budget=Budget())
 
 
 class _Server(uvicorn.Server):
@@ -197,11 +185,8 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if counter % 10 == 0:
             now = monotonic()
-            for connection in list(self.server_state.connections):
-                if _over(connection, "waiting_since", now - self._request_timeout):
-                    connection.transport.abort()
-                elif _over(connection, "idle_since", now - self.config.timeout_keep_alive):
-                    connection.transport.close()
+            for connection in cast("list[Connection]", list(self.server_state.connections)):
+                connection.end_if_over(now, timeout=self._request_timeout, keep_alive=self.config.timeout_keep_alive)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

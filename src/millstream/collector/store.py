@@ -63,7 +63,12 @@ class Memory:
         self.events: list[dict[str, Any]] = []
 
     def append(self, text: bytes, done: Done) -> None:
-        self.events += _any.decode_lines(text)
+        try:
+            events = _any.decode_lines(text)
+        except msgspec.DecodeError as error:
+            done(error)
+            return
+        self.events += events
         done(None)
 
     def put_aside(self, lines: Sequence[bytes]) -> None:
@@ -106,7 +111,6 @@ class Files:
         self.timing = Timing()
         self._max_bytes, self._max_age, self._sync_interval = max_bytes, max_age, sync_interval
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
             with ExitStack() as on_failure:
                 self._lock = _locked(self.path)
                 on_failure.callback(os.close, self._lock)
@@ -137,9 +141,12 @@ class Files:
 
     def recent(self, since: datetime) -> Iterator[tuple[str, str]]:
         for segment in reversed(segments_in(self.path, PREFIX)):
-            if segment.path.stat().st_mtime < since.timestamp():
-                break
-            yield from _ids_in(segment.path, since)
+            try:
+                if segment.path.stat().st_mtime < since.timestamp():
+                    break
+                yield from _ids_in(segment.path, since)
+            except FileNotFoundError:  # deleted by another process
+                continue
 
     def close(self) -> None:
         if self._to_sync is not None:
@@ -165,6 +172,7 @@ class Files:
     def _write(self, data: bytes) -> None:
         began = monotonic()
         self._mend()
+        self._check_place()
         start = self._log.position
         try:
             if data:
@@ -177,6 +185,22 @@ class Files:
             raise
         self.timing.add(monotonic() - began)
         self._tidy(began)
+
+    def _check_place(self) -> None:
+        """Write where readers look: not into a file, or a directory, that another process has removed or cut.
+
+        A removed directory is made again, and locked; a file is followed by a new one.
+        """
+        try:
+            in_place = os.path.samestat(os.fstat(self._lock), (self.path / LOCK).stat())
+        except FileNotFoundError:
+            in_place = False
+        if not in_place:
+            lock, self._lock = self._lock, _locked(self.path)
+            os.close(lock)
+            _log.warning("the directory %s was removed or emptied by another process: it is used anew", self.path)
+        if self._log.leave_damaged():
+            _log.warning("a file of events in %s was removed or cut by another process: a new one follows", self.path)
 
     def _mend(self) -> None:
         """Cut off what a failed write, or one that could not be synced, has left: it was promised to nobody.
@@ -227,20 +251,21 @@ def _ids_in(path: Path, since: datetime) -> Iterator[tuple[str, str]]:
     with path.open("rb") as file:
         for line in file:
             try:
-                event = _ids.decode(line)
-            except msgspec.DecodeError:  # not ours, then
+                event = _ids.decode(line.lstrip(b"\0"))
+            except (msgspec.DecodeError, RecursionError):  # not ours, then
                 continue
             if event.received_at >= earliest and event.message_id:
                 yield event.source_id, event.message_id
 
 
 def _locked(directory: Path) -> int:
-    """A descriptor that keeps other collectors out for as long as this process lives.
+    """A descriptor that keeps other collectors out of a directory, which is made if it is missing.
 
-    The kernel lets go of the lock when the process dies, however it dies.
+    The kernel releases the lock when the process dies, however it dies.
     """
     import fcntl  # noqa: PLC0415 (Windows has none, and needs none for tests in memory)
 
+    directory.mkdir(parents=True, exist_ok=True)
     file = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -20,8 +20,6 @@ MAX_BODY = 1 << 20
 """Bytes on the wire; a server reads no more than this of any request."""
 MAX_BATCH = 512_000
 """Bytes of a batch, decompressed: the documented 500 KB."""
-MAX_EVENT = 32_768
-"""Bytes of one event: the documented 32 KB."""
 MAX_EVENTS = 2_500
 MAX_MERGED = 16 << 20
 """Bytes that a batch's own `context` and `integrations` may grow to when every event gets a copy."""
@@ -141,8 +139,30 @@ def text_of(headers: Mapping[str, str], body: bytes, limit: int) -> bytes:
         body = _LONE_SURROGATE.sub(_mended, body)
     body = body.strip(b" \t\r\n")
     if b"\n" in body or b"\r" in body:
-        return _parsed(body, lambda text: msgspec.json.format(text, indent=-1))
+        return read(body, lambda text: _parsed(text, lambda json: msgspec.json.format(json, indent=-1)))[1]
     return body
+
+
+def read(text: bytes, parse: Callable[[bytes], T]) -> tuple[bytes, T]:
+    """The text and what `parse` makes of it; if NaN or an infinity is why that is refused, with null in their place.
+
+    Python's `json` writes them, and with it many a client. The library sends null for them, too.
+    """
+    try:
+        return text, parse(text)
+    except Refused:
+        mended = _with_null_for_nan(text)
+        if mended == text:
+            raise
+    return mended, parse(mended)
+
+
+def _with_null_for_nan(text: bytes) -> bytes:
+    if b"NaN" not in text and b"Infinity" not in text:
+        return text
+    parts = _STRINGS.split(text)  # what is between strings, and every other one a string
+    parts[::2] = [_NOT_A_NUMBER.sub(b"null", part) if b"N" in part or b"I" in part else part for part in parts[::2]]
+    return b"".join(parts)
 
 
 def batch_of(text: bytes) -> Batch:
@@ -173,41 +193,61 @@ def _parsed(text: bytes, parse: Callable[[bytes], T]) -> T:
 
 
 def _gunzip(body: bytes, limit: int) -> bytes:
-    """All members of a gzip file; stops as soon as they are more than `limit` bytes."""
+    """All members of a gzip file, of at most `limit` bytes together.
+
+    It is unpacked before the write key is known, so the work is bounded: it ends where it has taken in much more than
+    has come out, as with a megabyte of empty members, and as with no body that a client compresses.
+    """
     parts: list[bytes] = []
-    size = 0
-    while body:
-        member = zlib.decompressobj(wbits=31)
+    at = size = members = 0
+    member = None
+    while at < len(body):
+        member = member or zlib.decompressobj(wbits=31)
+        piece = body[at : at + _GZIP_PIECE]
         try:
-            part = member.decompress(body, limit + 1 - size)
+            part = member.decompress(piece, limit + 1 - size)
         except zlib.error as error:
             raise Refused(400, "invalid_gzip", "the body is not what Content-Encoding says: gzip") from error
+        parts.append(part)
         size += len(part)
+        at += len(piece) - len(member.unused_data)
         if size > limit:
             raise _too_large(limit)
-        if not member.eof:
-            raise Refused(400, "invalid_gzip", "the gzip body ends too early")
-        parts.append(part)
-        body = member.unused_data
+        if at + members * _GZIP_MEMBER > size + _GZIP_WASTE:
+            raise Refused(400, "invalid_gzip", "the gzip body is larger than what it holds")
+        if member.eof:
+            member = None
+            members += 1
+    if member is not None:
+        raise Refused(400, "invalid_gzip", "the gzip body ends too early")
     return b"".join(parts)
+
+
+_GZIP_PIECE = 16_384
+_GZIP_WASTE = 4096
+"""Bytes by which a gzip body may be larger than what it holds: those of random bytes are larger by 5 in 16 KB."""
+_GZIP_MEMBER = 100
+"""Bytes of input that a member costs beside its own."""
 
 
 def _too_large(limit: int) -> Refused:
     return Refused(400, "too_large", f"the body is over the limit of {limit:,} bytes")
 
 
+_STRINGS = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
+_NOT_A_NUMBER = re.compile(rb"-?\b(?:NaN|Infinity)\b")
 _ODD = re.compile(r"[^0-9A-Za-z]")
 
 # Half a surrogate pair is JSON by its grammar but no text: json.dumps writes it without a word, strict
 # decoders refuse it. One such string must not sink the batch around it. All escapes are matched, so that a
-# pair is skipped as a whole and the `u` after an escaped backslash is not taken for an escape.
+# pair is skipped as a whole and the `u` after an escaped backslash is not taken for an escape; others by the
+# thousand, because a body may have a quarter of a million of them.
 _LONE_SURROGATE = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\."
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+    rb"|(?:\\(?:[^u]|u(?![dD][89a-fA-F]))[^\\]*){1,1000}"
 )
 _SURROGATE = re.compile(rb"\\u[dD]")
-_LONE_LENGTH = len(rb"\ud800")
 
 
 def _mended(match: re.Match[bytes]) -> bytes:
-    escape = match[0]
-    return rb"\ufffd" if len(escape) == _LONE_LENGTH else escape
+    return rb"\ufffd" if match[1] else match[0]

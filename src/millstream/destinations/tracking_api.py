@@ -1,20 +1,25 @@
-"""The Tracking API as a destination: Segment, and whatever speaks its protocol."""
+"""The Tracking API as a destination: Segment, and every server that speaks its protocol."""
 
 from __future__ import annotations
 
 import gzip
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import msgspec
 
-from .._core.batcher import Item
 from .._core.retry import judge
+from .._core.times import from_epoch
 from .._core.verdicts import Verdict
 from .._version import __version__
 from ..types import Request, Response
+from .base import Event, Limits, Part
 
 __all__ = ["TrackingAPI"]
+
+SEGMENT = "Segment.io"
+"""The name of a client's own Tracking API, as in the Node library."""
 
 _HEAD = b'{"batch":['
 
@@ -24,12 +29,34 @@ class TrackingAPI:
 
     The body is a join of the events' bytes: nothing is encoded a second time. It has the three keys that the API's
     specification names: `batch`, `writeKey`, and `sentAt`, which is new for every attempt.
+
+    Args:
+        write_key: the source's key.
+        host: base URL of the Tracking API.
+        path: of its batch method.
+        timeout: seconds for one request.
+        compress: whether bodies are sent with gzip.
+        oauth: whether a token takes the place of the write key in the header.
+        name: what `integrations` and `ctx.deliveries` call it.
     """
 
-    name = "Segment.io"
+    alternative_names: ClassVar[Sequence[str]] = ()
 
-    def __init__(self, *, write_key: str, url: str, timeout: float, compress: bool, oauth: bool = False) -> None:
-        self._url = url
+    def __init__(
+        self,
+        write_key: str,
+        *,
+        host: str = "https://api.segment.io",
+        path: str = "/v1/batch",
+        timeout: float = 10.0,
+        compress: bool = False,
+        oauth: bool = False,
+        name: str = SEGMENT,
+    ) -> None:
+        self.name = name
+        self.obeys_all = name != SEGMENT
+        """`{"All": false}` does not keep an event from `Segment.io`; its own name does (as in the Node library)."""
+        self._url = host.rstrip("/") + path
         self._oauth = oauth
         self._timeout = timeout
         self._compress = compress
@@ -41,28 +68,29 @@ class TrackingAPI:
         }
         if compress:
             self._headers["Content-Encoding"] = "gzip"
-        self.overhead = len(self._body([], "0000-00-00T00:00:00.000Z"))
+        self.limits = Limits(overhead=len(self._body([], 0.0)), timeout=timeout)
 
-    def request(self, items: Sequence[Item], attempt: int, sent_at: str, token: str | None = None) -> Request:
-        """The request for a batch. From the second attempt on it says how many came before (`X-Retry-Count`).
+    def prepare(self, event: Event, options: Mapping[str, Any]) -> tuple[Part, ...]:  # noqa: ARG002
+        """Return the event as it is."""
+        return (Part(event.data),)
 
-        A `token` takes the place of the write key in the header; in the body the key still says which source it is.
-        """
-        body = self._body([item.data for item in items], sent_at)
+    def request(self, parts: Sequence[Part], attempt: int, now: float) -> Request:
+        """Build the request for a batch. From the second attempt on it says how many came before (`X-Retry-Count`)."""
+        body = self._body([part.data for part in parts], now)
         if self._compress:
             # Level 1 is within a tenth of the size of level 9 at a fifth of its time, on events.
             body = gzip.compress(body, compresslevel=1, mtime=0)
-        headers = self._headers if token is None else {**self._headers, "Authorization": f"Bearer {token}"}
+        headers = self._headers
         if attempt > 1:
             headers = {**headers, "X-Retry-Count": str(attempt - 1)}
         return Request("POST", self._url, headers, body, self._timeout)
 
-    def judge(self, response: Response, now: float) -> Verdict:
-        """What the answer means. `now`: seconds since the epoch."""
+    def judge(self, response: Response, parts: Sequence[Part], now: float) -> Verdict:  # noqa: ARG002
+        """Return what the answer means: the same for every event of the batch."""
         return judge(response, now, oauth=self._oauth)
 
-    def _body(self, events: list[bytes], sent_at: str) -> bytes:
-        tail = self._tail + sent_at.encode() + b'"}'
+    def _body(self, events: list[bytes], now: float) -> bytes:
+        tail = self._tail + from_epoch(now).encode() + b'"}'
         if not events:
             return _HEAD + tail
         # The ends are put on before: to put them on a joined half of a megabyte copies it each time (0.2 ms a request).

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import SettingsError, TransportError
 from ..types import HTTPClient, Request, Response
+from .sessions import session_sender
 
 __all__ = ["as_client", "as_response", "is_async"]
 
@@ -23,26 +24,28 @@ class _FunctionClient:
 
 
 def as_client(given: object, *, may_await: bool = False) -> HTTPClient:
-    """An HTTPClient: `given` itself, or a wrapper around a function.
+    """An HTTPClient: `given` itself, or a wrapper around a function or around a session of another library.
 
     Raises:
-        SettingsError: it is neither, or `async def` where nothing can await it.
+        SettingsError: it is none of these, or `async def` where nothing can await it.
     """
     if isinstance(given, type):
         raise SettingsError(f"http_client: pass an instance, not the class {given.__name__} itself")
-    if isinstance(given, HTTPClient):
+    if (send := session_sender(given)) is not None:
+        client: HTTPClient = _FunctionClient(send)
+    elif isinstance(given, HTTPClient):
         client = given
     elif callable(given):
         client = _FunctionClient(given)
     else:
         raise SettingsError(
-            f"http_client must have `send(request)` and `close()`, or be a function of a request; "
-            f"got {type(given).__name__}"
+            "http_client must have `send(request)` and `close()`, or be a function of a request, or a session of "
+            f"requests, httpx, aiohttp or urllib3; got {type(given).__name__}"
         )
     if is_async(client) and not may_await:
         raise SettingsError(
-            f"http_client: {_name(given)} is `async def`, which Analytics cannot await; "
-            "give it one whose `send` is a plain `def`, or use AsyncAnalytics"
+            f"http_client: {_name(given)} has to be awaited, which Analytics cannot do; "
+            "give it one that sends without, or use AsyncAnalytics"
         )
     return client
 
@@ -54,7 +57,7 @@ def is_async(client: HTTPClient) -> bool:
 
 
 def _name(given: object) -> str:
-    return str(getattr(given, "__name__", None) or f"{type(given).__name__}.send")
+    return str(getattr(given, "__name__", None) or f"a {type(given).__name__}")
 
 
 def as_response(answer: object) -> Response:

@@ -2,58 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
+import re
+import sys
+from collections.abc import Mapping
+from http.client import HTTPException
+from traceback import walk_tb
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
+from .._clock import monotonic
 from ..errors import TransportError
+from ..types import Request, Response
+from ..urls import hidden
 
-__all__ = ["MAX_BODY", "MAX_HOPS", "cached_proxies", "no_answer", "proxy_from_environment", "redirected"]
+__all__ = ["MAX_BODY", "Attempt", "check_end", "no_answer"]
 
 MAX_BODY = 1 << 20
 """Bytes of an answer that are read: an answer to a batch is short, and an endless one must not fill the memory."""
 MAX_HOPS = 3
 MAX_REASON = 200
 """Characters of what a library says about a failure: it may quote a server's answer."""
+LIBRARIES = {"millstream", "urllib3", "aiohttp", "aiosignal", "aiohappyeyeballs", "multidict", "yarl", "wrapt"}
+"""Packages through which an exception may pass without being their making."""
 
 
-def redirected(url: str, status: int, location: str) -> str | None:
-    """Where the same request is to be sent next, if anywhere.
+class Attempt:
+    """One attempt at a request: the URL where it goes now, and what is left of its timeout."""
 
-    A redirect that keeps method and body (307, 308) is followed on the same host; any other is not, because following
-    it would turn the POST into a GET and lose the events.
-    """
-    if status not in {307, 308}:
-        return None
-    target = urljoin(url, location)
-    return target if target != url and _same_host(url, target) else None
+    def __init__(self, request: Request) -> None:
+        self.url = request.url
+        self._deadline = monotonic() + request.timeout
+        self._hops = 0
+
+    def left(self) -> float:
+        """Seconds that are left; a TimeoutError if there are none."""
+        left = self._deadline - monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer takes too long")
+        return left
+
+    def goes_on(self, response: Response) -> bool:
+        """Whether the same request is to be sent again, to a `url` that is new.
+
+        A redirect that keeps method and body (307, 308) is followed on the same host, also from http to https. Any
+        other would turn the POST into a GET and lose the events, or take the key elsewhere.
+        """
+        here, self._hops = self.url, self._hops + 1
+        if response.status not in {307, 308} or self._hops > MAX_HOPS:
+            return False
+        try:
+            self.url = urljoin(here, response.headers.get("Location", ""))
+            a, b = urlsplit(here), urlsplit(self.url)
+            upgrade = (a.scheme, b.scheme, a.hostname) == ("http", "https", b.hostname)
+        except ValueError as exc:
+            raise no_answer(here, HTTPException("the Location of its redirect is no URL")) from exc
+        return self.url != here and (upgrade or (a.scheme, a.netloc) == (b.scheme, b.netloc))
 
 
-def _same_host(one: str, other: str) -> bool:
-    """Same host and port, or the step from http to https on one host: anywhere else the key has no business."""
-    a, b = urlsplit(one), urlsplit(other)
-    upgrade = a.scheme == "http" and b.scheme == "https" and a.hostname == b.hostname
-    return (a.scheme, a.netloc) == (b.scheme, b.netloc) or upgrade
-
-
-def proxy_from_environment(url: str) -> str | None:
-    """The proxy that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name for this URL."""
-    parts = urlsplit(url)
-    proxy = getproxies().get(parts.scheme)
-    if proxy is None or (parts.hostname and proxy_bypass(parts.netloc)):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def cached_proxies() -> Callable[[str], str | None]:
-    """The same, asked once for each URL: in an environment of 70 variables that takes 70 µs, a third of a request."""
-    return lru_cache(maxsize=16)(proxy_from_environment)
+def check_end(status: int, headers: Mapping[str, str], *, http11: bool) -> None:
+    """Refuse an answer that does not say where it ends: it may have been cut off, and look whole (RFC 9112 §6.3)."""
+    coding, length = headers.get("Transfer-Encoding"), headers.get("Content-Length")
+    if coding is not None:
+        known = coding.strip().lower() == "chunked"
+    elif length is not None:
+        known = re.fullmatch("[0-9]{1,19}", length) is not None
+    else:
+        known = not http11 or "close" in map(str.strip, headers.get("Connection", "").lower().split(","))
+    if not known and status not in {204, 304}:
+        said = f"Content-Length {length!r:.40}, Transfer-Encoding {coding!r:.40}"
+        raise HTTPException(f"the answer does not say where it ends ({said}), or was cut off within its headers")
 
 
 def no_answer(url: str, exc: BaseException) -> TransportError:
     """The library's exception as one of ours, without what the URL may hold of secrets."""
-    return TransportError(f"no answer from {urlsplit(url).netloc.rpartition('@')[2]}: {_reason(exc)}")
+    return TransportError(f"no answer from {urlsplit(url).netloc.rpartition('@')[2]}: {_reason(exc)}{_origin(exc)}")
 
 
 def _reason(exc: BaseException) -> str:
@@ -61,5 +82,18 @@ def _reason(exc: BaseException) -> str:
     inner = getattr(exc, "reason", None)
     exc = inner if isinstance(inner, BaseException) else exc
     said = getattr(exc, "message", "") or str(exc).rpartition(": ")[2] or str(exc)  # aiohttp's text quotes the URL
-    first_line = next(iter(str(said).splitlines()), "")[:MAX_REASON].rstrip(": ")
-    return f"{type(exc).__name__}: {first_line}" if first_line else type(exc).__name__
+    text = hidden(next(iter(str(said).splitlines()), ""))[:MAX_REASON].rstrip(": ")
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+
+
+def _origin(exc: BaseException) -> str:
+    """The module that raised it, if it is neither ours nor the library's: a tracing agent's, for one."""
+    module = ""
+    for frame, _ in walk_tb(exc.__traceback__):
+        name = str(frame.f_globals.get("__name__"))
+        package = name.partition(".")[0]
+        if package in LIBRARIES:
+            module = ""
+        elif not module and package not in sys.stdlib_module_names:
+            module = name
+    return f" (raised in {module})" if module else ""

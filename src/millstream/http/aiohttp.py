@@ -1,113 +1,141 @@
-"""The default HTTP client of AsyncAnalytics: aiohttp's connections, with the rules of Urllib3Client."""
+"""The default HTTP client of AsyncAnalytics: aiohttp, with the rules of Urllib3Client."""
 
 from __future__ import annotations
 
-import asyncio
-import time
+from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import AsyncGenerator
-from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingExtra
+from ..errors import MissingExtra, SettingsError, TransportError
 from ..types import Request, Response
-from ._common import MAX_HOPS, cached_proxies, no_answer, redirected
+from ._common import MAX_BODY, Attempt, check_end, no_answer
+from ._environment import authorities, is_socks, proxies
 
 if TYPE_CHECKING:
-    from ._pool import Pool
+    from aiohttp import ClientSession
 
 __all__ = ["AiohttpClient"]
+
+NO_SOCKS = "aiohttp speaks no SOCKS: pass http_client=Urllib3Client(), which does, and sends in threads"
 
 
 class AiohttpClient:
     """Sends requests with aiohttp, on the event loop that runs.
 
-    It may be made before there is a loop, and used on several: each has connections of its own, which are closed with
-    it.
+    It may be made before there is a loop, and used on several: each has a session of its own, which is closed with it.
 
     Args:
-        proxy: URL of a proxy for every request. Without it `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` count.
+        proxy: URL of a proxy for every request. Without it `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`
+            count.
         options: passed on to aiohttp's TCPConnector (`ssl`, `limit`, `family` …).
 
     Raises:
         MissingExtra: aiohttp is not installed.
+        SettingsError: the proxy is a SOCKS proxy.
     """
 
     def __init__(self, *, proxy: str | None = None, **options: Any) -> None:
         try:
-            # An extra, and heavy: loaded when somebody wants it.
+            # An extra, and heavy: loaded when a client is made.
             import aiohttp  # noqa: F401, PLC0415 # pyright: ignore[reportUnusedImport]
         except ImportError:
             raise MissingExtra("AsyncAnalytics", "async") from None
-        self._proxy = proxy
-        self._proxy_for = cached_proxies()
+        if is_socks(proxy):
+            raise SettingsError(f"proxy is the URL of a SOCKS proxy, and {NO_SOCKS}")
+        self._proxy_for = proxies(proxy)
         self._options = options
-        self._pools: dict[asyncio.AbstractEventLoop, tuple[Pool, AsyncGenerator[None, None]]] = {}
+        self._sessions: dict[AbstractEventLoop, tuple[ClientSession, AsyncGenerator[None, None]]] = {}
 
     async def send(self, request: Request) -> Response:
-        """Exchange one request for its answer.
-
-        A redirect that keeps method and body (307, 308) is followed on the same host; any other is returned as it is,
-        because following it would turn the POST into a GET and lose the events.
+        """Exchange one request for its answer, as Urllib3Client does; the timeout covers all of it.
 
         Raises:
-            TransportError: there was no answer; what was raised below (by aiohttp, for one) is the cause.
+            TransportError: there was no whole answer; what was raised below (by aiohttp, for one) is the cause.
         """
-        url, deadline = request.url, time.monotonic() + request.timeout
-        response = await self._exchange(request, url, deadline)
-        for _ in range(MAX_HOPS):
-            target = redirected(url, response.status, response.headers.get("Location", ""))
-            if target is None:
-                break
-            url = target
-            response = await self._exchange(request, url, deadline)
+        attempt = Attempt(request)
+        response = await self._exchange(request, attempt)
+        while attempt.goes_on(response):
+            response = await self._exchange(request, attempt)
         return response
 
     async def close(self) -> None:
         """Close the kept connections."""
-        _, tail = self._pools.get(asyncio.get_running_loop(), (None, None))
+        _, tail = self._sessions.get(get_running_loop(), (None, None))
         if tail is not None:
             await tail.aclose()
         self._forget_closed_loops()
 
-    async def _exchange(self, request: Request, url: str, deadline: float) -> Response:
-        import aiohttp  # noqa: PLC0415
+    async def _exchange(self, request: Request, attempt: Attempt) -> Response:
+        from aiohttp import ClientTimeout, HttpVersion11  # noqa: PLC0415
+        from yarl import URL  # noqa: PLC0415
 
-        seconds = max(deadline - time.monotonic(), 0.001)
+        proxy = self._proxy_for(attempt.url)
+        if is_socks(proxy):
+            raise TransportError(f"the environment names a SOCKS proxy, and {NO_SOCKS}")
         try:
-            return await self._pool().exchange(request, url, self._proxy or self._proxy_for(url), seconds)
-        except (aiohttp.ClientError, HTTPException, asyncio.TimeoutError, OSError, ValueError) as exc:
-            raise no_answer(url, exc) from exc
+            url, left = attempt.url, attempt.left()
+            answer = await self._session().request(
+                request.method,
+                # As it is: aiohttp would quote it anew, and refuses a user in it beside our own Authorization header.
+                URL(url, encoded=url.isascii()).with_user(None).with_fragment(None),
+                data=request.body,
+                headers=request.headers,
+                proxy=proxy,
+                timeout=ClientTimeout(total=left, ceil_threshold=left + 1.0),  # below which it is not rounded up
+                allow_redirects=False,
+            )
+            try:
+                check_end(answer.status, answer.headers, http11=answer.version == HttpVersion11)
+                body = bytearray()
+                while len(body) <= MAX_BODY and (piece := await answer.content.readany()):
+                    body += piece
+            except BaseException:
+                answer.close()
+                raise
+            if len(body) > MAX_BODY:  # else aiohttp has let go of the connection
+                answer.close()
+            return Response(answer.status, answer.headers, bytes(body[:MAX_BODY]))
+        except Exception as exc:  # what instruments aiohttp may raise anything
+            raise no_answer(attempt.url, exc) from exc
 
-    def _pool(self) -> Pool:
-        """The connections of the loop that runs."""
-        loop = asyncio.get_running_loop()
-        pool, _ = self._pools.get(loop) or self._open(loop)
-        return pool
+    def _session(self) -> ClientSession:
+        """The session of the loop that runs."""
+        from aiohttp import ClientSession, DummyCookieJar, TCPConnector  # noqa: PLC0415
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> tuple[Pool, AsyncGenerator[None, None]]:
-        from ._pool import Pool  # noqa: PLC0415
+        loop = get_running_loop()
+        if loop not in self._sessions:
+            self._forget_closed_loops()
+            jar, headers = DummyCookieJar(), {"Accept-Encoding": "identity"}
+            session = ClientSession(connector=TCPConnector(**_trusting(self._options)), cookie_jar=jar, headers=headers)
+            tail = self._until_it_ends(loop, session)
+            self._sessions[loop] = session, tail
+            try:
+                tail.__anext__().send(None)
+            except StopIteration:  # it has yielded: the loop knows of it now
+                pass
+        return self._sessions[loop][0]
 
-        self._forget_closed_loops()
-        pool = Pool(self._options)
-        tail = self._until_it_ends(loop, pool)
-        self._pools[loop] = pool, tail
-        try:
-            tail.__anext__().send(None)
-        except StopIteration:  # it has yielded: the loop knows of it now
-            pass
-        return pool, tail
-
-    async def _until_it_ends(self, loop: asyncio.AbstractEventLoop, pool: Pool) -> AsyncGenerator[None, None]:
-        """Every loop that ends in good order closes its asynchronous generators, and with this one the connections."""
+    async def _until_it_ends(self, loop: AbstractEventLoop, session: ClientSession) -> AsyncGenerator[None, None]:
+        """Every loop that ends in good order closes its asynchronous generators, and with this one the session."""
         try:
             yield
         finally:
-            self._pools.pop(loop, None)
-            await pool.close()
+            self._sessions.pop(loop, None)
+            await session.close()
 
     def _forget_closed_loops(self) -> None:
         """Of loops that ended otherwise: there the connections cannot be closed any more, only let go."""
-        for loop in [loop for loop in self._pools if loop.is_closed()]:
-            pool, _ = self._pools.pop(loop)
-            for _ in pool.close().__await__():
+        for loop in [loop for loop in self._sessions if loop.is_closed()]:
+            session, _ = self._sessions.pop(loop)
+            for _ in session.close().__await__():
                 pass
+
+
+def _trusting(options: dict[str, Any]) -> dict[str, Any]:
+    """The connector's options; if they do not say whose certificates are trusted, the environment may."""
+    file, directory = (None, None) if "ssl" in options else authorities()
+    if not (file or directory):
+        return options
+    import ssl  # noqa: PLC0415 - a client without certificates of its own does not load it
+
+    return {**options, "ssl": ssl.create_default_context(cafile=file, capath=directory)}

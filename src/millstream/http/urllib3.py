@@ -1,22 +1,31 @@
-"""The default HTTP client: urllib3 with keep-alive, one whole-exchange timeout, and no surprising redirects."""
+"""The default HTTP client: urllib3 with keep-alive, a deadline for each request, and no surprising redirects."""
 
 from __future__ import annotations
 
 import codecs
 import os
-import time
-from http.client import HTTPException
+import socket
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import DecodeError
+from urllib3.util import parse_url
 
+from .._clock import monotonic
 from ..types import Request, Response
-from ._common import MAX_HOPS, cached_proxies, no_answer, redirected
-from ._strict import POOL_CLASSES
+from ._common import MAX_BODY, Attempt, check_end, no_answer
+from ._environment import authorities, is_socks, need_socks, proxies
 
-__all__ = ["Urllib3Client"]
+__all__ = ["Urllib3Client", "pool_for"]
+
+PIECE = 16_384
+"""Bytes of an answer that are read at a time."""
+
+TRUST = {"ca_certs", "ca_cert_dir", "ca_cert_data", "cert_reqs", "ssl_context"}
+"""Options that say whose certificates are trusted."""
 
 codecs.lookup("idna")  # resolving a name loads it: now, rather than in a thread while the process forks
 
@@ -28,69 +37,69 @@ class Urllib3Client:
     `urllib3.PoolManager` (`cert_file`, `key_file`, `ca_certs`, `ssl_context` …) for mutual TLS.
 
     Args:
-        proxy: URL of a proxy for every request. Without it `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` count.
+        proxy: URL of a proxy for every request. Without it `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`
+            count.
         options: passed on to urllib3's PoolManager.
     """
 
     def __init__(self, *, proxy: str | None = None, **options: Any) -> None:
-        self._proxy = proxy
         self._options: dict[str, Any] = {"maxsize": 16, "retries": False, **options}
         self._pools: dict[str | None, urllib3.PoolManager] = {}
         self._process = os.getpid()
-        self._proxy_for = cached_proxies()
+        self._proxy_for = proxies(proxy)
 
     def send(self, request: Request) -> Response:
         """Exchange one request for its answer.
 
-        A redirect that keeps method and body (307, 308) is followed on the same host; any other is returned as it is,
-        because following it would turn the POST into a GET and lose the events.
+        The timeout covers connecting, each read, and the body of the answer as a whole; but not a head that comes byte
+        by byte. A redirect that keeps method and body (307, 308) is followed on the same host; any other is returned.
 
         Raises:
-            TransportError: there was no answer; urllib3's own exception is the cause.
+            TransportError: there was no whole answer; what was raised below (by urllib3, for one) is the cause.
         """
-        url, deadline = request.url, time.monotonic() + request.timeout
-        response = self._exchange(request, url, deadline)
-        for _ in range(MAX_HOPS):
-            target = redirected(url, response.status, response.headers.get("Location", ""))
-            if target is None:
-                break
-            url = target
-            response = self._exchange(request, url, deadline)
+        attempt = Attempt(request)
+        response = self._exchange(request, attempt)
+        while attempt.goes_on(response):
+            response = self._exchange(request, attempt)
         return response
 
     def close(self) -> None:
         """Close the kept connections."""
-        for manager in self._own_pools().values():
+        pools = self._own_pools()
+        for manager in pools.values():
             for key in manager.pools.keys():  # noqa: SIM118 - a container that cannot be iterated
                 # By hand: urllib3 leaves it to finalizers, which do nothing any more at the end of a process.
                 manager.pools[key].close()
-            manager.clear()
-        self._own_pools().clear()
+        pools.clear()
 
-    def _exchange(self, request: Request, url: str, deadline: float) -> Response:
+    def _exchange(self, request: Request, attempt: Attempt) -> Response:
         try:
-            answer: Any = self._pool(url).urlopen(
+            proxy = self._proxy_for(attempt.url)
+            answer = self._pool(proxy).urlopen(
                 request.method,
-                url,
+                attempt.url,
                 body=request.body,
                 headers=dict(request.headers),
-                timeout=urllib3.Timeout(total=max(deadline - time.monotonic(), 0.001)),
+                timeout=_timeout(attempt, proxy),
                 redirect=False,
                 retries=False,
+                preload_content=False,
             )
-            return Response(answer.status, answer.headers, answer.body)
-        except (HTTPError, HTTPException, OSError, ValueError) as exc:
-            raise no_answer(url, exc) from exc
+            try:
+                check_end(answer.status, answer.headers, http11=answer.version == 11)
+                body = _read(answer, attempt)
+            except BaseException:
+                answer.close()
+                raise
+            return Response(answer.status, answer.headers, body)
+        except Exception as exc:  # what instruments urllib3 may raise anything
+            raise no_answer(attempt.url, exc) from exc
 
-    def _pool(self, url: str) -> urllib3.PoolManager:
-        proxy = self._proxy or self._proxy_for(url)
+    def _pool(self, proxy: str | None) -> urllib3.PoolManager:
         pools = self._own_pools()
-        pool = pools.get(proxy)
-        if pool is None:
-            made = self._proxied(proxy) if proxy else urllib3.PoolManager(**self._options)
-            made.pool_classes_by_scheme = POOL_CLASSES
-            pool = pools.setdefault(proxy, made)
-        return pool
+        if proxy not in pools:
+            pools.setdefault(proxy, pool_for(proxy, self._options))
+        return pools[proxy]
 
     def _own_pools(self) -> dict[str | None, urllib3.PoolManager]:
         """The pools of this process: in a forked child, what was here is the parent's, connections and locks."""
@@ -99,13 +108,70 @@ class Urllib3Client:
             self._pools, self._process = {}, os.getpid()
         return self._pools
 
-    def _proxied(self, proxy: str) -> urllib3.ProxyManager:
-        """A pool behind a proxy. User and password in its URL are sent to it: urllib3 leaves that to its caller."""
-        parts = urlsplit(proxy)
-        options = dict(self._options)
-        headers: dict[str, str] = dict(options.pop("proxy_headers", None) or {})
-        if parts.username is not None:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            headers |= urllib3.make_headers(proxy_basic_auth=pair)
-        bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-        return urllib3.ProxyManager(bare, proxy_headers=headers, **options)
+
+def pool_for(proxy: str | None, options: Mapping[str, Any]) -> urllib3.PoolManager:
+    """Make the pool for what goes through this proxy, or through none.
+
+    User and password in the proxy's URL are sent to it. Without options that say so, the environment says whose
+    certificates are trusted.
+
+    Raises:
+        MissingExtra: it is a SOCKS proxy, and what speaks to one is not installed.
+        OSError: the environment names a file that does not exist.
+    """
+    options = dict(options)
+    if not options.keys() & TRUST:
+        options["ca_certs"], options["ca_cert_dir"] = authorities()
+    if proxy is None:
+        return urllib3.PoolManager(**options)
+    url = parse_url(proxy)
+    bare = url._replace(auth=None).url
+    if is_socks(proxy):
+        need_socks(proxy)
+        from urllib3.contrib.socks import SOCKSProxyManager  # noqa: PLC0415 - an extra
+
+        user, _, password = (url.auth or "").partition(":")
+        return SOCKSProxyManager(bare, unquote(user) or None, unquote(password) or None, **options)
+    headers: dict[str, str] = dict(options.pop("proxy_headers", None) or {})
+    if url.auth:
+        headers |= urllib3.make_headers(proxy_basic_auth=unquote(url.auth))
+    return urllib3.ProxyManager(bare, proxy_headers=headers, **options)
+
+
+def _timeout(attempt: Attempt, proxy: str | None) -> urllib3.Timeout:
+    """An equal share of the time for each step, so that some is left for the answer.
+
+    The steps are a connection to each of the server's addresses, as the first may not answer; then the tunnel, and TLS.
+    """
+    tls = attempt.url.startswith("https:")
+    steps = _count_addresses(urlsplit(proxy or attempt.url).hostname, int(monotonic() // 60)) + tls
+    left = attempt.left()
+    return urllib3.Timeout(total=left, connect=left / (steps + (tls and proxy is not None) + 1))
+
+
+@lru_cache(maxsize=16)
+def _count_addresses(host: str | None, minute: int) -> int:  # noqa: ARG001 - in the next one they are counted again
+    try:
+        return len(socket.getaddrinfo(host, None, 0, socket.SOCK_STREAM))
+    except (OSError, ValueError):  # urllib3 says so, if it has to connect
+        return 1
+
+
+def _read(answer: urllib3.BaseHTTPResponse, attempt: Attempt) -> bytes:
+    """Read a body to its end, or as far as it is worth reading."""
+    connection, body = getattr(answer, "connection", None), bytearray()  # an answer that a test tool plays has none
+    try:
+        while len(body) <= MAX_BODY:
+            attempt.left()
+            piece = answer.read1(PIECE)
+            if not piece:
+                return bytes(body) or answer.data or b""  # who instruments urllib3 may have read it
+            body += piece
+        answer.close()
+    except DecodeError:
+        raise
+    except Exception:  # before the end, urllib3 has closed the connection; after it, the answer is whole all the same
+        whole = getattr(answer, "length_remaining", None) == 0
+        if not whole and not (answer.closed and connection and not connection.is_closed):
+            raise
+    return bytes(body[:MAX_BODY])

@@ -5,6 +5,8 @@
     spool      a directory of lanes: writes into its own, adopts those of the dead
     inspect    a look at a spool from outside
     aside      where what cannot be read is put
+    files      opens regular files only, and makes what is made with fixed rights
+    stored     a collector's files, read from outside
 
 The format, and what can be said of it without a file, is in `_core/log.py`.
 """
@@ -13,5 +15,6 @@ from __future__ import annotations
 
 from .segments import Log, Segment, segments_in
 from .spool import Spool
+from .stored import PREFIX, Record, records_in, stored_files
 
-__all__ = ["Log", "Segment", "Spool", "segments_in"]
+__all__ = ["PREFIX", "Log", "Record", "Segment", "Spool", "records_in", "segments_in", "stored_files"]

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .._core.log import Place, Ranges, Stretch, joined, note, notes, records, valid
+from .files import DIRECTORY_MODE, entries, make_directory, open_file, read_file
 from .owner import OWNER, close_lock, new_lock, release_lock
 from .segments import Log, Segment, force_directory, segments_in
 
@@ -65,10 +66,10 @@ class Lane:
         Raises:
             OSError: it cannot be made.
         """
-        spool.mkdir(parents=True, exist_ok=True)
+        make_directory(spool)
         name = f"{source}-{secrets.token_hex(8)}"
         hidden = spool / f".{name}"  # until it is locked nobody is to take it for a dead one's
-        hidden.mkdir()
+        hidden.mkdir(DIRECTORY_MODE)
         lock = -1
         try:
             lock = new_lock(hidden)
@@ -297,7 +298,7 @@ def open_records(segment: Segment) -> Iterator[tuple[int, bytes]]:
         OSError: it cannot be read.
     """
     try:
-        done = notes(segment.path.with_suffix(DONE).read_bytes())
+        done = notes(read_file(segment.path.with_suffix(DONE)))
     except OSError:
         done = Ranges()
     for start, record in _read(segment, segment.base, None):
@@ -310,7 +311,7 @@ def _read(segment: Segment, start: int, end: int | None) -> Iterator[tuple[int, 
 
     What is longer than that is no record: it comes in pieces.
     """
-    with segment.path.open("rb") as file:
+    with os.fdopen(open_file(segment.path, os.O_RDONLY), "rb") as file:
         file.seek(start - segment.base)
         position = start  # of the data
         data, more = b"", True
@@ -342,8 +343,9 @@ def _clear(directory: Path) -> None:
     Raises:
         OSError: it cannot be deleted.
     """
-    for path in directory.glob(f"*{DONE}"):
-        path.unlink(missing_ok=True)
+    for path in entries(directory):
+        if path.name.endswith(DONE):
+            path.unlink(missing_ok=True)
     (directory / OWNER).unlink(missing_ok=True)
     try:
         directory.rmdir()
@@ -352,7 +354,7 @@ def _clear(directory: Path) -> None:
 
 
 def _append(path: Path, data: bytes) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+    file = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         if os.write(file, data) < len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .._version import __version__
+from .files import open_file, read_file
 
 if TYPE_CHECKING:
     import fcntl
@@ -34,6 +35,8 @@ __all__ = ["FORMAT", "HAS_LOCKS", "OWNER", "Owner", "close_lock", "new_lock", "o
 FORMAT = 1
 OWNER = "owner.json"
 HAS_LOCKS = fcntl is not None
+MAX_BYTES = 1 << 16
+"""Bytes of an `owner.json` that are read."""
 
 
 class Owner(msgspec.Struct):
@@ -54,11 +57,11 @@ class Owner(msgspec.Struct):
 def owner_of(directory: Path) -> Owner | None:
     """What a lane says of its owner; None if that is missing or spoiled."""
     try:
-        said = (directory / OWNER).read_bytes()
-        return msgspec.json.decode(said, type=Owner)
-    except msgspec.ValidationError:  # nobody spoils it into other JSON: a newer release has written it
+        said = msgspec.json.decode(read_file(directory / OWNER, MAX_BYTES))
+        return msgspec.convert(said, Owner)
+    except msgspec.ValidationError:  # JSON of another shape: a newer release has written it
         return Owner(format=0)
-    except (OSError, msgspec.DecodeError, ValueError):  # a DecodeError is no ValueError in older releases
+    except (OSError, msgspec.DecodeError, ValueError, RecursionError):  # a DecodeError was no ValueError once
         return None
 
 
@@ -132,7 +135,7 @@ def _open(path: Path, how: int) -> int:
     us = os.getpid()
     while True:
         forks = _forks
-        lock = os.open(path, how | os.O_CLOEXEC, 0o640)
+        lock = open_file(path, how)
         _open_here[lock] = us
         if forks == _forks:
             return lock

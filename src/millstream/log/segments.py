@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import re
-import time
 from _thread import RLock  # threading's is another under gevent, and there a signal handler may come between its steps
 from pathlib import Path
+
+from .._clock import monotonic
+from .files import entries, open_file
 
 __all__ = ["SUFFIX", "Log", "Segment", "force_directory", "segments_in"]
 
@@ -45,13 +47,9 @@ def segments_in(directory: Path, prefix: str = "") -> list[Segment]:
     Raises:
         OSError: it cannot be read.
     """
-    try:
-        paths = list(directory.iterdir())
-    except FileNotFoundError:
-        return []
     found = [
         Segment(path, int(match[1]))
-        for path in paths
+        for path in entries(directory)
         if path.name.startswith(prefix) and (match := _NAME.fullmatch(path.name.removeprefix(prefix)))
     ]
     return sorted(found, key=lambda segment: segment.base)
@@ -131,7 +129,7 @@ class Log:
                 segment.written += count
                 segment.writes += 1
                 if self.dirty_since is None:
-                    self.dirty_since = time.monotonic()
+                    self.dirty_since = monotonic()
             finally:
                 segment.busy -= 1
                 if segment is not self._current:
@@ -157,7 +155,7 @@ class Log:
                     force_directory(self.directory)
                 segment.forced = writes
         except OSError:
-            self.dirty_since = since or time.monotonic()
+            self.dirty_since = since or monotonic()
             raise
         finally:
             with self.lock:
@@ -187,7 +185,7 @@ class Log:
 
         Args:
             max_bytes: bytes that all segments together may have.
-            written_after: a segment that was last written to before this moment (time.time) is too old.
+            written_after: a segment that was last written to before this moment (file_time) is too old.
 
         Returns:
             Those that are gone.
@@ -196,12 +194,18 @@ class Log:
             OSError: one of them cannot be deleted.
         """
         with self.lock:
-            old = [segment for segment in self.segments if segment is not self.active]
-            stats = {segment: segment.path.stat() for segment in old}
-            active = [] if self.active is None else [self.active.path.stat().st_size]
-            size = sum(active) + sum(stat.st_size for stat in stats.values())
             gone: list[Segment] = []
+            stats: dict[Segment, os.stat_result] = {}
+            for segment in list(self.segments):
+                try:
+                    stats[segment] = segment.path.stat()
+                except FileNotFoundError:  # deleted by another process
+                    if segment is not self.active and self.drop(segment):
+                        gone.append(segment)
+            size = sum(stat.st_size for stat in stats.values())
             for segment, stat in stats.items():
+                if segment is self.active:
+                    break
                 too_many = max_bytes is not None and size > max_bytes
                 too_old = written_after is not None and stat.st_mtime < written_after
                 if not (too_many or too_old):
@@ -219,9 +223,35 @@ class Log:
         """
         with self.lock:
             active = self.active
-            if active is not None:
+            # Only ever shorter: a file that another process has cut already would get a hole.
+            if active is not None and os.fstat(active.file).st_size > position - active.base:
                 os.ftruncate(active.file, position - active.base)
             self._position = position
+
+    def leave_damaged(self) -> bool:
+        """Begin another segment with the next record, if another process has deleted, moved or cut the one in use.
+
+        Appended to it, records would be in no file, or behind a hole. For a process that alone appends, in one thread.
+
+        Returns:
+            Whether that was so.
+
+        Raises:
+            OSError: the directory cannot be searched.
+        """
+        with self.lock:
+            active = self.active
+            if active is None:
+                return False
+            ours = os.fstat(active.file)
+            try:
+                named = active.path.stat()
+            except FileNotFoundError:
+                named = None
+            if named is not None and os.path.samestat(named, ours) and ours.st_size == self._position - active.base:
+                return False
+            self.rotate()
+            return True
 
     def rotate(self) -> None:
         """Begin another segment with the next record."""
@@ -251,7 +281,7 @@ class Log:
         if self._closed:
             raise OSError(errno.EBADF, "the log is closed")
         path = self.directory / f"{self._prefix}{start:020d}{SUFFIX}"
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        file = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         segment = Segment(path, start, file)
         self.segments.append(segment)
         self._open.append(segment)
@@ -297,7 +327,7 @@ def _write(file: int, data: bytes, offset: int) -> None:
 
 def _mended(path: Path) -> int:
     """Cut off a last line that has no end. Returns the size that is left."""
-    with path.open("r+b") as file:
+    with os.fdopen(open_file(path, os.O_RDWR), "r+b") as file:
         end = size = file.seek(0, os.SEEK_END)
         while end:
             begin = max(0, end - (1 << 16))

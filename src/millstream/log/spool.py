@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import time
+import stat
 from _thread import RLock  # see segments.py
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
+from .._clock import file_time, monotonic
 from .._core.log import Place, Stretch, valid
 from ..errors import SettingsError, SpoolError
-from .aside import put_aside
+from .aside import move_aside, put_aside
+from .files import entries, open_file
 from .lane import Lane, Left
 from .owner import HAS_LOCKS, OWNER, owner_of, release_lock, take_lock
 from .segments import SUFFIX, Segment, segments_in
@@ -84,7 +87,7 @@ class Spool:
 
     def append(self, record: bytes) -> Place | None:
         """Write an event down. None: it is not on disk."""
-        if self._closed or (self._again and time.monotonic() < self._again):
+        if self._closed or (self._again and monotonic() < self._again):
             return None
         size = len(record) + 1
         try:
@@ -102,7 +105,7 @@ class Spool:
         return place
 
     def due_at(self) -> float | None:
-        """When what is written is to be forced to disk (by time.monotonic); None if nothing is."""
+        """When what is written is to be forced to disk (by monotonic); None if nothing is."""
         lane = self._lane
         since = None if lane is None or lane.log is None or not self._sync else lane.log.dirty_since
         return None if since is None else since + (self._sync or 0.0)
@@ -126,7 +129,7 @@ class Spool:
                 try:
                     lane = Lane.make(self.directory, self._source, force=self._sync is not None)
                 except OSError:
-                    self._again = time.monotonic() + AGAIN
+                    self._again = monotonic() + AGAIN
                     raise
                 self._again = 0.0
                 self._lanes.append(lane)
@@ -141,7 +144,7 @@ class Spool:
         if self._used + more <= self._max_bytes:
             self._again = 0.0
             return False
-        self._again = time.monotonic() + AGAIN
+        self._again = monotonic() + AGAIN
         self._fail(IN_MEMORY, f"the spool holds {self._used:,} bytes, of spool_max_bytes={self._max_bytes:,}", None)
         return True
 
@@ -152,7 +155,7 @@ class Spool:
             self._tell(f"{what}: {self.directory}: {why}", cause)
 
     def _tell(self, what: str, cause: BaseException | None, *, always: bool = False) -> None:
-        now = time.monotonic()
+        now = monotonic()
         if always or now >= self._quiet:
             if not always:
                 self._quiet = now + QUIET
@@ -165,12 +168,40 @@ class Spool:
     def adopt(self) -> Iterator[Stretch]:
         """Take over the lanes of dead processes: all that is in them and not done with, the oldest first."""
         for directory in self._lanes_here():
+            if not self._is_ours(directory):
+                continue
             if directory.name.startswith("."):
                 self._clear_half_made(directory)
                 continue
             lane = self._take(directory)
             if lane is not None:
                 yield from self._adopt(lane)
+
+    def _is_ours(self, lane: Path) -> bool:
+        """Whether this is a directory. Sets aside whatever no client made: anything else, and in it all but files.
+
+        A pipe would be waited for, and a symbolic link written through.
+        """
+        try:
+            is_lane = stat.S_ISDIR(lane.lstat().st_mode)
+            inside = entries(lane) if is_lane else []
+            strangers = [path for path in inside if not stat.S_ISREG(path.lstat().st_mode)]
+        except OSError:  # another process has deleted it, or something in it; or the next step says what is wrong
+            return True
+        if not is_lane:
+            strangers = [lane]
+        for path in strangers:
+            self._set_stranger_aside(path, lane)
+        return is_lane
+
+    def _set_stranger_aside(self, path: Path, lane: Path) -> None:
+        self.corrupt += 1
+        became = "has been moved aside"
+        try:
+            move_aside(self.directory, path, lane.name if path == lane else f"{lane.name}-{path.name}")
+        except OSError as exc:
+            became = f"cannot be moved aside: {exc.strerror or exc}"
+        self._tell(f"{path} is not a regular file, and {became}", None, always=True)
 
     def _take(self, directory: Path) -> Lane | None:
         """The lane there, if its owner is dead and it is one that we know how to read."""
@@ -196,7 +227,7 @@ class Spool:
             return take_lock(directory)
         except FileNotFoundError:
             if segments_in(directory):  # somebody has deleted the owner, and not the events
-                os.close(os.open(directory / OWNER, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640))
+                os.close(open_file(directory / OWNER, os.O_WRONLY | os.O_CREAT))
                 return take_lock(directory)
         try:
             directory.rmdir()  # whoever was about to do so has died
@@ -207,7 +238,7 @@ class Spool:
     def _clear_half_made(self, directory: Path) -> None:
         """A lane whose maker died before it had a name: nothing can be in it."""
         try:
-            if time.time() - directory.stat().st_mtime > HALF_MADE:
+            if file_time() - directory.stat().st_mtime > HALF_MADE:
                 (directory / OWNER).unlink(missing_ok=True)
                 directory.rmdir()
         except OSError:
@@ -255,8 +286,7 @@ class Spool:
             what += "it is left alone, for another start"
         else:
             try:
-                (self.directory / "aside").mkdir(exist_ok=True)
-                segment.path.rename(self.directory / "aside" / f"{lane.directory.name}-{segment.path.name}")
+                move_aside(self.directory, segment.path, f"{lane.directory.name}-{segment.path.name}")
                 what += "it has been moved aside"
             except OSError as exc:
                 what += f"it cannot be moved aside: {exc.strerror or exc}"
@@ -266,7 +296,7 @@ class Spool:
         """Pieces that are no events, to where people can look at them. Returns why they could not be."""
         self.corrupt += len(left.corrupt)
         try:
-            name = f"{lane.directory.name}-{left.segment.base:020d}"
+            name = f"{lane.directory.name}-{left.segment.base:020d}.bin"
             put_aside(self.directory, name, [piece for _, piece in left.corrupt])
             lane.settle([place for place, _ in left.corrupt])
         except OSError as exc:
@@ -313,7 +343,7 @@ class Spool:
                 self._let_go(lane)
 
     def written_at(self, place: Place) -> float:
-        """When its segment was last written to (by time.time)."""
+        """When its segment was last written to (by file_time)."""
         return cast("Lane", place.lane).written_at(place)
 
     # -- the end ----------------------------------------------------------------------------------------
@@ -357,9 +387,9 @@ def _changed_at(path: Path) -> float:
 def size_of(directory: Path) -> int:
     """Bytes of all segments in a spool."""
     size = 0
-    for path in directory.glob(f"*/*{SUFFIX}"):
-        try:
-            size += path.stat().st_size
-        except OSError:  # deleted meanwhile
-            continue
+    for lane, _, names in os.walk(directory):  # which passes over directories that another process has deleted
+        for name in names:
+            if name.endswith(SUFFIX):
+                with suppress(OSError):  # deleted, too
+                    size += os.lstat(f"{lane}/{name}").st_size
     return size

@@ -1,7 +1,6 @@
 """For the tests of those who use Millstream: a collector that can be made to fail, and a stand-in for HTTP.
 
-    record     what came, and waiting for more
-    receiver   a record, and clients that deliver to it
+    receiver   what came, waiting for more, and clients that deliver to it
     captured   clients deliver to it instead of to HTTP
     live       a whole collector on a free port, with faults to order
     faults     what a Tracking API may do wrong
@@ -23,16 +22,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .captured import Capture
     from .live import LiveCollector
-    from .record import Match, RejectedEvent, SeenRequest
+    from .receiver import Match, RejectedEvent, SeenRequest
 
 __all__ = ["Capture", "LiveCollector", "Match", "RejectedEvent", "SeenRequest", "capture", "collector"]
 
 _ROOMS = {
     "Capture": "captured",
     "LiveCollector": "live",
-    "Match": "record",
-    "RejectedEvent": "record",
-    "SeenRequest": "record",
+    "Match": "receiver",
+    "RejectedEvent": "receiver",
+    "SeenRequest": "receiver",
 }
 
 

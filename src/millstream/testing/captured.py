@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 from millstream.errors import TransportError
 from millstream.types import Event, Request, Response
 
-from .receiver import Receiver
-from .record import SeenRequest
+from .receiver import Receiver, SeenRequest
 
 if TYPE_CHECKING:
     from millstream.settings import SettingsArgs

@@ -15,12 +15,11 @@ import msgspec
 
 from millstream.collector import Collector
 from millstream.collector.asgi import Answer, headers_of
-from millstream.collector.events import REASONS, Accepted
+from millstream.spec import REASONS
 
 from . import faults
 from .loopback import Loopback
-from .receiver import Receiver
-from .record import RejectedEvent, SeenRequest
+from .receiver import Receiver, RejectedEvent, SeenRequest
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -121,18 +120,27 @@ class LiveCollector(Receiver):
         found: dict[str, list[Any]] = {"stored": [], "duplicate": [], "rejected": []}
         for entry in self._collector.feed.entries(self._published):
             self._published = entry.id
-            event: Event = msgspec.json.decode(entry.event.line or b"{}")
-            if isinstance(entry.event, Accepted):
+            event = _event_of(entry.line)
+            if entry.kind == "rejected":
+                found["rejected"].append(RejectedEvent(entry.reason, REASONS[entry.reason], event))
+            elif entry.kind in found:
                 found[entry.kind].append(event)
-            elif entry.kind == "rejected":
-                found["rejected"].append(RejectedEvent(entry.event.reason, REASONS[entry.event.reason], event))
-            else:  # the whole request was, and this is its answer
+            elif entry.kind == "refused":  # the whole request was, and this is its answer
                 reason = str(event["message"])
         seen = replace(seen, status=status, reason=reason)
         self._add(seen, found["stored"], found["duplicate"], found["rejected"])
 
     def _reached_by(self) -> SettingsArgs:
         return {"host": self.url}
+
+
+def _event_of(line: bytes) -> Event:
+    """An event as a dict; an empty one where it cannot be read, as for one that was rejected for a number too large."""
+    try:
+        event: Event = msgspec.json.decode(line or b"{}")
+    except msgspec.DecodeError:
+        return {}
+    return event
 
 
 class _Exchange:

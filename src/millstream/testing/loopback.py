@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.server import ServerState
 
+from millstream._clock import monotonic
 from millstream.collector import listen, url_of
 
 if TYPE_CHECKING:
@@ -18,6 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["Loopback"]
 
 Address = tuple[Any, ...]
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop whose timers end also in a test that has stopped time."""
+
+    def time(self) -> float:
+        return monotonic()
 
 
 class Loopback:
@@ -36,9 +45,7 @@ class Loopback:
         self._listener = listen()
         self.url = url_of(self._listener)
         self._ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-        self._thread = threading.Thread(
-            target=asyncio.run, args=(self._serve(),), name="millstream-testing", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, name="millstream-testing", daemon=True)
         self._thread.start()
         self._ready.result()
 
@@ -52,6 +59,11 @@ class Loopback:
         if self._thread.is_alive():
             loop.call_soon_threadsafe(over.set)
             self._thread.join()
+
+    def _run(self) -> None:
+        with closing(_Loop()) as loop:
+            loop.run_until_complete(self._serve())
+            loop.run_until_complete(loop.shutdown_asyncgens())
 
     async def _serve(self) -> None:
         over = asyncio.Event()

@@ -1,11 +1,19 @@
-"""What clients deliver to in a test: a record of what came, and clients for it."""
+"""What clients deliver to in a test: a record of events and requests, which tests wait for, and clients for it."""
 
 from __future__ import annotations
 
+import asyncio
+import gzip
+import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 
-from .record import Record
+import msgspec
+
+from millstream.types import Event
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -13,18 +21,189 @@ if TYPE_CHECKING:
     from millstream.client import Analytics
     from millstream.settings import SettingsArgs
 
-__all__ = ["Receiver"]
+__all__ = ["Match", "Receiver", "RejectedEvent", "SeenRequest"]
 
+Match: TypeAlias = str | Callable[[Event], object]
+"""Which events are meant: the name of a tracked event, of a page or a screen; one of the six types; or a function that
+says so of an event."""
+
+_TYPES = ("identify", "track", "page", "screen", "group", "alias")
 _CLOSING = 1.0
 """Seconds for a client of ours to deliver what is left when the test is over."""
+_SHOWN = 20
+"""Events that a failure lists."""
 
 
-class Receiver(Record, ABC):
-    """A record, and what fills it. Use it in a `with` statement, or call `close` at the end."""
+@dataclass(frozen=True)
+class SeenRequest:
+    """One request as it came.
+
+    `headers` have lower-case names; `status` is what it was answered with, 0 if it was not, and `reason` why it was
+    not 200.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    status: int = 0
+    reason: str = ""
+
+    @property
+    def json(self) -> Any:
+        """The body as Python's values, unpacked if it was compressed.
+
+        Raises:
+            msgspec.DecodeError: it is no JSON.
+        """
+        packed = self.headers.get("content-encoding") == "gzip"
+        return msgspec.json.decode(gzip.decompress(self.body) if packed else self.body)
+
+    @property
+    def events(self) -> list[Event]:
+        """The events in it; none if it is neither a batch nor an event."""
+        try:
+            found = self.json
+        except (msgspec.DecodeError, OSError, EOFError):
+            return []
+        batch: Any = cast("Event", found).get("batch", [found]) if isinstance(found, dict) else []
+        return [cast("Event", event) for event in batch if isinstance(event, dict)]
+
+
+@dataclass(frozen=True)
+class RejectedEvent:
+    """An event that a Tracking API takes and throws away, and why: in Segment's word, and in plain ones.
+
+    `event` is what came, an empty dict where that was no event.
+    """
+
+    reason: str
+    message: str
+    event: Event = field(default_factory=dict[str, Any])
+
+
+class Receiver(ABC):
+    """A record of what came, in the order in which it came, and clients that deliver to it.
+
+    Made for several threads; each property is a copy. Use it in a `with` statement, or call `close` at the end.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
         self._clients: list[Analytics] = []
+        self._news = threading.Condition()
+        self._events: list[Event] = []
+        self._duplicates: list[Event] = []
+        self._rejected: list[RejectedEvent] = []
+        self._requests: list[SeenRequest] = []
+
+    @property
+    def events(self) -> list[Event]:
+        """The events that were kept."""
+        with self._news:
+            return self._events.copy()
+
+    @property
+    def duplicates(self) -> list[Event]:
+        """Those that had come before, with the same `messageId`."""
+        with self._news:
+            return self._duplicates.copy()
+
+    @property
+    def rejected(self) -> list[RejectedEvent]:
+        """Those that are not valid, with the reason."""
+        with self._news:
+            return self._rejected.copy()
+
+    @property
+    def requests(self) -> list[SeenRequest]:
+        """The requests, those that were refused included. One is there when it was answered."""
+        with self._news:
+            return self._requests.copy()
+
+    def calls(self, type: str) -> list[Event]:  # noqa: A002 - the field's name
+        """The events of one type: `track`, `identify`, `page`, `screen`, `group` or `alias`."""
+        if type not in _TYPES:
+            raise ValueError(f"calls({type!r}): the types are {', '.join(_TYPES)}; wait_for() takes names")
+        return [event for event in self.events if event["type"] == type]
+
+    @overload
+    def wait_for(self, what: Match, *, timeout: float = 2.0) -> Event: ...
+    @overload
+    def wait_for(self, what: Match, *, count: int, timeout: float = 2.0) -> list[Event]: ...
+    def wait_for(self, what: Match, *, count: int | None = None, timeout: float = 2.0) -> Event | list[Event]:
+        """The first event that is meant, as soon as it has come; with `count`, the first so many.
+
+        What has come already counts. On an event loop it would keep the loop from sending: there write
+        `await asyncio.to_thread(collector.wait_for, "Order Completed")`.
+
+        Args:
+            what: which events; see Match.
+            count: how many there must be, for a list of them.
+            timeout: seconds to wait.
+
+        Raises:
+            AssertionError: they have not come. The message says what has.
+        """
+        __tracebackhide__ = True
+        wanted = 1 if count is None else count
+        with self._news:
+            if not self._news.wait_for(lambda: len(self._matching(what, wanted)) >= wanted, timeout):
+                raise AssertionError(self._missing(what, wanted, timeout))
+            found = self._matching(what, wanted)
+        return found[0] if count is None else found
+
+    def clear(self) -> None:
+        """Forget what came."""
+        with self._news:
+            for each in (self._events, self._duplicates, self._rejected, self._requests):
+                each.clear()
+
+    def _add(
+        self,
+        request: SeenRequest,
+        events: Iterable[Event] = (),
+        duplicates: Iterable[Event] = (),
+        rejected: Iterable[RejectedEvent] = (),
+    ) -> None:
+        with self._news:
+            self._events += events
+            self._duplicates += duplicates
+            self._rejected += rejected
+            self._requests.append(request)
+            self._news.notify_all()
+
+    def _matching(self, what: Match, most: int) -> list[Event]:
+        def meant(event: Event) -> object:
+            return what(event) if callable(what) else what in _names(event)
+
+        return list(islice(filter(meant, self._events), most))
+
+    def _missing(self, what: Match, wanted: int, timeout: float) -> str:
+        """What a test reads whose events did not come."""
+        came = len(self._matching(what, wanted))
+        shown = (
+            repr(what) if isinstance(what, str) else f"what {getattr(what, '__name__', 'the function')} is looking for"
+        )
+        told = [
+            f"{came} of {wanted} came in {timeout:g} s: {shown}" if came else f"{shown} did not come in {timeout:g} s"
+        ]
+        for title, lines in (
+            ("events that came", [_shown(event) for event in self._events]),
+            ("rejected", [f"{_shown(each.event)}: {each.reason} ({each.message})" for each in self._rejected]),
+            ("duplicates", [_shown(event) for event in self._duplicates]),
+            ("requests that were not answered 200", [_answered(each) for each in self._requests if each.status != 200]),
+        ):
+            if lines:
+                more = [f"… and {len(lines) - _SHOWN:,} more"] if len(lines) > _SHOWN else []
+                told += [f"{title}:", *(f"    {line}" for line in (*lines[:_SHOWN], *more))]
+        if not self._requests:
+            told += [
+                "nothing came at all. A client sends when `flush_at` events are waiting or `flush_interval` is over:",
+                "call flush(), or make it with flush_at=1; and see that it has this host",
+            ]
+        return "\n".join([*told, *_on_a_loop()])
+
+    # -- clients ----------------------------------------------------------------------------------------
 
     def client(self, write_key: str = "test", **settings: Unpack[SettingsArgs]) -> Analytics:
         """A client that delivers here: each event at once, and in the order of the calls. It is closed with this.
@@ -54,3 +233,29 @@ class Receiver(Record, ABC):
     @abstractmethod
     def _reached_by(self) -> SettingsArgs:
         """The settings with which a client finds it."""
+
+
+def _names(event: Event) -> tuple[Any, ...]:
+    """What an event answers to."""
+    return (event.get("type"), event.get("event"), event.get("name"))
+
+
+def _shown(event: Event) -> str:
+    who = event.get("userId") or event.get("anonymousId")
+    name = event.get("event") or event.get("name")
+    return " ".join(
+        [str(event.get("type", "no type")), *([repr(name)] if name else []), *([f"by {who}"] if who else [])]
+    )
+
+
+def _answered(request: SeenRequest) -> str:
+    reason = f" ({request.reason})" if request.reason else ""
+    return f"{request.method} {request.path}: {request.status or 'no answer'}{reason}"
+
+
+def _on_a_loop() -> list[str]:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return []
+    return ["this was asked on an event loop, and kept it from sending: write await asyncio.to_thread(….wait_for, …)"]

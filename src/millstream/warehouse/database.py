@@ -14,7 +14,7 @@ from duckdb import DuckDBPyConnection
 
 from .names import literal
 
-__all__ = ["Database", "OnProgress"]
+__all__ = ["Database", "OnProgress", "locked"]
 
 T = TypeVar("T")
 
@@ -22,6 +22,15 @@ OnProgress = Callable[[float], object]
 """Is told about ten times a second how much is done, from 0 to 1."""
 
 _OFTEN = 0.1
+
+_NO_EXTENSIONS = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+_LOCK = {"enable_external_access": "false", "lock_configuration": "true"}
+"""With these, no statement can read, write or load a file, or ask the network; there is no way back."""
+
+
+def locked() -> DuckDBPyConnection:
+    """An empty database for looking at a user's SQL. To name its tables DuckDB binds it, which opens files."""
+    return duckdb.connect(config={**_NO_EXTENSIONS, **_LOCK})
 
 
 class Database:
@@ -34,9 +43,7 @@ class Database:
     """
 
     def __init__(self, on_progress: OnProgress | None = None, share: tuple[float, float] = (0, 1)) -> None:
-        self.connection = duckdb.connect(
-            config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-        )
+        self.connection = duckdb.connect(config=dict(_NO_EXTENSIONS))
         # What does not fit into memory goes there. DuckDB makes the directory when it needs it, and takes it away.
         spill = os.path.join(tempfile.gettempdir(), f"millstream-{uuid.uuid4().hex}")  # noqa: PTH118
         self.set("temp_directory", literal(spill))
@@ -75,11 +82,11 @@ class Database:
 
     def lock(self) -> None:
         """From now on, nothing that is asked of it can read, write or load a file. There is no way back."""
-        self.set("enable_external_access", "false")
-        self.set("lock_configuration", "true")
+        for option, value in _LOCK.items():
+            self.set(option, value)
 
     def detach(self) -> DuckDBPyConnection:
-        """The connection alone, for who goes on with it."""
+        """The connection alone, for a caller that goes on with it."""
         self._thread.shutdown()
         return self.connection
 

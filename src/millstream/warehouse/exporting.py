@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from .reading import Period
 from .snapshot import ALWAYS, take
 
 __all__ = ["FORMATS", "Exported", "Format", "export"]
+
+_log = logging.getLogger("millstream")
 
 Format: TypeAlias = Literal["parquet", "csv", "jsonl"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -53,6 +56,7 @@ def export(
     received: Period = ALWAYS,
     replace: bool = False,
     on_progress: OnProgress | None = None,
+    on_warning: Callable[[str], object] = _log.warning,
 ) -> list[Exported]:
     """Write views to files, each as a whole or not at all.
 
@@ -64,6 +68,7 @@ def export(
         received: from when, and until when, the events that count were received.
         replace: whether a file that exists may be replaced.
         on_progress: see OnProgress.
+        on_warning: is told in words what is left out of the files; by default, it is logged.
 
     Raises:
         SettingsError: the files cannot be written there, or there is no such directory of events.
@@ -75,6 +80,8 @@ def export(
     if files.single and len(views or ()) != 1:
         raise SettingsError(f"{to} is one file: name one view, or a directory")
     snapshot = take(directory, views, received=received, on_progress=on_progress, share=(0, _READING))
+    for warning in snapshot.warnings:
+        on_warning(f"{directory}: {warning}")
     with closing(snapshot.database) as database:
         if unknown := [view for view in views or () if view not in snapshot.tables]:
             raise QueryError(_no_view(unknown[0], snapshot.tables))

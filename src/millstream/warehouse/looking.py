@@ -7,29 +7,31 @@ then asked of every value: whether all of these strings are dates, whether all o
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from .database import Database
 from .names import literal
-from .shapes import Node, columns_of
+from .shapes import LARGE_NUMBER, Node, columns_of, shallow
 from .tables import Members, Table
 
 __all__ = ["Columns", "look"]
 
 
 class Columns(NamedTuple):
-    """The columns of a table that come from its own objects, and those that come from `context`."""
+    """The columns of a table that come from its own objects, and those that come from `context`.
+
+    `omitted` are the values that are in none of them, by reason.
+    """
 
     members: Members
     context: Members
+    omitted: Counter[str]
 
 
-_DEEP = 100
-"""Levels of objects and lists in each other down to which DuckDB describes an object (2.0 fails at about 130)."""
-
-_OTHERWISE = {"TIMESTAMP": "VARCHAR", "BIGINT": "DECIMAL(20, 0)"}
+_OTHERWISE = {"TIMESTAMP": "VARCHAR", "BIGINT": "DECIMAL(20, 0)", "DOUBLE": "VARCHAR"}
 """The type of a column in which not every value is what it seemed to be."""
 
 
@@ -53,10 +55,10 @@ def look(database: Database, tables: Mapping[str, Table], *, not_free: Collectio
     found: dict[str, Columns] = {}
     for name, table in tables.items():
         root = roots.get(("event", table.event) if table.event else ("type", table.type), Node())
-        context = columns_of(contexts.get(("type", table.type), Node()), prefix="context", not_free=not_free)
+        context, beyond = columns_of(contexts.get(("type", table.type), Node()), prefix="context", not_free=not_free)
         names = {*not_free, *table.not_free, *(column.name for column in context)}
-        members = columns_of(root, not_free=names, taken_in=table.taken_in)
-        columns = Columns(Members(table.objects, members), Members("context", context))
+        members, omitted = columns_of(root, not_free=names, taken_in=table.taken_in)
+        columns = Columns(Members(table.objects, members), Members("context", context), omitted + beyond)
         found[name] = _confirmed(database, table, columns)
     return found
 
@@ -68,29 +70,34 @@ def _shapes(
     roots: dict[tuple[str, str], Node] = {}
     if not (wanted := wanted - {""}):
         return roots
-    levels = f"strlen({objects}) - strlen(replace(replace({objects}, '{{', ''), '[', ''))"
     rows = database.run(
         f"SELECT {group}, json_structure({objects}) AS shape, any_value({objects}), count(*), "
-        f"bool_or(regexp_matches({objects}, '[0-9]{{19}}')) FROM store.named "
-        f"WHERE {group} IN ({', '.join(map(literal, sorted(wanted)))}) "
-        f"AND (strlen({objects}) < {_DEEP} OR {levels} < {_DEEP}) GROUP BY 1, 2",
+        f"bool_or(regexp_matches({objects}, {literal(LARGE_NUMBER)})) FROM store.named "
+        f"WHERE {group} IN ({', '.join(map(literal, sorted(wanted)))}) AND {objects} IS NOT NULL GROUP BY 1, 2",
         part=part,
     )
-    for name, shape, sample, count, long in rows:
+    for name, shape, sample, count, large in rows:
         # A number may be longer than an int of Python's can be.
-        decoded = json.loads(sample, parse_int=float)
-        roots.setdefault((group, name), Node()).add(json.loads(shape), decoded, count, long=long)
+        decoded = json.loads(shallow(sample), parse_int=float)
+        roots.setdefault((group, name), Node()).add(json.loads(shallow(shape)), decoded, count, large=large)
     return roots
 
 
 def _confirmed(database: Database, table: Table, columns: Columns) -> Columns:
-    """The columns, with types that every value has."""
-    doubtful = [(members, column) for members in columns for column in members.columns if column.doubtful]
-    if not doubtful:
+    """The columns, with types that every value has; and the number of values that another of their event hides."""
+    both = (columns.members, columns.context)
+    doubtful = [(members, column) for members in both for column in members.columns if column.doubtful]
+    shared = [members.hidden(column) for members in both for column in members.columns if len(column.sources) > 1]
+    shared += [table.hidden(name) for name in table.taken_in]
+    if not doubtful and not shared:
         return columns
-    texts = ", ".join(members.texts for members in columns if members.texts)
-    checks = ", ".join(f"coalesce(bool_and({members.fits(column)}), true)" for members, column in doubtful)
-    (fits,) = database.run(f"SELECT {checks} FROM (SELECT *, {texts} FROM store.named WHERE {table.rows})")
+    texts = "".join(f", {members.texts}" for members in both if members.texts)
+    checks = [f"coalesce(bool_and({members.fits(column)}), true)" for members, column in doubtful]
+    counts = f"coalesce(sum({' + '.join(shared or ['0'])}), 0)::BIGINT"
+    (answer,) = database.run(
+        f"SELECT {', '.join([*checks, counts])} FROM (SELECT *{texts} FROM store.named WHERE {table.rows})"
+    )
+    *fits, hidden = answer
     wrong = {column for (_, column), fit in zip(doubtful, fits, strict=True) if not fit}
 
     def mended(members: Members) -> Members:
@@ -102,4 +109,4 @@ def _confirmed(database: Database, table: Table, columns: Columns) -> Columns:
             ],
         )
 
-    return Columns(mended(columns.members), mended(columns.context))
+    return Columns(mended(columns.members), mended(columns.context), columns.omitted + Counter({"same_name": hidden}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -12,11 +13,13 @@ from duckdb import DuckDBPyConnection
 
 from millstream.errors import QueryError
 
-from .database import OnProgress
+from .database import OnProgress, locked
 from .reading import Period
 from .snapshot import ALWAYS, Snapshot, take
 
 __all__ = ["Result", "connect", "explained", "query"]
+
+_log = logging.getLogger("millstream")
 
 _QUESTIONS = {"SELECT", "EXPLAIN", "CALL", "PRAGMA", "MULTI"}
 """What DuckDB calls the statements that have an answer. DESCRIBE, SHOW and SUMMARIZE are a kind of SELECT."""
@@ -27,13 +30,16 @@ _ROWS = 1_000
 class Result:
     """What a query found. Iterating gives the rows, once, as they are computed.
 
-    `columns` are names with DuckDB's types; `files` were read, in which `unreadable` lines were no events.
+    `columns` are names with DuckDB's types; `files` were read, in which `unreadable` lines were no events. `omitted`
+    says of a view how many values are in none of its columns, by reason. `warnings` say both in words.
     """
 
     def __init__(self, snapshot: Snapshot, columns: list[tuple[str, str]]) -> None:
         self.columns = columns
         self.files = snapshot.files
         self.unreadable = snapshot.unreadable
+        self.omitted = snapshot.omitted
+        self.warnings = snapshot.warnings
         self._database = snapshot.database
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
@@ -87,22 +93,30 @@ def query(
         raise
 
 
-def connect(directory: str | os.PathLike[str], *, received: Period = ALWAYS) -> DuckDBPyConnection:
-    """DuckDB with all views of the warehouse, as they are at this moment: for a notebook, for data frames.
+def connect(
+    directory: str | os.PathLike[str], *, received: Period = ALWAYS, external_access: bool = False
+) -> DuckDBPyConnection:
+    """A DuckDB connection with all views of the warehouse, as they are at this moment: for a notebook, for data frames.
 
-    What is asked of it cannot read or write files.
+    The database is in memory and the caller's own: what it writes there changes no event. What is left out of the
+    views is logged as a warning.
 
     Args:
         directory: what `millstream serve` has as `--data`.
         received: from when, and until when, the events that count were received.
+        external_access: whether its SQL may use files, extensions and the network: COPY, ATTACH, INSTALL, `read_csv`.
+            Without, DuckDB refuses them, and the SQL may come from somebody who may see the events and nothing else.
 
     Raises:
         SettingsError: there is no such directory.
         QueryError: its files cannot be read.
     """
-    database = take(directory, received=received).database
-    database.lock()
-    return database.detach()
+    snapshot = take(directory, received=received)
+    for warning in snapshot.warnings:
+        _log.warning("%s: %s", directory, warning)
+    if not external_access:
+        snapshot.database.lock()
+    return snapshot.database.detach()
 
 
 def _tables_in(sql: str) -> set[str]:
@@ -111,7 +125,7 @@ def _tables_in(sql: str) -> set[str]:
     Raises:
         QueryError: it is no question.
     """
-    with duckdb.connect() as nothing, explained():
+    with locked() as nothing, explained():
         # A PIVOT is two statements for older versions: it makes a type first.
         kinds = [statement.type.name for statement in nothing.extract_statements(sql)]
         if wrong := [kind for kind in kinds if kind not in {*_QUESTIONS, "CREATE"}]:
@@ -120,6 +134,8 @@ def _tables_in(sql: str) -> set[str]:
             raise QueryError(f"there are {count} questions: ask one at a time")
         try:
             return {name.lower() for name in nothing.get_table_names(sql)}
+        except duckdb.PermissionException:
+            raise
         except duckdb.Error:
             return set()
 

@@ -7,14 +7,15 @@ reading begins anew.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection
+import tempfile
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import duckdb
 
 from millstream.errors import QueryError, SettingsError
+from millstream.log import records_in, stored_files
 
 from .database import Database
 from .names import literal, quoted
@@ -27,6 +28,9 @@ Period = tuple["datetime | None", "datetime | None"]
 
 _TRIES = 5
 """How often reading begins anew because a file has gone: retention takes one now and then, not one after another."""
+_LONGEST = 1 << 23
+"""Bytes of a line: no event has as many, and DuckDB refuses a file with a line of twice as many."""
+_CHUNK = 1 << 20
 
 _TEXTS = {
     "type": "type",
@@ -48,8 +52,13 @@ _MOMENTS = {
 }
 
 
-def read(database: Database, directory: Path, tables: Collection[Table], period: Period, *, tries: int = _TRIES) -> int:
-    """Make `store.events` with what these tables need; how many files it was read from.
+def read(
+    database: Database, directory: Path, tables: Collection[Table], period: Period, *, tries: int = _TRIES
+) -> tuple[int, int]:
+    """Make `store.events` with what these tables need.
+
+    Returns:
+        How many files were read, and how many of their lines are no events.
 
     Raises:
         SettingsError: there is no such directory.
@@ -58,23 +67,75 @@ def read(database: Database, directory: Path, tables: Collection[Table], period:
     files = _files(directory)
     database.run("CREATE SCHEMA IF NOT EXISTS store")
     try:
-        database.run(_statement(files, tables, period), part=(0, 0.6))
-    except duckdb.IOException as error:
-        if tries > 1 and not all(map(os.path.exists, files)):
+        return len(files), sum(_load(database, files, tables, period).values())
+    except (duckdb.IOException, duckdb.InvalidInputException, OSError) as error:
+        if tries > 1 and not all(path.exists() for path in files):
             return read(database, directory, tables, period, tries=tries - 1)
         raise QueryError(f"cannot read the events in {directory}: {error}") from error
-    return len(files)
 
 
-def _files(directory: Path) -> list[str]:
-    """The files of events, in the order in which they were written."""
+def _files(directory: Path) -> list[Path]:
     try:
-        return sorted(entry.path for entry in os.scandir(directory) if entry.name.endswith(".jsonl"))
+        return stored_files(directory)
     except OSError as error:
         raise SettingsError(f"cannot read events in {directory}: {error.strerror}") from error
 
 
-def _statement(files: Collection[str], tables: Collection[Table], period: Period) -> str:
+def _load(database: Database, files: Sequence[Path], tables: Collection[Table], period: Period) -> dict[str, int]:
+    """Read the files; how many lines are no events, by the name of the file."""
+    suspects: Collection[str] = [path.name for path in files]
+    try:
+        suspects = damaged = _load_as_they_are(database, files, tables, period)
+    except duckdb.InvalidInputException:  # a line has no end for megabytes
+        damaged = {}
+    if suspects:
+        with tempfile.TemporaryDirectory(prefix="millstream-") as folder:
+            repaired = [
+                _repaired(path, Path(folder), last=path is files[-1]) if path.name in suspects else path
+                for path in files
+            ]
+            if repaired != files:
+                damaged = _load_as_they_are(database, repaired, tables, period)
+    return damaged
+
+
+def _load_as_they_are(
+    database: Database, files: Sequence[Path], tables: Collection[Table], period: Period
+) -> dict[str, int]:
+    database.run(_statement(files, tables, period), part=(0, 0.6))
+    rows = database.run("SELECT damaged, count(*) FROM store.events WHERE damaged IS NOT NULL GROUP BY 1")
+    return {Path(name).name: count for name, count in rows}
+
+
+def _repaired(path: Path, folder: Path, *, last: bool) -> Path:
+    """A file that DuckDB reads as the collector's other readers do: it, or a copy.
+
+    They end a line at a NUL, too: room that was reserved and never written, and what truncating a file has left, is
+    full of them. In the last file, they leave out a line without an end: it is being written.
+    """
+    if not last and not _has_holes(path):
+        return path
+    copy = folder / path.name
+    with copy.open("wb") as file:
+        for record in records_in(path, path.stat().st_size):
+            if record.ended or not last:
+                file.write(record.data if len(record.data) <= _LONGEST else b"?")
+                file.write(b"\n")
+    return copy
+
+
+def _has_holes(path: Path) -> bool:
+    """Whether there are NULs in a file, or no ends of lines for megabytes."""
+    line = 0
+    with path.open("rb") as file:
+        while data := file.read(_CHUNK):
+            line = 0 if b"\n" in data else line + len(data)
+            if b"\0" in data or line > _LONGEST:
+                return True
+    return False
+
+
+def _statement(files: Collection[Path], tables: Collection[Table], period: Period) -> str:
     types = {table.type for table in tables}
     needed = {"context", *(table.objects for table in tables), *(name for table in tables for name in table.own)}
     columns = [
@@ -91,14 +152,17 @@ def _statement(files: Collection[str], tables: Collection[Table], period: Period
         if when
     ]
     # A line that cannot be read is a row without anything: it is kept to be counted.
+    columns.append("CASE WHEN type IS NULL THEN filename END AS damaged")
     where = f"type IS NULL OR ({' AND '.join(conditions)})" if conditions else "true"
-    return f"CREATE TABLE store.events AS SELECT {', '.join(columns)} FROM {_source(files, fields)} WHERE {where}"
+    select = f"SELECT {', '.join(columns)} FROM {_source(files, fields)} WHERE {where}"
+    return f"CREATE OR REPLACE TABLE store.events AS {select}"
 
 
-def _source(files: Collection[str], fields: dict[str, str]) -> str:
+def _source(files: Collection[Path], fields: dict[str, str]) -> str:
     if not files:
         nothing = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in fields.items())
-        return f"(SELECT {nothing} LIMIT 0)"
-    listed = ", ".join(map(literal, files))
+        return f"(SELECT {nothing}, '' AS filename LIMIT 0)"
+    listed = ", ".join(literal(str(path)) for path in files)
     shape = ", ".join(f"{literal(name)}: '{kind}'" for name, kind in fields.items())
-    return f"read_json([{listed}], format = 'newline_delimited', ignore_errors = true, columns = {{{shape}}})"
+    options = "format = 'newline_delimited', ignore_errors = true, filename = true"
+    return f"read_json([{listed}], {options}, columns = {{{shape}}})"

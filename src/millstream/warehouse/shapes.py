@@ -11,24 +11,34 @@ Pure: where the shapes come from is the business of `snapshot`.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from .names import identifier
 
-__all__ = ["ISO_DATE", "MAX_COLUMNS", "Column", "Node", "Source", "columns_of"]
+__all__ = ["ISO_DATE", "LARGE_NUMBER", "MAX_COLUMNS", "MAX_DEPTH", "Column", "Node", "Source", "columns_of", "shallow"]
 
 MAX_COLUMNS = 1_000
 """Columns that the objects of one table become, the most frequent first: names that are data (`{"user-17": …}`) must
 not make a table without end."""
+
+MAX_DEPTH = 100
+"""Levels of objects and lists that are looked into. What is deeper is one JSON value: Python reads nested JSON by
+recursion, and the caller's stack may be deep already."""
 
 _TIME = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?"
 ISO_DATE = rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ]{_TIME}( ?(Z|[+-][0-9]{{2}}(:?[0-9]{{2}})?))?)?"
 """What a string looks like that is a day or a moment. `re` and DuckDB agree on it."""
 _is_date = re.compile(ISO_DATE).fullmatch
 
+LARGE_NUMBER = r"[0-9]{19}|[0-9][eE][+]?[0-9]{3,}\s*[],}]"
+"""What is in an object with a number that BIGINT or DOUBLE may not hold: RE2's and `re`'s syntax."""
+
 _INTEGERS = {"BIGINT", "UBIGINT", "HUGEINT", "UHUGEINT"}
+_BRACKET_OR_STRING = re.compile(r'[][{}]|"(?:[^"\\]|\\.)*"')
+_is_index = re.compile("0|[1-9][0-9]*").fullmatch
 
 
 @dataclass
@@ -36,51 +46,58 @@ class Node:
     """What is known of one place in the objects of a table.
 
     `types` are those of the values here that are no objects, and `count` is how many there are. `dates` says that
-    each string that was looked at is a date, `long` that an integer may have 19 digits or more: two guesses, which
-    only a look at every value can confirm.
+    each string that was looked at is a date, `large` that a number may be out of the range of its type: two guesses,
+    which only a look at every value can confirm. `objects` and `lists` say that there are such here.
     """
 
     types: set[str] = field(default_factory=set[str])
     count: int = 0
     dates: bool = True
-    long: bool = False
+    large: bool = False
+    objects: bool = False
+    lists: bool = False
     children: dict[str, Node] = field(default_factory=dict[str, "Node"])
 
-    def add(self, shape: object, sample: object, count: int = 1, *, long: bool = False) -> None:
+    def add(self, shape: object, sample: object, count: int = 1, *, large: bool = False) -> None:
         """Take in one shape.
 
         Args:
             shape: what json_structure says.
             sample: an object that has this shape.
             count: how many objects have it.
-            long: whether 19 digits in a row are in one of them.
+            large: whether LARGE_NUMBER is in one of them.
         """
         if isinstance(shape, dict):
+            self.objects = True
             inside = cast("Mapping[str, Any]", sample if isinstance(sample, dict) else {})
             for key, inner in cast("Mapping[str, Any]", shape).items():
-                if "\0" not in key:  # SQL has no way to write it
-                    self.children.setdefault(key, Node()).add(inner, inside.get(key), count, long=long)
-        elif shape == "NULL" or sample == {}:
+                self.children.setdefault(key, Node()).add(inner, inside.get(key), count, large=large)
+        elif sample == {}:
+            self.objects = True
+        elif shape == "NULL":
             pass  # makes no column
         elif isinstance(shape, str):
             self.types.add(shape)
             self.count += count
-            self.long |= long and shape in _INTEGERS
+            self.large |= large and shape in {*_INTEGERS, "DOUBLE"}
             self.dates &= shape != "VARCHAR" or (isinstance(sample, str) and bool(_is_date(sample)))
         else:
             self.types.add("JSON")  # an array, of whatever
             self.count += count
+            self.lists = True
 
 
 @dataclass(frozen=True)
 class Source:
     """Where values of a column are: a JSON pointer (RFC 6901).
 
-    With `guarded`, objects may be there too, which have columns of their own.
+    With `guarded`, objects may be there too, which have columns of their own. `within` are the places on the way where
+    a list may be, whose elements a pointer would find as well.
     """
 
     pointer: str
     guarded: bool = False
+    within: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,8 +115,8 @@ class Column:
 
 def columns_of(
     root: Node, *, not_free: Collection[str], prefix: str = "", taken_in: Collection[str] = ()
-) -> list[Column]:
-    """The columns of a table, by name.
+) -> tuple[list[Column], Counter[str]]:
+    """The columns of a table, by name; and how many values are in none of them, by reason.
 
     Args:
         root: the objects.
@@ -107,36 +124,63 @@ def columns_of(
         prefix: the first word of every name.
         taken_in: members that another column takes in.
     """
-    leaves = sorted(_leaves(root), key=lambda leaf: -leaf[1].count)[:MAX_COLUMNS]
+    omitted: Counter[str] = Counter()
+    leaves: list[tuple[tuple[str, ...], Source, Node]] = []
+    for path, source, node in sorted(_leaves(root), key=lambda leaf: -leaf[2].count):
+        if any("\0" in key for key in path):
+            omitted["nul_in_name"] += node.count
+        elif len(leaves) == MAX_COLUMNS:
+            omitted["too_many_columns"] += node.count
+        else:
+            leaves.append((path, source, node))
     found: dict[str, list[tuple[Source, Node]]] = {}
-    for path, node in leaves:
+    for path, source, node in leaves:
         if path[0] in taken_in and len(path) == 1:
             continue
         name = identifier(" ".join((prefix, *path)), not_free=not_free)
-        found.setdefault(name, []).append((Source(_pointer(path), guarded=bool(node.children)), node))
-    return [_column(name, found[name]) for name in sorted(found)]
+        found.setdefault(name, []).append((source, node))
+    return [_column(name, found[name]) for name in sorted(found)], omitted
 
 
-def _leaves(node: Node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Node]]:
+def _leaves(
+    node: Node, path: tuple[str, ...] = (), within: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Source, Node]]:
+    here = "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in path)
     if node.types and path:
-        yield path, node
+        yield path, Source(here, guarded=node.objects, within=within), node
     for key, child in node.children.items():
-        yield from _leaves(child, (*path, key))
-
-
-def _pointer(path: tuple[str, ...]) -> str:
-    return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in path)
+        yield from _leaves(child, (*path, key), (*within, here) if node.lists and _is_index(key) else within)
 
 
 def _column(name: str, places: list[tuple[Source, Node]]) -> Column:
     types = {kind for _, node in places for kind in node.types}
     sources = tuple(sorted((source for source, _ in places), key=lambda source: source.pointer))
+    large = any(node.large for _, node in places)
     if types == {"VARCHAR"} and all(node.dates for _, node in places):
         return Column(name, "TIMESTAMP", sources, doubtful=True)
     if types <= _INTEGERS:
-        return Column(name, "BIGINT", sources, doubtful=any(node.long for _, node in places))
+        return Column(name, "BIGINT", sources, doubtful=large)
     if types <= {*_INTEGERS, "DOUBLE"}:
-        return Column(name, "DOUBLE", sources)
+        return Column(name, "DOUBLE", sources, doubtful=large)
     if "JSON" in types:
         return Column(name, "JSON", sources)
     return Column(name, types.pop() if len(types) == 1 else "VARCHAR", sources)
+
+
+def shallow(text: str) -> str:
+    """JSON text with a list in the place of everything that is deeper than MAX_DEPTH."""
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        return text
+    parts: list[str] = []
+    depth = kept = 0
+    for match in _BRACKET_OR_STRING.finditer(text):
+        if match[0] in {"{", "["}:
+            depth += 1
+            if depth == MAX_DEPTH + 1:
+                parts.append(text[kept : match.start()])
+        elif match[0] in {"}", "]"}:
+            if depth == MAX_DEPTH + 1:
+                parts.append("[[]]")
+                kept = match.end()
+            depth -= 1
+    return "".join((*parts, text[kept:]))

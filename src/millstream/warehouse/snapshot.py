@@ -11,9 +11,10 @@ from .database import Database, OnProgress
 from .looking import look
 from .names import identifier
 from .reading import Period, read
+from .shapes import MAX_COLUMNS
 from .tables import STANDARD, Table, event_table
 
-__all__ = ["ALWAYS", "MAX_TABLES", "Snapshot", "take"]
+__all__ = ["ALWAYS", "MAX_TABLES", "OMITTED", "Snapshot", "take"]
 
 MAX_TABLES = 1_000
 """Tables for events, the most frequent first: names that are data (`Order 17 Paid`) must not make tables without
@@ -21,19 +22,38 @@ end."""
 
 ALWAYS: Period = (None, None)
 
+OMITTED = {
+    "same_name": "{view}: {count:,} values are not shown, as another value of the event has the same column",
+    "too_many_columns": f"{{view}}: {{count:,}} values have no column, as the view has {MAX_COLUMNS:,} already",
+    "nul_in_name": "{view}: {count:,} values have no column, as there is a NUL in their name",
+    "too_many_views": f"{{view}}: {{count:,}} events have no view of their own, as there are {MAX_TABLES:,} already",
+}
+"""Why a value is in no column. It is in the JSON of the view `events`."""
+
 
 @dataclass(frozen=True)
 class Snapshot:
     """A database with the tables of the warehouse.
 
     `tables` are all that there are; those that were asked for have a view. `files` were read; in them, `unreadable`
-    lines were no events.
+    lines were no events. `omitted` says of a view how many values are in none of its columns, by reason.
     """
 
     database: Database
     tables: dict[str, Table]
     files: int
     unreadable: int
+    omitted: dict[str, dict[str, int]]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is left out, in words."""
+        told = [f"{self.unreadable:,} lines cannot be read, and are left out"] if self.unreadable else []
+        return told + [
+            OMITTED[reason].format(view=view, count=count)
+            for view, reasons in self.omitted.items()
+            for reason, count in reasons.items()
+        ]
 
 
 def take(
@@ -60,15 +80,20 @@ def take(
     database = Database(on_progress, share)
     try:
         wanted = None if tables is None else [STANDARD.get(name) or event_table(name) for name in tables]
-        files = read(database, Path(directory), STANDARD.values() if wanted is None else wanted, received)
-        ((unreadable,),) = database.run("SELECT count(*) FROM store.events WHERE type IS NULL")
+        files, unreadable = read(database, Path(directory), STANDARD.values() if wanted is None else wanted, received)
         not_free = _keywords(database)
-        known = {**STANDARD, **_event_tables(database, not_free)}
+        by_event, without = _event_tables(database, not_free)
+        known = {**STANDARD, **by_event}
         if tables is None or known.keys() >= set(tables):
             chosen = known if tables is None else {name: known[name] for name in tables}
-            for name, (members, context) in look(database, chosen, not_free=not_free).items():
-                database.run(known[name].view(name, members, context))
-            return Snapshot(database, known, files, unreadable)
+            omitted: dict[str, dict[str, int]] = {}
+            for name, columns in look(database, chosen, not_free=not_free).items():
+                database.run(known[name].view(name, columns.members, columns.context))
+                if columns.omitted:
+                    omitted[name] = dict(columns.omitted)
+            if tables is None and without:
+                omitted.setdefault("tracks", {})["too_many_views"] = without
+            return Snapshot(database, known, files, unreadable, omitted)
     except BaseException:
         database.close()
         raise
@@ -78,13 +103,18 @@ def take(
 
 def _keywords(database: Database) -> set[str]:
     """The words that SQL takes for its own."""
-    rows = database.run("SELECT keyword_category, keyword_name FROM duckdb_keywords()")
-    words = {category: {word for kind, word in rows if kind == category} for category, _ in rows}
-    return words["reserved"] | (words["type_function"] - words["column_name"])
+    rows = database.run(
+        "SELECT keyword_name FROM duckdb_keywords() GROUP BY 1 HAVING bool_or(keyword_category = 'reserved') "
+        "OR (bool_or(keyword_category = 'type_function') AND NOT bool_or(keyword_category = 'column_name'))"
+    )
+    return {word for (word,) in rows}
 
 
-def _event_tables(database: Database, not_free: set[str]) -> dict[str, Table]:
-    """A table for each name in SQL that tracked events have; `store.named` says which events are in it."""
+def _event_tables(database: Database, not_free: set[str]) -> tuple[dict[str, Table], int]:
+    """A table for each name in SQL that tracked events have, and how many events are in none.
+
+    `store.named` says which events are in it.
+    """
     rows = database.run(
         "SELECT event_text, count(*) FROM store.events WHERE event_text IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
     )
@@ -97,4 +127,6 @@ def _event_tables(database: Database, not_free: set[str]) -> dict[str, Table]:
         "CREATE VIEW store.named AS SELECT stored.*, stored.rowid AS seq, names.event "
         "FROM store.events AS stored LEFT JOIN store.names AS names USING (event_text) WHERE type IS NOT NULL"
     )
-    return {event: event_table(event) for event in list(dict.fromkeys(names.values()))[:MAX_TABLES]}
+    with_table = set(list(dict.fromkeys(names.values()))[:MAX_TABLES])
+    without = sum(count for text, count in rows if names[text] not in with_table)
+    return {event: event_table(event) for event in dict.fromkeys(names.values()) if event in with_table}, without

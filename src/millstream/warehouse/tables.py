@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from .names import literal, quoted
 from .shapes import ISO_DATE, Column, Source
@@ -85,21 +86,26 @@ class Table:
             *((column.name, context.value(column)) for column in context.columns),
             *((column, self._standard(column)) for column in self.last),
         ]
-        if self.latest_by:
-            columns = [(column, f"arg_max({value}, seq)") for column, value in columns]
-            columns[0] = ("id", self.latest_by)
-        listed = ", ".join(f"{value} AS {quoted(column)}" for column, value in columns)
         taken = "".join(f", {texts}" for texts in (members.texts, context.texts) if texts)
+        if self.latest_by:  # by when it happened, as events may arrive in another order
+            columns = [(column, f"arg_max({value}, latest)") for column, value in columns]
+            columns[0] = ("id", self.latest_by)
+            taken += ", row_number() OVER (ORDER BY timestamp NULLS FIRST, seq) AS latest"
+        listed = ", ".join(f"{value} AS {quoted(column)}" for column, value in columns)
         source = f"(SELECT *{taken} FROM store.named WHERE {self.rows})"
         grouped = f" GROUP BY {self.latest_by}" if self.latest_by else ""
         return f"CREATE VIEW {quoted(name)} AS SELECT {listed} FROM {source}{grouped}"
 
+    def hidden(self, column: str) -> str:
+        """How many values of an event one of `taken_in` does not show."""
+        return f"CASE WHEN {column} <> {self._member(column)} THEN 1 ELSE 0 END"
+
     def _standard(self, column: str) -> str:
-        if column not in self.taken_in:
-            return column
+        return f"coalesce({column}, {self._member(column)})" if column in self.taken_in else column
+
+    def _member(self, column: str) -> str:
         member = f"{self.objects}, '/{column}'"
-        found = f"CASE WHEN json_type({member}) <> 'OBJECT' THEN json_extract_string({member}) END"
-        return f"coalesce({column}, {found})"
+        return f"CASE WHEN json_type({member}) <> 'OBJECT' THEN json_extract_string({member}) END"
 
 
 STANDARD: dict[str, Table] = {
@@ -138,7 +144,7 @@ class Members:
         """The texts of all sources, taken at once: so an object is parsed once, and not for every column."""
         if not self.columns:
             return ""
-        pointers = ", ".join(literal(source.pointer) for source in self._sources)
+        pointers = ", ".join(literal(source.pointer) for source in self._places)
         return f"json_extract_string({self.objects}, [{pointers}]) AS {self.objects}_texts"
 
     def value(self, column: Column) -> str:
@@ -152,8 +158,7 @@ class Members:
 
     def text(self, column: Column) -> str:
         """The same as text."""
-        places = {source: index for index, source in enumerate(self._sources, 1)}
-        return self._first(column, lambda source: f"{self.objects}_texts[{places[source]}]")
+        return self._first(column, self._text)
 
     def fits(self, column: Column) -> str:
         """Whether a value is of the column's type, and nothing of it is lost."""
@@ -161,11 +166,21 @@ class Members:
         fits = f"{self.value(column)} IS NOT NULL"
         if column.type == "TIMESTAMP":
             fits = f"{fits} AND regexp_full_match({text}, {literal(ISO_DATE)})"
+        if column.type == "DOUBLE":
+            fits = f"NOT isinf({self.value(column)})"
         return f"({text} IS NULL OR {fits})"
 
-    @property
-    def _sources(self) -> list[Source]:
-        return [source for column in self.columns for source in column.sources]
+    def hidden(self, column: Column) -> str:
+        """How many values of an event the column does not show, because it shows another of the same name."""
+        found = [self._guarded(source, self._text(source)) for source in column.sources]
+        return f"greatest(len(list_distinct([{', '.join(found)}])) - 1, 0)"
+
+    @cached_property
+    def _places(self) -> dict[Source, int]:
+        return {source: place for place, source in enumerate((s for c in self.columns for s in c.sources), 1)}
+
+    def _text(self, source: Source) -> str:
+        return f"{self.objects}_texts[{self._places[source]}]"
 
     def _first(self, column: Column, read: Callable[[Source], str]) -> str:
         """The first of a column's sources that has a value."""
@@ -173,14 +188,16 @@ class Members:
         return found[0] if len(found) == 1 else f"coalesce({', '.join(found)})"
 
     def _guarded(self, source: Source, value: str) -> str:
-        if not source.guarded:
-            return value
-        return f"CASE WHEN json_type({self.objects}, {literal(source.pointer)}) <> 'OBJECT' THEN {value} END"
+        conditions = [f"json_type({self.objects}, {literal(each)}) = 'OBJECT'" for each in source.within]
+        if source.guarded:
+            conditions.append(f"json_type({self.objects}, {literal(source.pointer)}) <> 'OBJECT'")
+        return f"CASE WHEN {' AND '.join(conditions)} THEN {value} END" if conditions else value
 
 
 def moment(text: str) -> str:
     """A text as a TIMESTAMP in UTC; NULL if it is none.
 
-    Through the type with a zone, as the other one ignores the offset (DuckDB 1.2 and later).
+    Through the type with a zone, as the other one ignores the offset (DuckDB 1.2 and later). Not the words that DuckDB
+    takes for times (`epoch`, `infinity`): a time begins with a digit, and `:` comes after 9.
     """
-    return f"CAST(TRY_CAST({text} AS TIMESTAMPTZ) AS TIMESTAMP)"
+    return f"CASE WHEN {text} >= '0' AND {text} < ':' THEN CAST(TRY_CAST({text} AS TIMESTAMPTZ) AS TIMESTAMP) END"

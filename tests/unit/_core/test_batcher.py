@@ -162,13 +162,13 @@ def test_halves_are_the_whole_in_order(count: int):
 )
 def test_a_request_is_as_large_as_allowed_and_no_larger(sizes: list[int], max_bytes: int, max_events: int, key: str):
     """The body that is really sent keeps the limit, and no batch leaves out an event that would have fitted."""
-    api = TrackingAPI(write_key=key, url="http://x", timeout=1, compress=False)
-    queue = batcher(max_bytes=max_bytes, overhead=api.overhead, max_events=max_events)
+    api = TrackingAPI(key, host="http://x")
+    queue = batcher(max_bytes=max_bytes, overhead=api.limits.overhead, max_events=max_events)
     left: list[Item] = [Event(b"x" * size) for size in sizes]
     queue.put(left, 0.0)
 
     def length(items: list[Item]) -> int:
-        return len(api.request(items, 1, "2026-01-01T00:00:00.000Z").body)
+        return len(api.request(items, 1, 1_767_225_600.0).body)
 
     while left:
         items = queue.cut(0.0).items

@@ -19,9 +19,9 @@ def context(**event: Any) -> Context:
 def test_decoding_is_put_off_until_somebody_looks() -> None:
     """A context that nobody looks at keeps its bytes; from the first look on there is one dict."""
     ctx = context(event="A")
-    assert not ctx.looked_at
+    assert not ctx._looked_at
     assert ctx.event is ctx.event
-    assert ctx.looked_at
+    assert ctx._looked_at
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_to_dict_is_plain() -> None:
     ctx = context(event="A")
     ctx.log("info", "hello", {"a": 1})
     ctx.stats.gauge("load", 0.5, ("x",))
-    ctx.settle(2, Dropped("why"))
+    ctx._settle(2, Dropped("why"))
     assert json.loads(json.dumps(ctx.to_dict())) == {
         "id": "m1",
         "event": {"type": "track", "messageId": "m1", "event": "A"},
@@ -138,7 +138,7 @@ def test_the_outcome_is_known_when_it_is_settled() -> None:
     ctx = context()
     assert (ctx.attempts, ctx.failed_delivery()) == (0, None)
     error = Dropped("why")
-    ctx.settle(3, error)
+    ctx._settle(3, error)
     assert (ctx.attempts, ctx.failed_delivery()) == (3, error)
 
 
@@ -146,6 +146,6 @@ def test_sealing_forgets_the_dict() -> None:
     """When the bytes are final, a dict that somebody kept is no way to change the event."""
     ctx = context(event="A")
     kept = ctx.event
-    ctx.seal(encode(kept))
+    ctx._seal(encode(kept))
     kept["event"] = "B"
     assert ctx.event["event"] == "A"

@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import enum
 import json
+import os
 import re
 import sys
 import threading
@@ -30,7 +31,11 @@ from millstream._core.repair import repaired
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/values.md").read_text("utf-8")
 NAMES: dict[str, Any] = {"__name__": __name__}
-exec(compile(re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1], "values.md", "exec", dont_inherit=True), NAMES)
+for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+    try:
+        exec(compile(block, "values.md", "exec", dont_inherit=True), NAMES)
+    except ImportError:
+        assert os.environ.get("CI") != "true"
 
 
 def rows(*sections: str) -> list[tuple[str, str]]:
@@ -45,7 +50,11 @@ def rows(*sections: str) -> list[tuple[str, str]]:
 
 
 def value_of(expression: str) -> Any:
-    return eval(expression, NAMES)
+    try:
+        return eval(expression, NAMES)
+    except NameError as exc:
+        assert os.environ.get("CI") != "true"
+        pytest.skip(f"{exc.name} is from a package that is not installed (requirements/dev.txt)")
 
 
 def sent(value: object) -> str:
@@ -64,13 +73,13 @@ def refusal(value: object) -> str:
 # -- the page ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("expression", "written"), rows("Scalars", "Containers", "numpy", "Keys"))
+@pytest.mark.parametrize(("expression", "written"), rows("Scalars", "Containers", "numpy", "pandas", "Keys"))
 def test_each_type_is_sent_as_the_page_says(expression: str, written: str) -> None:
     """Every row of the reference is so, character by character."""
     assert sent(value_of(expression)) == written
 
 
-@pytest.mark.parametrize(("expression", "written"), rows("Scalars", "Containers", "numpy", "Keys"))
+@pytest.mark.parametrize(("expression", "written"), rows("Scalars", "Containers", "numpy", "pandas", "Keys"))
 def test_both_paths_write_the_same(expression: str, written: str) -> None:
     """The repair gives the bytes that the fast path gives, wherever the value stands."""
     for value in (value_of(expression), [value_of(expression)], NAMES["Item"]("s", value_of(expression))):
@@ -89,6 +98,7 @@ def test_the_page_has_all_its_rows() -> None:
     assert len(rows("Scalars")) > 30
     assert len(rows("Containers")) > 20
     assert len(rows("numpy")) > 10
+    assert len(rows("pandas")) > 5
     assert len(rows("Keys")) > 10
     assert len(rows("Refused")) > 15
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -111,17 +112,42 @@ class Member(str, enum.Enum):
     ADA = "ada"
 
 
-@pytest.mark.parametrize(
-    ("given", "written"), [("u", "u"), (7, "7"), (-1, "-1"), (0, "0"), (np.str_("x"), "x"), (Member.ADA, "ada")]
-)
+IDS = [
+    ("u", "u"),
+    (7, "7"),
+    (-1, "-1"),
+    (0, "0"),
+    (np.str_("x"), "x"),
+    (Member.ADA, "ada"),
+    (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+    (type("Own", (UUID,), {"__str__": lambda _: "other"})(int=1), str(UUID(int=1))),
+    (np.int64(7), "7"),
+    (np.uint8(0), "0"),
+]
+
+
+@pytest.mark.parametrize(("given", "written"), IDS, ids=lambda part: type(part).__name__)
 def test_an_id_is_text(given: object, written: str) -> None:
-    """An int is sent as its text, because many databases count their users; zero is an id too."""
+    """An int or a UUID is sent as its text, because many databases have those as keys; zero is an id too."""
     assert event_of(user_id=given)["userId"] == written
     assert event_of("group", group_id=given)["groupId"] == written
     assert event_of("alias", previous_id=given)["previousId"] == written
 
 
-NO_IDS = ["", True, False, 1.5, b"u", ["u"], {"id": 1}, object(), np.int64(1), 10**5000]
+NO_IDS = [
+    "",
+    True,
+    False,
+    1.5,
+    b"u",
+    ["u"],
+    {"id": 1},
+    object(),
+    10**5000,
+    np.bool_(True),
+    np.float64(1),
+    np.array([1]),
+]
 
 
 @pytest.mark.parametrize("given", NO_IDS, ids=range(len(NO_IDS)))
@@ -322,6 +348,7 @@ def test_a_call_is_stamped() -> None:
     event = event_of()
     assert (event["timestamp"], event["messageId"]) == STAMP
     assert event_of(message_id="mine")["messageId"] == "mine"
+    assert event_of(message_id=UUID(int=1))["messageId"] == str(UUID(int=1))
     assert event_of(message_id="m" * MAX_MESSAGE_ID)["messageId"] == "m" * 100
 
 
@@ -429,16 +456,16 @@ def test_a_whole_event_is_completed() -> None:
         ({"event": 7}, "event must be"),
         ({"userId": None, "anonymousId": None}, "track: userId or anonymousId is needed"),
         ({"userId": True}, "userId must be a non-empty str or an int, got bool"),
-        ({"userId": ""}, "userId must be"),
-        ({"type": "group"}, "group: groupId is needed"),
-        ({"type": "alias"}, "alias: previousId is needed"),
-        ({"type": "alias", "userId": None, "previousId": "p"}, "alias: userId is needed"),
+        ({"userId": "", "anonymousId": ""}, "track: userId or anonymousId is needed"),
+        ({"userId": float("nan")}, "userId must be a non-empty str or an int, got float"),
+        ({"groupId": []}, "groupId must be"),
+        ({"previousId": False}, "previousId must be"),
         ({"properties": [1]}, "properties must be a mapping (a dict), got list"),
         ({"traits": "secret"}, "traits must be a mapping (a dict), got a str of 6 characters"),
         ({"context": 7}, "context must be"),
         ({"context": Liar()}, "context: "),
         ({"integrations": []}, "integrations must be"),
-        ({"messageId": ""}, "messageId must be"),
+        ({"messageId": "m" * 101}, "messageId must be"),
         ({"name": 7}, "name must be"),
         ({"category": b""}, "category must be"),
     ],

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from millstream._core.ledger import Ledger, Ticket
+from millstream._core.ledger import Ledger
 from millstream._core.log import Place
 from millstream._core.receipt import DELIVERED, Outcome, Receipt
+from millstream._core.ticket import Ticket
 from millstream.errors import Abandoned, ClientClosed, Dropped, EventTooLarge, QueueFull, Rejected
 from millstream.types import FlushResult
 
@@ -124,8 +125,7 @@ def test_an_event_refused_at_the_call_is_counted_without_ever_being_entered():
     """EventTooLarge is accepted and failed: in the counters, and nobody's to wait for."""
     book = Book()
     ticket, _ = book.flushing()
-    refused = book.accepted(1)
-    book.settle(refused, Outcome(EventTooLarge(40_000, 32_768, "properties")))
+    book.settle_at_once(receipt(), Outcome(EventTooLarge(40_000, 32_768, "properties")))
     assert (book.totals().accepted, book.totals().failed, book.totals().pending) == (1, 1, 0)
     assert ticket.result() == FlushResult()
     book.entered(1)
@@ -208,7 +208,7 @@ class Guarded(Ledger):
     held = False
 
     def __getattribute__(self, name: str) -> object:
-        if name in {"_accepted", "_delivered", "_failed", "_dropped", "_events", "_bytes"}:
+        if name in {"_counts", "_ended", "_spooled"}:
             assert self.held, f"{name} is looked at without the lock"
         return super().__getattribute__(name)
 
@@ -233,9 +233,9 @@ def test_counters_are_touched_under_the_lock_alone():
         one, two = receipt(), receipt()
         assert book.accept(one) is None
         assert book.accept(two) is not None
-        assert book.accept(receipt(), over=False) is not None
+        book.settle_at_once(two, outcome)
         book.replace(one, b'"else"')
-        book.settle([one, two], outcome)
+        book.settle([one], outcome)
     assert book.totals().pending == 0
 
 
@@ -248,17 +248,39 @@ def test_the_queue_is_bounded_in_events():
     receipts = [receipt() for _ in range(3)]
     assert [book.accept(each) for each in receipts[:2]] == [None, None]
     assert book.accept(receipts[2]) == "max_queue_events=2"
-    book.settle(receipts[2:], FULL)
     book.settle(receipts[:1], DELIVERED)
     assert book.accept(receipt()) is None
 
 
-def test_an_event_that_may_not_go_over_is_not_counted():
-    """Where a full queue refuses an event (`raise`, `block`), it was never accepted; with room it is."""
+def test_an_event_without_room_is_not_counted():
+    """A full queue counts nothing: whether the event counts as dropped is for the caller to say."""
     book = Book(max_events=1)
-    assert book.accept(receipt(), over=False) is None
-    assert book.accept(receipt(), over=False) == "max_queue_events=1"
+    assert book.accept(receipt()) is None
+    assert book.accept(receipt()) == "max_queue_events=1"
     assert book.totals().accepted == 1
+    book.settle_at_once(receipt(), FULL)
+    assert (book.totals().accepted, book.totals().dropped, book.totals().pending) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("where", ["_watcher", "_announce"])
+def test_what_raises_while_an_outcome_is_told_leaves_no_flush_waiting(where: str):
+    """Callbacks and the log run when everything is counted: what they raise keeps no flush from its end."""
+
+    def raises(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    book = Book()
+    one, two = book.entered(2)
+    heard: list[Receipt] = []
+    book.watch(two, heard.append)
+    ticket, done = book.flushing()
+    if where == "_watcher":
+        book.watch_first(one, raises)
+    else:
+        book._announce = raises
+    with pytest.raises(KeyboardInterrupt):
+        book.settle([one, two], DELIVERED)
+    assert (ticket.result(), done, heard) == (FlushResult(delivered=2), ["done"], [two])
 
 
 def test_the_queue_is_bounded_in_bytes():
@@ -523,7 +545,7 @@ def test_a_result_tells_what_is_safe_on_disk():
     """`spooled` is the part of what is pending that is in the spool, in memory too or not."""
     book = SpooledBook()
     book.entered(2)
-    book.accept_on_disk(3)
+    book.adopt(3)
     book.enter_on_disk(3)
     exposed = Book.accepted(book, 1)
     book.enter(exposed)
@@ -545,7 +567,7 @@ def test_without_a_spool_nothing_is_spooled():
 def test_what_is_on_disk_alone_takes_no_room_in_memory():
     """It is pending, but the bounds of the queue are for what is in memory."""
     book = SpooledBook()
-    book.accept_on_disk(1000)
+    book.adopt(1000)
     assert (book.totals().accepted, book.totals().pending, book.totals().spooled) == (1000, 1000, 1000)
     assert book.totals().queue_bytes == 0
     assert book.accept(receipt()) is None
@@ -555,7 +577,7 @@ def test_a_flush_waits_for_what_is_on_disk_alone():
     """It was there before; once read back it counts in the epoch in which it was entered."""
     book = SpooledBook()
     epoch = book.epoch
-    book.accept_on_disk(2)
+    book.adopt(2)
     book.enter_on_disk(2)
     ticket, done = book.flushing()
     back = [receipt(), receipt()]
@@ -570,7 +592,7 @@ def test_what_cannot_be_read_back_has_failed():
     """Every accepted event ends in an outcome, also one whose bytes are gone."""
     book = SpooledBook()
     epoch = book.epoch
-    book.accept_on_disk(3)
+    book.adopt(3)
     book.enter_on_disk(3)
     ticket, done = book.flushing()
     book.lose(2, epoch)

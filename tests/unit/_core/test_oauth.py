@@ -10,12 +10,12 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from millstream._core.oauth import REFUSAL_REMEMBERED, Ask, Grant, Keeper, Sign, ask
+from millstream._core.oauth import REFUSAL_REMEMBERED, ClientCredentials, Sign, TokenRequest, TokenState, ask
 from millstream.errors import AuthError
 from millstream.types import Request, Response
 
 EPOCH = 1_800_000_000.0
-GRANT = Grant("id", "kid", "https://auth.example.com/", "tracking_api:write", "RS256", timeout=10.0)
+GRANT = ClientCredentials("id", "kid", "https://auth.example.com/", "tracking_api:write", "RS256", timeout=10.0)
 
 
 def granted(token: str = "t1", life: float = 3600) -> Response:
@@ -26,13 +26,13 @@ class World:
     """A keeper, and a clock. `wait` lets time pass until something is asked."""
 
     def __init__(self, max_retries: int = 3, jitter: float = 0.0) -> None:
-        self.keeper = Keeper(GRANT, max_retries=max_retries, random=lambda: jitter)
+        self.keeper = TokenState(GRANT, max_retries=max_retries, random=lambda: jitter)
         self.now = 0.0
 
-    def ask(self, *, waiting: bool = True) -> Ask | None:
-        return self.keeper.next_ask(self.now, waiting=waiting)
+    def ask(self, *, waiting: bool = True) -> TokenRequest | None:
+        return self.keeper.next_request(self.now, waiting=waiting)
 
-    def must_ask(self, *, waiting: bool = True) -> Ask:
+    def must_ask(self, *, waiting: bool = True) -> TokenRequest:
         """What is asked now, or at the moment that the keeper names."""
         asked = self.ask(waiting=waiting)
         if asked is None:
@@ -45,7 +45,7 @@ class World:
         return asked
 
     def answer(self, response: Response | int, *, waiting: bool = True) -> AuthError | None:
-        """Ask, and have it answered at once."""
+        """TokenRequest, and have it answered at once."""
         response = Response(response) if isinstance(response, int) else response
         return self.keeper.responded(self.must_ask(waiting=waiting), response, self.now, EPOCH + self.now)
 
@@ -338,7 +338,7 @@ def part(text: bytes | str) -> dict[str, object]:
     return json.loads(base64.urlsafe_b64decode(data + b"=" * (-len(data) % 4)))
 
 
-def signed(grant: Grant, signature: object) -> str:
+def signed(grant: ClientCredentials, signature: object) -> str:
     dialog = ask(grant, EPOCH, "j1")
     assert isinstance(next(dialog), Sign)
     request = dialog.send(signature)
@@ -370,7 +370,7 @@ def test_the_dialog_signs_then_asks():
     assert stop.value.value == granted()
 
 
-ES256 = Grant("id", "kid", "https://auth.example.com", "s", "ES256", timeout=10.0)
+ES256 = ClientCredentials("id", "kid", "https://auth.example.com", "s", "ES256", timeout=10.0)
 
 
 @pytest.mark.parametrize(
@@ -399,7 +399,7 @@ def test_es256_signatures_may_be_bare():
 @pytest.mark.parametrize(
     ("grant", "signature"), [(GRANT, None), (GRANT, "text"), (GRANT, b""), (ES256, b"x" * 63), (ES256, b"\x30\x44" * 9)]
 )
-def test_what_is_no_signature_is_told(grant: Grant, signature: object):
+def test_what_is_no_signature_is_told(grant: ClientCredentials, signature: object):
     """A signer that returns something else is an AuthError that says so."""
     with pytest.raises(AuthError, match="sign"):
         signed(grant, signature)

@@ -1,17 +1,17 @@
-"""The pipeline's dialogs: what they ask of a driver's hands, without a driver."""
+"""The pipeline's dialogs: what they ask of a driver's host, without a driver."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import pytest
 
 from millstream import Context, DropEvent, Dropped, PluginError
 from millstream._core.encoding import encode
-from millstream._core.pipeline import Answer, Awaited, Hooked, Timeline, conclude, process
-from millstream._core.receipt import Home, Outcome, Receipt
+from millstream._core.pipeline import Answer, Awaited, Beside, PluginLike, PluginRegistry, conclude, process
+from millstream._core.receipt import Driver, Outcome, Receipt
 
 EVENT = {"type": "track", "messageId": "m1", "timestamp": "2024-02-16T10:00:00.000Z", "event": "A", "userId": "u"}
 
@@ -36,26 +36,31 @@ class Later:
     """What a hook returns whose answer has to be awaited."""
 
 
-def timeline(*plugins: P) -> Timeline:
-    line = Timeline()
+def registry(*plugins: P) -> PluginRegistry:
+    line = PluginRegistry()
     for plugin in plugins:
         line.add(plugin)
     return line
 
 
 class Talk:
-    """The way of one event, and the hands that it is in: they note what they are asked for."""
+    """The way of one event, and the host that it is in: they note what they are asked for."""
+
+    runs_beside = False
+
+    def run_beside(self, beside: Beside, contexts: list[Context]) -> None:
+        raise NotImplementedError
 
     def __init__(self, *plugins: P, **event: Any) -> None:
-        self.receipt = Receipt(encode({**EVENT, **event}), "track", "m1", cast("Home", None))
-        self.timeline = timeline(*plugins)
+        self.receipt = Receipt(encode({**EVENT, **event}), "track", "m1", cast("Driver", None), "integrations" in event)
+        self.registry = registry(*plugins)
         self.asked: list[Any] = []
         self.contexts: list[Context] = []
         self.errors: list[PluginError] = []
         self.data: bytes | None = None
-        self.after: list[Hooked] | None = None
+        self.after: list[PluginLike] | None = None
         self.outcome: Outcome | None = None
-        self.dialog: Iterator[list[Awaited]] = process(self.receipt, self.timeline, self)
+        self.dialog: Iterator[list[Awaited]] = process(self.receipt, self.registry, self)
         self.waits_for: list[Awaited] = []
         self.awaited = self.go()
 
@@ -77,12 +82,13 @@ class Talk:
 
     def deliver(self, outcome: Outcome) -> None:
         """The delivery has its outcome."""
-        self.dialog = conclude(self.receipt, self.after or [], outcome, self.timeline, self)
+        self.receipt._note_delivery("Segment.io", outcome)
+        self.dialog = conclude(self.receipt, self.after or [], outcome, self.registry, self)
         self.awaited = self.go()
 
-    # -- the hands --------------------------------------------------------------------------------
+    # -- the host --------------------------------------------------------------------------------
 
-    def call(self, plugin: Hooked, hook: str, context: Context) -> Answer | Awaited | None:
+    def call(self, plugin: PluginLike, hook: str, context: Context) -> Answer | Awaited | None:
         self.asked.append(plugin.name)
         self.contexts.append(context)
         try:
@@ -93,6 +99,9 @@ class Talk:
             return Awaited(plugin, hook, context, cast("Any", returned))
         return None if returned is None or returned is context else (returned, None)
 
+    def takes(self, integrations: Mapping[str, Any]) -> bool:
+        return integrations.get("Segment.io") is not False
+
     def hand_over(self, receipt: Receipt, data: bytes | None) -> None:
         assert receipt is self.receipt
         self.asked.append("delivery" if data else "no delivery")
@@ -102,7 +111,7 @@ class Talk:
         self.asked.append(f"report {error.plugin}")
         self.errors.append(error)
 
-    def expect(self, receipt: Receipt, after: list[Hooked]) -> None:
+    def expect(self, receipt: Receipt, after: list[PluginLike]) -> None:
         assert receipt is self.receipt
         self.after = after
 
@@ -230,9 +239,9 @@ def test_a_plugin_without_the_hook_is_passed_over() -> None:
 def test_a_plugin_that_has_been_removed_gets_no_last_word() -> None:
     """An `after` plugin that was deregistered while the event was under way is not called any more."""
     gone, stays, late = P("after", "gone"), P("after", "stays"), P("after", "late")
-    stays.does = lambda ctx: talk.timeline.remove("late")
+    stays.does = lambda ctx: talk.registry.remove("late")
     talk = Talk(gone, stays, late)
-    talk.timeline.remove("gone")
+    talk.registry.remove("gone")
     talk.deliver(Outcome(attempts=1))
     assert talk.asked == ["delivery", "stays"]
 
@@ -275,9 +284,9 @@ def test_what_waits_for_its_outcome_is_unknown_to_the_garbage_collector() -> Non
 def test_a_name_is_once_in_the_timeline() -> None:
     """A plugin of a name that is there already takes the other's place, at the end."""
     first = P("before", "a")
-    line = timeline(first, P("before", "b"), replaced := P("before", "a"))
-    assert [plugin.name for plugin, _ in line.route("track").first] == ["b", "a"]
-    assert line.route("track").first[1][0] is replaced
+    line = registry(first, P("before", "b"), replaced := P("before", "a"))
+    assert [plugin.name for plugin, _ in line.stages("track").first] == ["b", "a"]
+    assert line.stages("track").first[1][0] is replaced
     assert first not in line
     line.remove("a")
     line.remove("b")

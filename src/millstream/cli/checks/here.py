@@ -18,6 +18,7 @@ from millstream.errors import MillstreamError
 from millstream.http import as_client
 from millstream.log.inspect import lanes
 from millstream.settings import Settings
+from millstream.urls import redacted
 
 from ..options import Access
 from .finding import Finding, Findings, ok, problem, warning
@@ -66,7 +67,7 @@ def key(write_key: str | None, url: str) -> Findings:
 
 def host(url: str) -> Findings:
     """Whether the base URL is one of the region, and has no more path than it should."""
-    parts = urlsplit(url)
+    parts, url = urlsplit(url), redacted(url)
     name = parts.hostname or ""
     if re.search(r"/v1(/\w+)?/?$", parts.path):
         yield warning("host", f"{url}: clients add /v1/batch themselves", "leave out the path's end")
@@ -85,12 +86,7 @@ def host(url: str) -> Findings:
 def proxy(through: str | None) -> Findings:
     """Which proxy counts, if any."""
     if through:
-        yield ok("proxy", f"{without_password(through)}, from the environment; $NO_PROXY names exceptions")
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    return re.sub(r"//[^/@]*@", "//…@", url)
+        yield ok("proxy", f"{redacted(through)}, from the environment; $NO_PROXY names exceptions")
 
 
 def oauth(access: Access, url: str, timeout: float) -> tuple[OAuth | None, list[Finding]]:
@@ -108,7 +104,7 @@ def oauth(access: Access, url: str, timeout: float) -> tuple[OAuth | None, list[
     if file and (mode := stat.S_IMODE(file.stat().st_mode)) & 0o077:
         found.append(warning("OAuth", f"{file} can be read by others ({mode:o})", f"chmod 600 {file}"))
     if _is_segment(url) and ("eu1" in url) != ("eu1" in settings.auth_server):
-        regions = f"{settings.auth_server} grants tokens that {url} does not take"
+        regions = f"{redacted(settings.auth_server)} grants tokens that {redacted(url)} does not take"
         found.append(problem("OAuth", regions, "take host and --oauth-auth-server from one region"))
     return ready, found
 

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from millstream._core.oauth import Keeper, ask
+from millstream._core.oauth import TokenState, ask
 from millstream._core.retry import header
-from millstream._drivers.tokens import talk
-from millstream._stamp import stamp
-from millstream.auth import OAuth
-from millstream.destinations.tracking_api import TrackingAPI
+from millstream._delivery.transport import run_token_request
+from millstream.auth import OAuth, with_token
+from millstream.destinations import TrackingAPI
 from millstream.errors import AuthError, TransportError
-from millstream.http._common import proxy_from_environment
+from millstream.http._environment import authorities, is_socks, proxy_from_environment
 from millstream.http.urllib3 import Urllib3Client
 from millstream.types import Response
+from millstream.urls import redacted
 
 from ..options import Access
 from . import here
@@ -56,7 +56,7 @@ class Route:
 
 def port_of(parts: SplitResult) -> int:
     """The port, also where the URL does not say."""
-    return parts.port or (443 if parts.scheme == "https" else 80)
+    return parts.port or {"http": 80, "https": 443}.get(parts.scheme, 1080)
 
 
 def name(route: Route) -> Findings:
@@ -100,7 +100,7 @@ def connection(route: Route) -> Findings:
 def tls(route: Route) -> Findings:
     """Whether the server's certificate is good, and for how long."""
     parts = urlsplit(route.url)
-    if parts.scheme != "https":
+    if parts.scheme != "https" or is_socks(route.proxy):  # what speaks SOCKS is the client alone: see `answer`
         return
     try:
         link = _link(route, parts)
@@ -119,10 +119,15 @@ def tls(route: Route) -> Findings:
     yield ok("TLS", told) if days >= FEW_DAYS else warning("TLS", told, "it has to be renewed soon")
 
 
+def _context() -> ssl.SSLContext:
+    file, directory = authorities()
+    return ssl.create_default_context(cafile=file, capath=directory)
+
+
 def _link(route: Route, parts: SplitResult) -> http.client.HTTPSConnection:
     """An encrypted connection to the server, through the proxy if there is one."""
     host, port = route.next_stop
-    link = http.client.HTTPSConnection(host, port, timeout=route.timeout, context=ssl.create_default_context())
+    link = http.client.HTTPSConnection(host, port, timeout=route.timeout, context=_context())
     if route.proxy:
         before = urlsplit(route.proxy)
         who = f"{unquote(before.username or '')}:{unquote(before.password or '')}"
@@ -134,13 +139,12 @@ def _link(route: Route, parts: SplitResult) -> http.client.HTTPSConnection:
 
 def answer(route: Route, write_key: str, token: str | None) -> Findings:
     """What the server says to a batch without events: a Tracking API takes it, and nothing is recorded."""
-    api = TrackingAPI(
-        write_key=write_key, url=route.url, timeout=route.timeout, compress=False, oauth=token is not None
-    )
+    api = TrackingAPI(write_key, host=route.url, path="", timeout=route.timeout, oauth=token is not None)
     client = Urllib3Client()
     began = time.time()
     try:
-        response = client.send(api.request([], 1, stamp()[0], token))
+        request = api.request([], 1, began)
+        response = client.send(request if token is None else with_token(request, token))
     except TransportError as error:
         yield problem("answer", str(error), "is it up, is it an HTTP server at all, and does it need more time?")
         return
@@ -159,7 +163,7 @@ def objection(access: Access, url: str, timeout: float) -> Finding | None:
         granted, finding = token(oauth)
         found.append(finding)
     if not any(finding.status == "problem" for finding in found):
-        found += answer(route, access.write_key or "", granted)
+        found += answer(route, access.key, granted)
     return next((finding for finding in found if finding.status == "problem"), None)
 
 
@@ -169,16 +173,18 @@ def _judged(response: Response, route: Route) -> Finding:
     told = f"[{status}] to an empty batch" + (f": {said}" if said else "")
     if 200 <= status < 300:
         if "html" in (header(response, "content-type") or ""):
-            return problem("answer", f"[{status}] with a web page, as no Tracking API does", f"check {route.url}")
+            return problem(
+                "answer", f"[{status}] with a web page, as no Tracking API does", f"check {redacted(route.url)}"
+            )
         return ok("answer", told)
     if 300 <= status < 400:
         return problem("answer", f"[{status}] to {header(response, 'location')}", "use the new address as the host")
     remedies = {
         401: "check the write key; if the source demands OAuth, pass the --oauth options",
         403: "check the write key",
-        404: f"there is no Tracking API at {route.url}: check the host",
-        405: f"there is no Tracking API at {route.url}: check the host",
-        407: f"the proxy {here.without_password(route.proxy or '')} wants a user and a password",
+        404: f"there is no Tracking API at {redacted(route.url)}: check the host",
+        405: f"there is no Tracking API at {redacted(route.url)}: check the host",
+        407: f"the proxy {redacted(route.proxy or '')} wants a user and a password",
     }
     if status in remedies:
         return problem("answer", told, remedies[status])
@@ -201,19 +207,20 @@ def _clock(response: Response, now: float) -> Findings:
 
 def token(oauth: OAuth) -> tuple[str | None, Finding]:
     """A token, if the authorization server grants one."""
-    keeper = Keeper(oauth.grant, max_retries=0, random=lambda: 0.0)
+    tokens = TokenState(oauth.grant, max_retries=0, random=lambda: 0.0)
     client = Urllib3Client()
     error: AuthError | None = None
     try:
         # Twice: to the first request a clock that is off may be all that is wrong, and the answer says how far.
         for _ in range(2):
-            asked = keeper.next_ask(time.monotonic(), waiting=True)
+            asked = tokens.next_request(time.monotonic(), waiting=True)
             if asked is None:
                 break
-            response = talk(ask(oauth.grant, time.time() - asked.skew, str(uuid.uuid4())), oauth.sign, client)
-            error = keeper.responded(asked, response, time.monotonic(), time.time())
-            if granted := keeper.token(time.monotonic()):
-                return granted, ok("OAuth", f"{oauth.grant.auth_server} grants a token")
+            dialog = ask(oauth.grant, time.time() - asked.skew, str(uuid.uuid4()))
+            response = run_token_request(dialog, oauth.sign, client)
+            error = tokens.responded(asked, response, time.monotonic(), time.time())
+            if granted := tokens.token(time.monotonic()):
+                return granted, ok("OAuth", f"{redacted(oauth.grant.auth_server)} grants a token")
     except AuthError as exc:
         error = exc
     finally:

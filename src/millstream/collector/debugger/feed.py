@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-Kind: TypeAlias = Literal["stored", "duplicate", "rejected", "refused"]
-KINDS: tuple[Kind, ...] = ("stored", "duplicate", "rejected", "refused")
-"""What became of an event; `refused` stands for a whole request, of which nothing could be used."""
+Kind: TypeAlias = Literal["stored", "duplicate", "rejected", "refused", "empty"]
+"""What became of an event. The last two stand for a request: of which nothing could be used, or without events."""
 
 SECONDS = 300
 """How far back the numbers per second go."""
@@ -28,13 +27,18 @@ _OVERHEAD = 200
 
 
 class Entry(NamedTuple):
-    """One thing that came: its number, what became of it, its source, when (seconds since the epoch), and itself."""
+    """One event that came: its number, what became of it, its source, when (seconds since the epoch), and its JSON.
+
+    `reason` is a code, for one that was not kept; `line` is empty where the event cannot be shown. Of a request it is
+    the answer.
+    """
 
     id: int
     kind: Kind
     source: str
     at: float
-    event: Accepted | Rejected
+    line: bytes
+    reason: str = ""
 
 
 Events: TypeAlias = Kept | Sequence[Accepted | Rejected]
@@ -55,9 +59,13 @@ class _Group(msgspec.Struct, frozen=True, gc=False):
     def entries(self, after: int) -> Iterator[Entry]:
         first = max(self.first, after + 1)
         skipped = first - self.first
-        events = self.events.after(skipped) if isinstance(self.events, Kept) else islice(self.events, skipped, None)
-        for number, event in enumerate(events, first):
-            yield Entry(number, self.kind, self.source, self.at, event)
+        if isinstance(self.events, Kept):
+            for number, line in enumerate(self.events.lines(skipped), first):
+                yield Entry(number, self.kind, self.source, self.at, line)
+            return
+        for number, event in enumerate(islice(self.events, skipped, None), first):
+            reason = event.reason if isinstance(event, Rejected) else ""
+            yield Entry(number, self.kind, self.source, self.at, event.line, reason)
 
 
 class Feed:
@@ -113,8 +121,11 @@ class Feed:
 
         Not by its body: what cannot be read may hold a write key.
         """
-        answer = msgspec.json.encode({"success": False, "code": reason, "message": message})
-        self.publish("refused", [Rejected(0, reason, answer)], source, at)
+        self.answer("refused", reason, {"success": False, "code": reason, "message": message}, source, at)
+
+    def answer(self, kind: Kind, reason: str, answer: dict[str, Any], source: str, at: datetime) -> None:
+        """Remember a request without events that could be shown, by its answer."""
+        self.publish(kind, [Rejected(0, reason, msgspec.json.encode(answer))], source, at)
 
     def close(self) -> None:
         """Let the watchers go, so that a server can stop. May be called in a signal handler."""

@@ -18,6 +18,8 @@ AT_ONCE = 2000
 """Rows that a watcher gets at a time, ten times a second: more is of no use to eyes, and this much freezes no tab."""
 TOO_FAR = 5000
 """So many events behind, a watcher skips to the present."""
+_DIGITS = 19
+"""No number of a message has so many; Python would not read one of some thousands."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -31,22 +33,33 @@ class Follower:
         whole: whether each row brings its event.
         after: the id of the last message that the watcher had, where it had one: what came since then follows.
         last: look back on so many events; None is all that are remembered.
+        complete: whether nothing is skipped that is still remembered, however far behind the watcher is.
     """
 
     def __init__(
-        self, feed: Feed, wanted: Filter | None = None, *, whole: bool = False, after: str = "", last: int | None = None
+        self,
+        feed: Feed,
+        wanted: Filter | None = None,
+        *,
+        whole: bool = False,
+        after: str = "",
+        last: int | None = None,
+        complete: bool = False,
     ) -> None:
+        self.complete = complete
         self._feed = feed
         self._wanted = wanted or Filter()
         self._whole = whole
-        self._at = feed.last - feed.size if last is None else feed.last - last
+        since = feed.last - feed.size if last is None else feed.last - last
         boot, _, number = after.partition("-")
-        if boot == BOOT and number.isdecimal():
-            self._at = int(number)
-        self._at = min(max(self._at, feed.first - 1), feed.last)
+        if boot == BOOT and number.isdecimal() and len(number) < _DIGITS:
+            since = int(number)
+        elif after:  # from before this process was started: all is new
+            since = 0
+        self._at = min(max(since, feed.first - 1), feed.last)
+        self._skipped = max(self._at - since, 0) if after else 0
         self._present = feed.last
         """Up to here it is history, and nothing of it is skipped."""
-        self._skipped = 0
         self._told = 0
 
     @property
@@ -88,7 +101,7 @@ class Follower:
     def _keep_up(self) -> None:
         """Leave out what is no longer there, and what cannot be caught up with."""
         forgotten = self._feed.first - 1
-        if not self.in_the_past and self._feed.last - self._at > TOO_FAR:
+        if not (self.complete or self.in_the_past) and self._feed.last - self._at > TOO_FAR:
             forgotten = max(forgotten, self._feed.last - AT_ONCE)
         if forgotten > self._at:
             self._skipped += forgotten - self._at

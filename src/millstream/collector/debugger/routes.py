@@ -9,18 +9,20 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
+from msgspec import Raw
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from ..events import REASONS
+from millstream.spec import REASONS
+
+from ..times import moment_of
 from .calls import call_of
 from .follower import AT_ONCE, Follower
 from .guard import Forbidden, Guard
 from .rows import Filter, row_of
 
 if TYPE_CHECKING:
-    from starlette.datastructures import QueryParams
     from starlette.types import Receive, Scope, Send
 
     from .feed import Entry, Feed
@@ -56,7 +58,7 @@ def routes(feed: Feed, guard: Guard) -> list[Route]:
         Route("/debug/app.js", pages.guarded(pages.static)),
         Route("/debug/style.css", pages.guarded(pages.static)),
         Route("/debug/events", pages.guarded(pages.events)),
-        Route("/debug/events/{id:int}", pages.guarded(pages.event)),
+        Route("/debug/events/{id}", pages.guarded(pages.event)),
     ]
 
 
@@ -91,7 +93,7 @@ class _Pages:
         return response
 
     async def static(self, request: Request) -> Response:
-        return _file(request.url.path.rpartition("/")[2])
+        return _file(request.scope["path"].rpartition("/")[2])
 
     async def events(self, request: Request) -> Response:
         if request.method == "HEAD":  # or it would never end
@@ -99,7 +101,8 @@ class _Pages:
         return _Stream(self._feed, _follower(self._feed, request))
 
     async def event(self, request: Request) -> Response:
-        entry = self._feed.get(request.path_params["id"])
+        number = _number(request.path_params["id"])
+        entry = None if number is None else self._feed.get(number)
         if entry is None:
             return Response(b"{}", 404, media_type="application/json")
         return Response(msgspec.json.encode(_detail(entry)), media_type="application/json")
@@ -116,14 +119,36 @@ def _file(name: str) -> Response:
 
 def _detail(entry: Entry) -> dict[str, object]:
     """All there is to know of an entry: its row, why it was not kept, its JSON, and the call that makes one like it."""
-    row = row_of(entry)
-    line = entry.event.line
+    row, line = row_of(entry), entry.line
     return {
         "row": row,
-        "why": REASONS.get(row.reason, ""),
-        "json": msgspec.json.format(line, indent=2).decode() if line else "",
+        "why": REASONS.get(row.reason, "") or _time_unknown(line),
+        "json": _formatted(line),
         "call": call_of(line) if entry.kind in {"stored", "duplicate"} else "",
     }
+
+
+def _formatted(line: bytes) -> str:
+    try:
+        return msgspec.json.format(line, indent=2).decode()
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+
+
+class _Times(msgspec.Struct, rename="camel"):
+    original_timestamp: Raw = Raw(b"")
+    received_at: Raw = Raw(b"")
+
+
+def _time_unknown(line: bytes) -> str:
+    """Why a stored event has the time of its receipt, though it brought one."""
+    try:
+        times = msgspec.json.decode(line, type=_Times)
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+    if not (bytes(times.received_at) and bytes(times.original_timestamp)) or moment_of(times.original_timestamp):
+        return ""
+    return "its timestamp names no time for certain: it counts as having happened when it came"
 
 
 def _follower(feed: Feed, request: Request) -> Follower:
@@ -137,12 +162,22 @@ def _follower(feed: Feed, request: Request) -> Follower:
         text=asked.get("text", ""),
     )
     after = request.headers.get("last-event-id") or asked.get("after", "")
-    return Follower(feed, wanted, whole=asked.get("whole") == "1", after=after, last=_number(asked, "last"))
+    return Follower(
+        feed,
+        wanted,
+        whole=asked.get("whole") == "1",
+        after=after,
+        last=_number(asked.get("last", "")),
+        complete=asked.get("complete") == "1",
+    )
 
 
-def _number(asked: QueryParams, name: str) -> int | None:
-    text = asked.get(name, "")
-    return int(text) if text.isdecimal() and len(text) < 10 else None
+def _number(text: str) -> int | None:
+    """The number that a text is; None for anything else, and for more digits than any number here has."""
+    return int(text) if text.isdecimal() and len(text) < _DIGITS else None
+
+
+_DIGITS = 19
 
 
 class _Stream(Response):
@@ -166,8 +201,11 @@ class _Stream(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await say(b"retry: 1000\n\n" + self._follower.hello())
             next_stats = monotonic()
-            while not gone.done() and not self._feed.closed:
+            while not gone.done():
+                closing = self._feed.closed
                 await self._catch_up(say)
+                if closing:  # all has been told that came before the end
+                    break
                 if monotonic() >= next_stats:
                     next_stats = monotonic() + STATS_EVERY
                     await say(self._follower.stats(time()))
@@ -180,8 +218,9 @@ class _Stream(Response):
     async def _catch_up(self, say: Callable[[bytes], Awaitable[None]]) -> None:
         """Tell what came, as far as it is worth telling at once; between two portions, requests get their turn."""
         told = 0
-        while self._follower.in_the_past or (self._follower.behind and told < AT_ONCE):
-            message, rows = self._follower.portion()
+        follower = self._follower
+        while follower.in_the_past or (follower.behind and (follower.complete or told < AT_ONCE)):
+            message, rows = follower.portion()
             told += rows
             if message:
                 await say(message)

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from ..events import Accepted
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -51,14 +49,14 @@ class _Shape(msgspec.Struct, gc=False, rename="camel"):
     previous_id: Any = None
 
 
+_any = msgspec.json.Decoder(dict[str, Any])
 _shape = msgspec.json.Decoder(_Shape)
 _NOTHING = _Shape()
 
 
 def row_of(entry: Entry, *, whole: bool = False) -> Row:
-    """An entry as a row; with its event, if `whole`."""
-    event = entry.event
-    shape = _shape_of(event.line) if event.line and entry.kind != "refused" else _NOTHING
+    """An entry as a row; with its event, if `whole` and every reader can read it."""
+    shape = _shape_of(entry.line) if entry.line and entry.kind not in {"refused", "empty"} else _NOTHING
     return Row(
         id=entry.id,
         at=int(entry.at * 1000),
@@ -68,8 +66,8 @@ def row_of(entry: Entry, *, whole: bool = False) -> Row:
         user=_text(shape.user_id),
         anonymous=_text(shape.anonymous_id),
         source=entry.source,
-        reason="" if isinstance(event, Accepted) else event.reason,
-        event=Raw(event.line) if whole and event.line else UNSET,
+        reason=entry.reason,
+        event=Raw(entry.line) if whole and _is_readable(entry.line) else UNSET,
     )
 
 
@@ -78,6 +76,15 @@ def _shape_of(line: bytes) -> _Shape:
         return _shape.decode(line)
     except (msgspec.DecodeError, RecursionError):
         return _NOTHING
+
+
+def _is_readable(line: bytes) -> bool:
+    """Whether the line can stand in a message without spoiling it for its reader."""
+    try:
+        _any.decode(line)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def _name(shape: _Shape) -> str:
@@ -147,8 +154,7 @@ class Filter:
         return row if wanted else None
 
     def _has_text(self, entry: Entry) -> bool:
-        event = entry.event
-        if not isinstance(event, Accepted) and self._text in event.reason:
+        if self._text in entry.reason:
             return True
-        line = event.line.decode(errors="replace").casefold()
+        line = entry.line.decode(errors="replace").casefold()
         return any(needle in line for needle in self._needles)

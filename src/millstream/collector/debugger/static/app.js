@@ -299,7 +299,7 @@ function drawSources() {
   found.forEach(({ source, ...counts }, index) => {
     if (!sourceSwitches.has(source)) sourceSwitches.set(source, switchFor("source", source, source || "no write key", ""));
     const { button, update } = sourceSwitches.get(source);
-    const other = Object.entries(counts).filter(([kind]) => kind !== "stored");
+    const other = Object.entries(counts).filter(([kind]) => kind !== "stored" && kind !== "empty");
     update(counts.stored ?? 0, other.map(([kind, count]) => `${many(count)} ${kind}`).join(", "));
     if ($("sources").children[index] !== button) $("sources").insertBefore(button, $("sources").children[index] ?? null);
   });
@@ -414,7 +414,8 @@ function drawList() {
   drawBlank();
 }
 
-const typeOf = (row) => row.type || (row.kind === "refused" ? "request" : "no type");
+const isRequest = (row) => row.kind === "refused" || row.kind === "empty";
+const typeOf = (row) => row.type || (isRequest(row) ? "request" : "no type");
 
 function makeLine() {
   const cells = ["when", "type", "name", "reason", "who", "source"].map((name) => make("span", { class: name }));
@@ -435,7 +436,7 @@ function drawLine(line, row, index, tall) {
       clock(date),
       typeOf(row),
       row.type === "alias" && row.name && row.user ? `${row.name} → ${row.user}` : row.name || "",
-      row.kind === "stored" ? "" : row.reason ? `${row.kind} · ${row.reason}` : row.kind,
+      row.kind === "stored" ? "" : row.kind === "empty" ? "no events · answered 200" : row.reason ? `${row.kind} · ${row.reason}` : row.kind,
       row.user || row.anonymous || "",
       row.source || "",
     ];
@@ -606,6 +607,7 @@ function drawDetail(row, found, problem) {
     facts(shown),
   ];
   if (shown.kind !== "stored") parts.push(verdict(shown, found));
+  else if (found?.why) parts.push(make("p", { class: "callout" }, make("strong", {}, "Time unknown"), ` Stored, but ${found.why}.`));
   if (problem) parts.push(make("p", { class: "callout" }, problem));
   if (found?.json) parts.push(...views(found));
   const scrolled = detail.dataset.serial === String(row.serial) ? detail.scrollTop : 0;
@@ -617,7 +619,7 @@ function drawDetail(row, found, problem) {
   draw();
 }
 
-const titleOf = (row) => (row.kind === "refused" ? "Refused request" : row.type === "identify" ? "User identified" : "Without a name");
+const titleOf = (row) => (row.kind === "refused" ? "Refused request" : row.kind === "empty" ? "Request without events" : row.type === "identify" ? "User identified" : "Without a name");
 
 function facts(row) {
   const date = new Date(row.at);
@@ -637,6 +639,7 @@ function verdict(row, found) {
     duplicate: ["Duplicate", "An event of this source with the same messageId is stored already. This one is not stored again."],
     rejected: ["Rejected", `Not stored, because ${found?.why || "it is not valid"}.`],
     refused: ["Refused", "Nothing of this request was stored. The client was answered:"],
+    empty: ["Empty", "A batch without events, such as millstream doctor sends to check a write key. The client was answered 200:"],
   }[row.kind] ?? [row.kind, ""];
   const head = make("strong", {}, title);
   const parts = [head, " ", make("span", {}, text)];
@@ -668,7 +671,7 @@ function views(found) {
 function pretty(found) {
   const parts = [];
   if (found.call) parts.push(make("h3", {}, "The call that makes one like it"), sample(found.call));
-  parts.push(make("h3", {}, found.row.kind === "refused" ? "The answer" : "The event"), tree(parse(found.json)));
+  parts.push(make("h3", {}, isRequest(found.row) ? "The answer" : "The event"), tree(parse(found.json)));
   return parts;
 }
 

@@ -1,0 +1,179 @@
+"""The life of a client in a process: it begins, in a forked child again; it ends with the process, or by a signal.
+
+`_delivery/process` says when.
+"""
+
+from __future__ import annotations
+
+import sys
+from _thread import RLock  # see _delivery/worker.py
+from collections.abc import Callable
+from typing import Any, cast
+
+from .._clock import monotonic
+from .._core.receipt import Receipt
+from .._delivery import process
+from .._delivery.driver import Driver
+from .._delivery.process import fork_hooks
+from .._delivery.process.final_delivery import FinalDelivery
+from .._log import Summary, to_stderr, warn
+from ..errors import ClientClosed
+from ..settings import Settings
+
+__all__ = ["Lifecycle"]
+
+ENDING = "the process is ending"
+POOL_CHILD = (
+    "events are recorded in a daemon process of multiprocessing (such as those of a Pool), which is terminated without "
+    "delivering them: call pool.close() and pool.join(), or use flush_on_return on the task, or set spool"
+)
+
+
+class Lifecycle:
+    """Has a client's driver when it is used, and takes part in the end of the process.
+
+    Args:
+        settings: the client's.
+        make_driver: makes a driver; it must not refer to the client, which would keep it alive.
+        summary: counts what the last line says.
+    """
+
+    driver: Driver
+    """The client's; in a forked child one that begins when it is used."""
+
+    def __init__(self, settings: Settings, make_driver: Callable[[], Driver], summary: Summary) -> None:
+        self.closed = False
+        """Whether events that come now are not accepted as usual."""
+        self._settings = settings
+        self._make_driver = make_driver
+        self._summary = summary
+        self._begun = False
+        self._gated = False  # closed by the end of the process, and not by the application
+        self._exit_left: float | None = None  # seconds that events which come after the end may take; None: no end yet
+        self._beginning = RLock()
+        self._parents: Driver | None = None
+        self.driver = cast("Driver", _BeginsWhenUsed(self))
+        if not self._is_in_pool_child():
+            self.begin()
+
+    # -- it begins --------------------------------------------------------------------------------------
+
+    def begin(self) -> Driver:
+        """Return the driver of this process. Made once, by the first caller."""
+        with self._beginning:
+            if not self._begun:
+                if self._is_in_pool_child():
+                    warn(POOL_CHILD)
+                self._renew()
+                self.driver.start()
+        return self.driver
+
+    def _renew(self) -> FinalDelivery:
+        """Make a driver, for this process or for an event that comes after its end."""
+        settings = self._settings
+        driver = self._make_driver()
+        shared = settings.http_client is not None
+        final = FinalDelivery(driver, self._summary, settings.exit_timeout, shared_http=shared)
+        self.driver, self._begun = driver, True
+        process.watch(self, final, handle_sigterm=settings.handle_sigterm and not settings.disable)
+        return final
+
+    def _is_in_pool_child(self) -> bool:
+        """Whether events may be lost with this process: then it begins with the first event, which is warned of."""
+        return self._settings.spool is None and not self._settings.disable and fork_hooks.is_daemon()
+
+    def after_fork(self) -> None:
+        """Begin again in a forked child: the parent still owns its events, its worker and its connections."""
+        if self._begun:
+            self.driver.orphan()
+            self._parents = self.driver  # kept: to close its connections would reach into the parent's event loop
+            self._begun = False
+            self.driver = cast("Driver", _BeginsWhenUsed(self))
+        self._summary.start_over()
+        self._beginning = RLock()  # the parent's may be locked, and stay so
+        if self._gated and self._exit_left is None:
+            self.closed = self._gated = False
+
+    # -- it ends ----------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Accept no more events: the application closes the client."""
+        self.closed = True
+
+    def has_closed(self) -> None:
+        """Leave the process's hooks: everything has been delivered."""
+        process.closed(self)
+
+    def at_gate(self) -> None:
+        """Have calls that come from now on ask the gate."""
+        if not self.closed:
+            self.closed = self._gated = True
+
+    def after_end(self, left: float) -> None:
+        """Deliver events that come from now on in their calls, as long as there is time."""
+        self.at_gate()
+        if self._gated:
+            self._exit_left = left
+
+    def submit_late(self, receipt: Receipt, submit: Callable[[], object], refuse: Callable[[], object]) -> None:
+        """Submit an event that comes when the client is closed, or when the process ends.
+
+        Args:
+            receipt: the event's.
+            submit: submits it as usual.
+            refuse: refuses it, because the application has closed the client.
+        """
+        if not self._gated:
+            refuse()
+        elif sys.is_finalizing():
+            self._reject(receipt)
+            if self._exit_left is not None:
+                self._exit_left = None
+                self._summary.hush()
+                self._summary.last_words(write=to_stderr)
+        else:
+            admitted = process.gate.admit(monotonic() + self._settings.exit_timeout)
+            if admitted or self._settings.spool is not None:
+                self._submit_after_end(receipt, submit, refuse, in_time=admitted)
+            else:
+                self._reject(receipt)
+
+    def _reject(self, receipt: Receipt) -> None:
+        self.driver.reject(receipt, ClientClosed(ENDING))
+        self._summary.count(f"event not accepted: {ENDING}", 1, monotonic())
+
+    def _submit_after_end(
+        self, receipt: Receipt, submit: Callable[[], object], refuse: Callable[[], object], *, in_time: bool
+    ) -> None:
+        """Deliver an event in its call, or leave it in the spool."""
+        with self._beginning:
+            left, began = self._exit_left if in_time else 0.0, monotonic()
+            if left is None or (not left and self._settings.spool is None):
+                if left is not None:
+                    self._exit_left = None
+                    timeout = self._settings.exit_timeout
+                    warn(f"events that come now are not delivered: exit_timeout={timeout:g} s is used up")
+                refuse()
+                return
+            final = self._renew()
+            receipt._move(self.driver)
+            self.closed = False
+            try:
+                submit()
+            finally:
+                self.closed = True
+                final.hush()
+                final.close(monotonic() - self._settings.exit_timeout + left)
+                if left:
+                    final.report(warn)
+                self._exit_left = max(0.0, left - (monotonic() - began))
+
+
+class _BeginsWhenUsed:
+    """A driver that is made when it is used: most forked children never use theirs."""
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lifecycle.begin(), name)

@@ -1,0 +1,126 @@
+"""Registration: the plugins and destinations of a client, how they are loaded and unloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from .._delivery.driver import Driver
+from ..destinations import Destination
+from ..emitter import Emitter
+from ..errors import DropEvent, MillstreamError, PluginError, SettingsError
+from ..plugins import check, is_critical
+from ..types import ErrorEvent
+
+__all__ = ["Registration"]
+
+
+class Registration:
+    """The registered plugins and destinations, by name.
+
+    Args:
+        emitter: is told what comes of loading.
+        may_await: whether hooks may be `async def`.
+    """
+
+    def __init__(self, emitter: Emitter, *, may_await: bool) -> None:
+        self._emitter = emitter
+        self._may_await = may_await
+        self._plugins: dict[str, Any] = {}
+        self._holds = 0  # calls of `register` with a critical plugin that are not over, or ended badly
+        self._halted: PluginError | None = None
+
+    def apply(self, driver: Driver) -> None:
+        """Register everything with a driver that is new."""
+        for _ in range(self._holds):
+            driver.hold()
+        for plugin in self._plugins.values():
+            _plug(driver, plugin)
+        if self._halted is not None:
+            driver.halt(self._halted)
+
+    def check_known(self, names: Sequence[str]) -> None:
+        """Raise MillstreamError if one of these is not registered."""
+        for name in names:
+            if name not in self._plugins:
+                known = ", ".join(self._plugins) or "none"
+                raise MillstreamError(f"there is no plugin {name!r}; registered: {known}")
+
+    @contextmanager
+    def registering(self, plugins: Sequence[Any], driver: Callable[[], Driver]) -> Generator[None, None, None]:
+        """Around the loading of plugins, which may be awaited: all are checked, then loaded, then run for events.
+
+        A critical one among them holds up delivery until all of it is over, and for good if that ends badly.
+        """
+        self._check_new(plugins)
+        critical = any(is_critical(plugin) for plugin in plugins)
+        if critical:
+            self._holds += 1
+            driver().hold()
+        try:
+            yield
+        except BaseException as exc:
+            if critical:
+                self._halted = exc if isinstance(exc, PluginError) else _not_loaded("register", exc)
+            raise
+        finally:
+            # Those that could be loaded take part from here on; listeners are told before they do.
+            loaded = [plugin for plugin in self._plugins.values() if any(plugin is each for each in plugins)]
+            self._emitter.emit("register", [plugin.name for plugin in loaded])
+            for plugin in loaded:
+                _plug(driver(), plugin)
+            if self._halted is not None:
+                driver().halt(self._halted)
+            elif critical:
+                self._holds -= 1
+                driver().release()
+
+    @contextmanager
+    def loading(self, plugin: Any) -> Generator[None, None, None]:
+        """Around the loading of one plugin: what comes of it."""
+        try:
+            yield
+        except BaseException as exc:
+            error = _not_loaded(plugin.name, exc)
+            self._emitter.report(ErrorEvent("plugin", error))
+            if not isinstance(exc, Exception | DropEvent):  # Ctrl-C, or the cancellation of the task that awaits it
+                raise
+            if is_critical(plugin):
+                raise error from exc
+        else:
+            self._plugins[plugin.name] = plugin
+
+    @contextmanager
+    def unloading(self, name: str, driver: Callable[[], Driver]) -> Generator[Any, None, None]:
+        """Around the unloading of a plugin: from here on it runs no more, whatever its `unload` raises."""
+        plugin = self._plugins.pop(name)
+        if isinstance(plugin, Destination):
+            driver().remove_destination(name)
+        else:
+            driver().unplug(name)
+        try:
+            yield plugin
+        except (Exception, DropEvent) as exc:  # noqa: BLE001 - a plugin may raise anything
+            self._emitter.fault("plugin", exc)
+
+    def _check_new(self, plugins: Sequence[Any]) -> None:
+        names = list(self._plugins)
+        for plugin in plugins:
+            check(plugin, may_await=self._may_await)
+            if plugin.name in names:
+                raise SettingsError(f"there is a plugin {plugin.name!r} already: deregister it first")
+            names.append(plugin.name)
+
+
+def _plug(driver: Driver, plugin: Any) -> None:
+    if isinstance(plugin, Destination):
+        driver.add_destination(plugin)
+    elif plugin.type != "utility":
+        driver.plug(plugin)
+
+
+def _not_loaded(plugin: str, exc: BaseException) -> PluginError:
+    error = PluginError(plugin, f"it could not be loaded: {type(exc).__name__}: {exc}")
+    error.__cause__ = exc
+    return error

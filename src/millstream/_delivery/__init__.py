@@ -1,0 +1,1 @@
+"""Delivery: the only code that waits. It does what the engines ask, and reports what came of it."""

@@ -1,0 +1,140 @@
+"""The parts of a client's delivery, put together: one function for threads, one for event loops."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .._core.engine import Engine
+from .._core.policy import Policy
+from .._log import Summary
+from ..auth import OAuth
+from ..destinations import Destination, TrackingAPI
+from ..emitter import Emitter
+from ..types import HTTPClient
+from .channel import Channel
+from .copies import Copies
+from .driver import Driver
+from .inline import InlineRuntime
+from .runner import Runner
+from .runtime import Runtime
+from .thread import ThreadRuntime
+from .tokens import Tokens
+from .transport import ThreadTransport, Transport
+from .worker import Worker
+
+if TYPE_CHECKING:
+    from ..log import Spool
+    from .async_driver import AsyncDriver
+
+__all__ = ["Parts", "inline", "on_loop", "threaded"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a client's settings say of its delivery."""
+
+    destination: TrackingAPI
+    policy: Policy
+    make_client: Callable[[], HTTPClient]
+    emitter: Emitter
+    summary: Summary
+    max_events: int
+    max_bytes: int
+    oauth: OAuth | None
+    spool: Spool | None
+    spool_max_age: float
+    disabled: bool
+
+
+def threaded(parts: Parts) -> Driver:
+    """Return a driver that delivers on a thread of its own."""
+    return _blocking(parts, ThreadRuntime(parts.policy.max_in_flight + (parts.oauth is not None)))
+
+
+def inline(parts: Parts) -> Driver:
+    """Return a driver that delivers on the threads that call."""
+    return _blocking(parts, InlineRuntime())
+
+
+def on_loop(parts: Parts, make_exit_client: Callable[[], HTTPClient], hook_timeout: float) -> AsyncDriver:
+    """Return a driver that delivers on the application's event loop.
+
+    Args:
+        parts: of the client.
+        make_exit_client: makes what sends requests when there is no loop.
+        hook_timeout: seconds for one hook that is awaited.
+    """
+    from .async_driver import AsyncDriver  # noqa: PLC0415 - a client without an event loop does not load it
+    from .async_runner import AsyncRunner  # noqa: PLC0415
+    from .async_transport import LoopTransport  # noqa: PLC0415
+    from .event_loop import LoopRuntime  # noqa: PLC0415
+
+    runtime = LoopRuntime(parts.emitter, hook_timeout)
+    worker = _worker(parts, runtime)
+    runner = AsyncRunner(
+        parts.emitter, worker.takes, worker.plugins.deliver, worker.end, worker.lock, runtime.wait_for_hook
+    )
+    worker.plugins.runner = runner
+    _open(parts, worker, runtime, lambda: LoopTransport(runtime, parts.make_client, make_exit_client, parts.emitter))
+    driver = AsyncDriver(worker, runtime, runner, parts.emitter, hook_timeout=hook_timeout, disabled=parts.disabled)
+    _attach_spool(parts, worker, runtime, driver)
+    return driver
+
+
+def _blocking(parts: Parts, runtime: InlineRuntime | ThreadRuntime) -> Driver:
+    worker = _worker(parts, runtime)
+    post = runtime.post if isinstance(runtime, ThreadRuntime) else None
+    worker.plugins.runner = Runner(parts.emitter, worker.takes, worker.plugins.deliver, worker.end, worker.lock, post)
+    _open(parts, worker, runtime, lambda: ThreadTransport(parts.make_client, runtime.run, parts.emitter))
+    driver = Driver(worker, runtime, parts.emitter, disabled=parts.disabled)
+    _attach_spool(parts, worker, runtime, driver)
+    return driver
+
+
+def _worker(parts: Parts, runtime: Runtime) -> Worker:
+    return Worker(
+        runtime,
+        emitter=parts.emitter,
+        summary=parts.summary,
+        max_events=parts.max_events,
+        max_bytes=parts.max_bytes,
+        spooled=parts.spool is not None,
+    )
+
+
+def _open(parts: Parts, worker: Worker, runtime: Runtime, new_transport: Callable[[], Transport]) -> None:
+    """Open the channel of the Tracking API, and say how to open others."""
+    engine = Engine(replace(parts.policy, linger=runtime.linger), random.random)
+    tokens = None if parts.oauth is None else Tokens(parts.oauth, engine, parts.emitter, worker.clock)
+    worker.channels.append(Channel(parts.destination, engine, new_transport(), parts.emitter, tokens, worker.clock))
+    runtime.bind(worker)
+
+    def open_another(destination: Destination) -> Channel:
+        limits = destination.limits
+        policy = replace(
+            parts.policy,
+            linger=runtime.linger,
+            max_batch_events=min(limits.max_events, parts.policy.max_batch_events),
+            max_batch_bytes=limits.max_bytes,
+            overhead=limits.overhead,
+            send_timeout=limits.timeout + 1.0,
+            keeps=False,
+        )
+        copies = Copies(destination, worker.ledger, parts.max_events, parts.max_bytes)
+        copies.backlog = worker.backlog
+        return Channel(
+            destination, Engine(policy, random.random), new_transport(), parts.emitter, None, worker.clock, copies
+        )
+
+    worker.open_channel = open_another
+
+
+def _attach_spool(parts: Parts, worker: Worker, runtime: Runtime, driver: Driver) -> None:
+    if parts.spool is None:
+        return
+    from .backlog import Backlog  # noqa: PLC0415 - a client without a spool does not load it
+
+    worker.backlog = Backlog(worker, parts.spool, parts.spool_max_age, runtime.sync, driver)

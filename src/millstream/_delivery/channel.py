@@ -1,0 +1,182 @@
+"""A channel: one destination of a client, with its engine, its transport, its tokens and its rate limit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from .._core.actions import Action, Send
+from .._core.engine import Engine
+from .._core.receipt import Outcome, Receipt
+from .._core.routing import allows
+from ..auth import bearer, quotes, shown, with_token, without
+from ..destinations.base import Destination, Part
+from ..emitter import Emitter
+from ..errors import AuthError, DeliveryError, TransportError
+from ..types import Clock, Request, Response
+from ..urls import hidden
+from .copies import Copies
+from .tokens import Tokens, bare
+from .transport import Transport
+
+__all__ = ["Channel", "transport_error"]
+
+Settled = Callable[[list[Receipt], Outcome], object]
+
+
+class Channel:
+    """Sends what its engine wants sent, and gives the engine what came of it. Only the worker may be in here.
+
+    Args:
+        destination: makes requests of events, and verdicts of answers.
+        engine: decides what is sent when.
+        transport: exchanges requests.
+        emitter: is told of each request and answer.
+        tokens: the OAuth tokens that requests need, if any.
+        clock: monotonic seconds.
+        copies: makes parts of events, and an event's outcome of theirs. None: events are sent as they are, and the
+            outcome is the event's own.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        engine: Engine,
+        transport: Transport,
+        emitter: Emitter,
+        tokens: Tokens | None,
+        clock: Clock,
+        copies: Copies | None = None,
+    ) -> None:
+        self.name = destination.name
+        self.engine = engine
+        self.clock = clock
+        self.copies = copies
+        self.open = True
+        """Whether events that come now go here."""
+        self.notes_deliveries = False
+        """Whether an event's context says what became of it here: where it is not the only one."""
+        self._destination = destination
+        self._transport = transport
+        self._emitter = emitter
+        self._tokens = tokens
+        self._closing = False
+        self._limit: float | None = None  # when a request ends at the latest: the process is ending, or the client
+
+    def takes(self, integrations: Mapping[str, Any]) -> bool:
+        """Return whether an event with these integrations goes here."""
+        return self.open and allows(self._destination, integrations)
+
+    def copy(self, receipt: Receipt, now: float, *, decides: bool, settled: Settled) -> None:
+        """Send a copy of an event. `decides`: whether what becomes of it is the event's outcome."""
+        assert self.copies is not None  # noqa: S101 - the first channel has the events themselves
+        self.engine.enqueue(self.copies.make(receipt, decides=decides, settled=settled), now)
+
+    def close_by(self, deadline: float) -> None:
+        """Send everything, and give up at `deadline` what has no outcome then."""
+        self._closing = True
+        self._limit = deadline
+        self.engine.close(deadline)
+
+    def limit_requests(self, deadline: float) -> None:
+        """Let no request last beyond `deadline`: the end of the process."""
+        if not self._closing:
+            self._limit = deadline
+
+    def close(self) -> None:
+        """Release the connections: nothing more will be sent."""
+        self._transport.close(None if self._tokens is None else self._tokens.client)
+
+    def next_action(self, now: float) -> Action:
+        """Ask for a token if one is needed, and the engine what to do."""
+        if self._tokens is not None:
+            self._request_token(self._tokens)
+        return self.engine.next_action(now)
+
+    def due_at(self) -> float | None:
+        """When time alone makes a token request due."""
+        return None if self._tokens is None else self._tokens.due_at(closing=self._closing)
+
+    def settle(self, settled: Settled) -> None:
+        """Pass on the events that have an outcome here, and that it decides for."""
+        for items, outcome in self.engine.settled():
+            if self.copies is None:
+                receipts = cast("list[Receipt]", items)
+                if self.notes_deliveries:
+                    for receipt in receipts:
+                        receipt._note_delivery(self.name, outcome)
+                settled(receipts, outcome)
+            else:
+                self.copies.settle(items, outcome, settled)
+
+    def send(self, send: Send) -> None:
+        """Send a batch, unless it has to wait for a token."""
+        if self._tokens is not None and not self._tokens.admit(send):
+            return
+        try:
+            request = self._request(send)
+        except Exception as exc:  # noqa: BLE001 - a destination may be the application's own
+            self.engine.failed(send, transport_error(exc), self.clock())
+            return
+        self._emitter.emit("http_request", shown(request))
+        self._transport.exchange(
+            request,
+            send.deadline,
+            lambda answer: self._on_answer(send, request, answer),
+            lambda: self.engine.recalled(send, self.clock()),
+        )
+
+    def _request(self, send: Send) -> Request:
+        request = self._destination.request(cast("Sequence[Part]", send.batch.items), send.attempt, time.time())
+        if self._tokens is not None:
+            request = with_token(request, self._tokens.token)
+        if self._limit is None:
+            return request
+        # A later answer is of no use; and without threads nothing else is done until then.
+        return replace(request, timeout=max(0.01, min(request.timeout, self._limit - self.clock())))
+
+    def _on_answer(self, send: Send, request: Request, answer: Response | BaseException) -> None:
+        if isinstance(answer, BaseException):
+            self.engine.failed(send, transport_error(answer, bearer(request)), self.clock())
+            return
+        response = without(answer, bearer(request))
+        try:
+            verdict = self._destination.judge(response, cast("Sequence[Part]", send.batch.items), time.time())
+        except Exception as exc:  # noqa: BLE001 - never delivered: it is tried again, as after no answer
+            self.engine.failed(send, transport_error(exc), self.clock())
+            return
+        if self._tokens is not None:
+            verdict = self._tokens.review(request, verdict, response.status)
+        self.engine.responded(send, verdict, self.clock())
+        self._emitter.emit("http_response", shown(request), response)
+
+    def _request_token(self, tokens: Tokens) -> None:
+        due = tokens.next_request(closing=self._closing)
+        if due is None:
+            return
+
+        def report(answer: Response | BaseException) -> None:
+            if isinstance(answer, Response):
+                tokens.responded(due, answer)
+            elif isinstance(answer, AuthError):
+                tokens.failed(due, bare(answer))
+            else:
+                tokens.failed(due, bare(AuthError(f"the token request failed: {type(answer).__name__}")))
+
+        self._transport.converse(tokens.dialog(due), tokens.sign, tokens.client, due.deadline, report)
+
+
+def transport_error(exc: BaseException, token: str = "") -> DeliveryError:
+    """Return what an HTTP client raised as a DeliveryError; without frames, which would keep the whole batch alive.
+
+    And without the token, if its text quotes it.
+    """
+    if quotes(exc, token):
+        return TransportError(f"{type(exc).__name__}, whose text quotes the token")
+    error = exc if isinstance(exc, DeliveryError) else TransportError(hidden(f"{type(exc).__name__}: {exc}"))
+    cause = exc.__cause__ if error is exc else exc
+    error.__cause__ = None if cause is None else cause.with_traceback(None)
+    error.__context__ = None
+    return error.with_traceback(None)

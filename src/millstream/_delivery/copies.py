@@ -1,0 +1,123 @@
+"""Copies: the events of a channel that is not the client's first, as parts of requests, and what becomes of each event.
+
+event ──▶ copy ──▶ parts ──▶ the engine ──▶ outcomes of parts ──▶ the worst is the copy's ──▶ ctx.deliveries
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, cast
+
+from msgspec import Struct
+
+from .._core.ledger import Ledger
+from .._core.receipt import DELIVERED, Outcome, Receipt
+from .._core.routing import options
+from .._core.verdicts import Refused
+from ..destinations.base import Destination, Event, Part, Skip
+from ..errors import Dropped, QueueFull, TransportError
+
+if TYPE_CHECKING:
+    from .._core.batcher import Item
+    from .backlog import Backlog
+
+__all__ = ["Copies"]
+
+
+class Copy(Struct, eq=False):
+    """One event on its way to one destination."""
+
+    receipt: Receipt
+    size: int
+    epoch: int
+    decides: bool
+    """Whether its outcome is the event's: no channel before this one takes the event."""
+    parts: int = 0
+    """Those that have no outcome."""
+    outcome: Outcome = DELIVERED
+    """The worst of its parts', so far."""
+
+
+class CopyPart(Part, gc=True):
+    """A part that knows whose it is."""
+
+    copy: Copy | None = None
+
+
+class Copies:
+    """The copies of one channel. A full channel drops its own copy of an event, and no other.
+
+    Args:
+        destination: makes parts of events.
+        ledger: has flushes wait for copies.
+        max_events: copies without an outcome, at most.
+        max_bytes: their bytes, at most.
+    """
+
+    def __init__(self, destination: Destination, ledger: Ledger, max_events: int, max_bytes: int) -> None:
+        self.counts = {"delivered": 0, "failed": 0, "dropped": 0}
+        self.pending = 0
+        self.backlog: Backlog | None = None
+        """Keeps events on disk until their copies have an outcome, where there is a spool."""
+        self._bytes = 0
+        self._destination = destination
+        self._ledger = ledger
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+
+    def make(
+        self, receipt: Receipt, *, decides: bool, settled: Callable[[list[Receipt], Outcome], object]
+    ) -> list[Item]:
+        """Return the parts of an event. One that has none, or no room, has its outcome now."""
+        if self.backlog is not None:
+            self.backlog.copy_made(receipt)
+        copy = Copy(receipt, len(receipt.data), self._ledger.copy_entered(), decides)
+        self.pending += 1
+        self._bytes += copy.size
+        prepared = self._prepared(copy)
+        if isinstance(prepared, Outcome):
+            copy.outcome = prepared
+            self._end(copy, settled)
+            return []
+        copy.parts = len(prepared)
+        return [CopyPart(part.data, part.key, copy) for part in prepared]
+
+    def _prepared(self, copy: Copy) -> Sequence[Part] | Outcome:
+        if self.pending > self._max_events or (self._bytes > self._max_bytes and self.pending > 1):
+            return Outcome(QueueFull(f"the queue of {self._destination.name}"))
+        event = Event(copy.receipt.data)
+        try:
+            prepared = self._destination.prepare(event, options(self._destination, event.integrations))
+        except Exception as exc:  # noqa: BLE001 - a destination may be the application's own
+            return Outcome(TransportError(f"{self._destination.name}.prepare raised {type(exc).__name__}: {exc}"))
+        match prepared:
+            case Skip(reason):
+                return Outcome(Dropped(reason))
+            case Refused(error):
+                return Outcome(error)
+            case _:
+                return prepared or Outcome(Dropped(f"{self._destination.name} has no use for it"))
+
+    def settle(
+        self, items: Sequence[Item], outcome: Outcome, settled: Callable[[list[Receipt], Outcome], object]
+    ) -> None:
+        """Note the outcome of parts; the event's copy has the worst, when all are there."""
+        for item in items:
+            copy = cast("Copy", cast("CopyPart", item).copy)
+            if outcome.error is not None or copy.outcome.error is None:
+                copy.outcome = outcome
+            copy.parts -= 1
+            if not copy.parts:
+                self._end(copy, settled)
+
+    def _end(self, copy: Copy, settled: Callable[[list[Receipt], Outcome], object]) -> None:
+        self.pending -= 1
+        self._bytes -= copy.size
+        outcome, receipt = copy.outcome, copy.receipt
+        self.counts["failed" if outcome.kind == "kept" else outcome.kind] += 1
+        receipt._note_delivery(self._destination.name, outcome)
+        if copy.decides:
+            settled([receipt], outcome)
+        if self.backlog is not None:
+            self.backlog.copy_ended(receipt, outcome)
+        self._ledger.copy_ended(copy.epoch)

@@ -1,0 +1,61 @@
+"""A private event loop, for when the application's has ended: at the end of the process, and off the loop's thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+__all__ = ["InlineExecutor", "PrivateLoop"]
+
+T = TypeVar("T")
+
+
+class PrivateLoop:
+    """Runs what is `async` to its end, in the calling thread. The loop is made when it is first needed."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, awaitable: Awaitable[T], timeout: float | None) -> T:
+        """Wait for an awaitable.
+
+        Raises:
+            TimeoutError: it took longer than `timeout` seconds, and was cancelled.
+        """
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._loop.set_default_executor(InlineExecutor())
+        try:
+            return self._loop.run_until_complete(asyncio.wait_for(_coroutine(awaitable), timeout))
+        except asyncio.TimeoutError:  # which is another one before Python 3.11
+            raise TimeoutError(f"no end after {timeout:g} s") from None
+
+    def close(self) -> None:
+        """Close the loop. Not asyncio.run: it ends by starting a thread, which at exit cannot be had."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+
+
+class InlineExecutor(ThreadPoolExecutor):
+    """Does at once what an event loop gives to threads (looking up a host's name): executors refuse work at exit."""
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=1)
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as exc:  # noqa: BLE001 - raised to the caller that waits for the future
+            future.set_exception(exc)
+        return future
+
+
+async def _coroutine(awaitable: Awaitable[T]) -> T:
+    return await awaitable

@@ -1,0 +1,223 @@
+"""The end of a process, SIGTERM and forks: what all clients do at these moments.
+
+    end       the exit hook, or what takes its place where exit hooks are skipped (fork_hooks.py)
+    SIGTERM   its handler (sigterm.py) runs the same steps in a thread, and then ends the process by the signal
+    fork      the child's clients begin again, each when it is first used there
+
+One hook of each kind serves all clients, because a fork hook can never be removed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol, TypeVar
+
+from ..._clock import monotonic
+from ..._log import to_stderr, warn
+from ..._stamp import start_anew
+from . import fork_hooks
+from .ending import EndingGate
+from .final_delivery import FinalDelivery
+from .greenlets import end_copies, look_up_without_threads
+from .sigterm import Sigterm
+
+__all__ = ["closed", "end", "gate", "watch"]
+
+T = TypeVar("T")
+
+
+class Client(Protocol):
+    """What a client does at these moments."""
+
+    def at_gate(self) -> None: ...
+
+    def after_end(self, left: float) -> None: ...
+
+    def after_fork(self) -> None: ...
+
+
+class _Watched(NamedTuple):
+    ref: weakref.ref[Client]
+    final: FinalDelivery | None  # None in a forked child, until the client is used there
+
+
+gate = EndingGate()
+# In the order of their making. A dict's own methods are one step each, whatever other threads do meanwhile.
+_clients: dict[int, _Watched] = {}
+_retired: dict[int, FinalDelivery] = {}  # of clients that nothing refers to any more, with events on their way
+_hooked = False
+_ended = False  # what is recorded from here on is delivered in its call, because no hook of ours comes after it
+
+
+def watch(client: Client, final: FinalDelivery, *, handle_sigterm: bool) -> None:
+    """Have this client take part. Called with each driver that it makes: a forked child makes another."""
+    who = id(client)
+    known = who in _clients
+    _clients[who] = _Watched(weakref.ref(client), final)
+    if not known:
+        weakref.finalize(client, _collected, who).atexit = False
+    if gate.closed:
+        client.at_gate()
+    _hook()
+    if _ended and not known:
+        client.after_end(final.timeout)
+    fork_hooks.watch(client, end)
+    if handle_sigterm and not _ended:
+        _sigterm.want(who)
+
+
+def _hook() -> None:
+    global _hooked, _ended  # noqa: PLW0603
+    if _hooked:
+        return
+    _hooked = True
+    _ended = _exit_hooks_run()
+    atexit.register(end)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=_sigterm.before_fork, after_in_parent=_sigterm.let_through, after_in_child=_after_fork
+        )
+    fork_hooks.on_fork(_after_fork)
+
+
+def _exit_hooks_run() -> bool:
+    """Whether the exit hooks run already, and one that is registered now never will.
+
+    They run on the main thread after it has counted as ended. Before that, `threading` waits there for other threads.
+    """
+    main = threading.main_thread()
+    if main.is_alive() or main.ident != threading.get_ident():
+        return sys.is_finalizing()
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_globals.get("__name__") != "threading"
+
+
+def closed(client: Client) -> None:
+    """This client has nothing to lose any more."""
+    _sigterm.release(id(client))
+
+
+def end() -> None:
+    """The end of the process: each client delivers what it has, within its `exit_timeout`."""
+    global _ended  # noqa: PLW0603
+    began, finals = monotonic(), _finals()
+    if _sigterm.delivers:
+        _each(finals, lambda final: final.begin_flush(began))  # what the program has recorded since the signal came
+        _sigterm.wait(began + _timeout(finals))
+    _sigterm.at_exit = True
+    look_up_without_threads()
+    interrupted: BaseException | None = None
+    try:
+        _deliver_the_rest(began, finals)
+    except BaseException as exc:  # noqa: BLE001 - a signal's KeyboardInterrupt or SystemExit: do not wait any longer
+        interrupted = exc
+    _ended = True
+    for client, final in _alive():
+        client.after_end(max(0.0, began + final.timeout - monotonic()))
+    gate.open()
+    _each(finals, lambda final: final.report(warn, interrupted))
+    _sigterm.end()
+
+
+def _flush() -> None:
+    """Deliver what there is, for a program that goes on."""
+    began, finals = monotonic(), _finals()
+    _each(finals, lambda final: final.driver.request_flush())
+    _each(finals, lambda final: final.flush(began))
+
+
+def _end_by_signal() -> None:
+    finals = _finals()
+    _deliver_the_rest(monotonic(), finals, goes_on=True)
+    _each(finals, lambda final: final.report(to_stderr))
+
+
+def _deliver_the_rest(began: float, finals: list[FinalDelivery], *, goes_on: bool = False) -> None:
+    """Deliver every event whose call has returned: the rule is in docs/decisions/0031.
+
+    Args:
+        began: when the end began.
+        finals: the deliveries of all clients; those of clients that are made meanwhile are added.
+        goes_on: whether the program does until it is killed; then a client whose events are on disk does, too.
+    """
+    _each(finals, lambda final: final.begin_flush(began))
+    _each(finals, lambda final: final.flush(began))
+    leaving = [final.detach(gate, began) for final in finals]
+    for _ in range(3):
+        _each(leaving, lambda steps: next(steps, None))
+    gate.close()
+    finals += [final for final in _finals() if final not in finals]
+    closing = [final for final in finals if not (goes_on and final.on_disk)]
+    for client, final in _alive():
+        if final in closing:
+            client.at_gate()
+    _each(finals, FinalDelivery.hush)
+    gate.wait_until_empty(began + _timeout(finals))
+    _each(closing, lambda final: final.begin_close(began))
+    _each(closing, lambda final: final.close(began))
+
+
+def _alive() -> list[tuple[Client, FinalDelivery]]:
+    watched = [(ref(), final) for ref, final in list(_clients.values())]
+    return [(client, final) for client, final in watched if client is not None and final is not None]
+
+
+def _finals() -> list[FinalDelivery]:
+    return [*_retired.values(), *(final for _, final in _alive())]
+
+
+def _timeout(finals: list[FinalDelivery]) -> float:
+    return max((final.timeout for final in finals), default=0.0)
+
+
+def _each(some: Iterable[T], do: Callable[[T], object]) -> None:
+    """Do this with each, whatever becomes of the others."""
+    for one in some:
+        try:
+            do(one)
+        except Exception as exc:  # noqa: BLE001 - reported
+            to_stderr(f"millstream: the end of a client failed: {type(exc).__name__}: {exc}")
+
+
+def _collected(who: int) -> None:
+    """Nothing refers to this client any more: its driver ends when its events are delivered."""
+    final = _clients.pop(who).final
+    if final is None:
+        return
+
+    def delivered() -> None:
+        _retired.pop(id(final), None)
+        _sigterm.release(id(final))
+
+    _retired[id(final)] = final
+    _sigterm.replace(who, id(final))
+    if not final.retire(delivered):
+        delivered()
+
+
+def _after_fork() -> None:
+    global _ended  # noqa: PLW0603
+    start_anew()  # the ids, too: nothing else may know of the fork
+    end_copies()
+    gate.open()
+    _sigterm.after_fork()
+    if _hooked and not _exit_hooks_run():
+        _ended = False
+    for final in _retired.values():
+        final.driver.orphan()
+    _retired.clear()
+    for who, (ref, _) in list(_clients.items()):
+        _clients[who] = _Watched(ref, None)
+        client = ref()
+        if client is not None:
+            client.after_fork()
+
+
+_sigterm = Sigterm(flush=_flush, end=_end_by_signal)

@@ -1,0 +1,95 @@
+"""The last delivery of one client: at the end of the process, by a signal, or when nothing refers to the client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from ..._clock import monotonic
+from ..._log import Summary
+from .ending import EndingGate
+
+if TYPE_CHECKING:
+    from ..driver import Driver
+
+__all__ = ["FinalDelivery"]
+
+ADVICE = "; a longer exit_timeout gives them more time, and a spool keeps them for the next start"
+
+
+class FinalDelivery:
+    """Delivers the events that a client has left, and says in one line what could not be delivered.
+
+    It refers to the client's driver, not to the client. Times are of the monotonic clock, in seconds.
+
+    Args:
+        driver: has the events.
+        summary: counts what the line says.
+        timeout: seconds that it may take: `exit_timeout`.
+        shared_http: whether the application made the HTTP client, and may use it elsewhere.
+    """
+
+    def __init__(self, driver: Driver, summary: Summary, timeout: float, *, shared_http: bool) -> None:
+        self.driver = driver
+        self.timeout = timeout
+        self._summary = summary
+        self._shared_http = shared_http
+        self._unsent = 0
+
+    @property
+    def pending(self) -> int:
+        """The number of events without an outcome."""
+        return self.driver.stats().pending
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether an event is on disk before its call returns."""
+        return self.driver.stats().spool == "on"
+
+    def begin_flush(self, began: float) -> None:
+        """Begin `flush` without waiting, so that those of several clients overlap."""
+        if self.pending:
+            self.driver.let_go()
+            self.driver.begin_flush(self._left(began))
+
+    def flush(self, began: float) -> None:
+        """Deliver what is there, while callers go on."""
+        if self.pending:
+            self.driver.flush(self._left(began))
+
+    def detach(self, gate: EndingGate, began: float) -> Iterator[None]:
+        """Leave the event loop, in steps."""
+        return self.driver.detach(gate, began + self.timeout)
+
+    def hush(self) -> None:
+        """Log nothing until `report`."""
+        self._summary.hush()
+
+    def begin_close(self, began: float) -> None:
+        """Begin `close` without waiting."""
+        if self.pending:
+            self.driver.begin_close(self._left(began))
+
+    def close(self, began: float) -> None:
+        """Deliver what is left, and give up what cannot be delivered in time."""
+        if self.pending:
+            self._unsent += len(self.driver.close(self._left(began)).unsent)
+
+    def report(self, write: Callable[[str], object], by: BaseException | None = None) -> None:
+        """Write the last line, if anything was lost. `by` is what has interrupted the end."""
+        lost, self._unsent = self._unsent + self.driver.exposed(), 0
+        if by is None:
+            why, advice = f" within exit_timeout={self.timeout:g} s", ADVICE
+        else:
+            why, advice = f": the end of the process was interrupted ({type(by).__name__})", ""
+        number = "1 event was" if lost == 1 else f"{lost:,} events were"
+        self._summary.last_words(f"{number} not delivered{why}" if lost else "", advice, write)
+
+    def retire(self, then: Callable[[], object]) -> bool:
+        """Have the driver end once its events are delivered. Returns whether there are any; then `then` is called."""
+        pending = bool(self.pending)
+        self.driver.retire(then, close_http=not self._shared_http)
+        return pending
+
+    def _left(self, began: float) -> float:
+        return max(0.0, began + self.timeout - monotonic())

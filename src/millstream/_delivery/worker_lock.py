@@ -1,0 +1,53 @@
+"""The worker lock: its holder may touch a worker's state. The worker releases it while it runs a plugin's hook."""
+
+from __future__ import annotations
+
+import threading
+
+__all__ = ["Superseded", "WorkerLock"]
+
+
+class Superseded(BaseException):
+    """Raised in a worker that returns from a hook and finds that another thread has taken over."""
+
+
+class WorkerLock:
+    """Lets a thread take over from a worker that is stuck in a plugin's hook.
+
+    While a hook runs, the worker touches no state but the plugin's: there, and only there, it can be superseded. A
+    worker that is stuck elsewhere (in a callback, in a listener) may be in the middle of a settlement, and keeps the
+    lock.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holder = 0  # the number of take-overs so far
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def take_over(self, timeout: float) -> bool:
+        """Acquire the lock for good: the worker that released it is Superseded. False: it was not to be had."""
+        taken = self._lock.acquire(timeout=timeout)
+        if taken:
+            self._holder += 1
+        return taken
+
+    def release(self) -> int:
+        """Release the lock until `reacquire` is called with the number that this returns."""
+        holder = self._holder
+        self._lock.release()
+        return holder
+
+    def reacquire(self, holder: int) -> None:
+        """Acquire the lock again.
+
+        Raises:
+            Superseded: another thread has taken over. From there on, touch nothing.
+        """
+        self._lock.acquire()
+        if self._holder != holder:
+            raise Superseded

@@ -1,0 +1,97 @@
+"""The standard streams of a command, also where they are closed, full, or a pipe that is read no more."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["Lost", "Output", "standard_streams"]
+
+
+class Lost(Exception):
+    """Standard output takes no more. Not an OSError: click and rich would end the program at those."""
+
+
+class Output(io.TextIOWrapper):
+    """A descriptor to write text and bytes to. After the first failure, what is written is discarded.
+
+    The failure is looked at above the buffer: an interrupt between a write and the note that it was done would make a
+    buffer above it write the same again.
+
+    Args:
+        file: the descriptor.
+        encoding: of text; the locale's, if None. What it does not have becomes a question mark.
+        strict: whether the first failure raises Lost.
+    """
+
+    def __init__(self, file: int, encoding: str | None, *, strict: bool) -> None:
+        raw = io.FileIO(file, "w", closefd=False)
+        super().__init__(io.BufferedWriter(raw), encoding, "replace", line_buffering=raw.isatty())
+        self.error: OSError | None = None
+        self._strict = strict
+
+    def write(self, text: str, /) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._lose(error)
+        return len(text)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write bytes as they are, whatever the encoding."""
+        try:
+            super().flush()
+            self.buffer.write(data)
+        except OSError as error:
+            self._lose(error)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            self._lose(error)
+
+    def _lose(self, error: OSError) -> None:
+        self.error = error
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
+        if self._strict:
+            raise Lost from error
+
+
+@contextmanager
+def standard_streams() -> Generator[Output, None, None]:
+    """Give the command streams that can be used whatever they are. Yields standard output."""
+    _open_closed()
+    before = sys.stdin, sys.stdout, sys.stderr
+    out = Output(1, getattr(sys.stdout, "encoding", None), strict=True)
+    err = Output(2, getattr(sys.stderr, "encoding", None), strict=False)
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - it was closed
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout, sys.stderr = out, err
+    try:
+        yield out
+    finally:
+        for stream in (out, err):
+            with suppress(Lost):
+                stream.flush()
+        sys.stdin, sys.stdout, sys.stderr = before
+
+
+def _open_closed() -> None:
+    """Put something in the place of closed streams, or the next file that is opened would be taken for one.
+
+    Reading the first, and writing to the second, fails as it did.
+    """
+    for file, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(file)
+        except OSError:
+            os.open(os.devnull, mode)  # takes the lowest number that is free

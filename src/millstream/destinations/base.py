@@ -1,0 +1,89 @@
+"""What a destination is: a pure class that makes requests of events, and verdicts of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import msgspec
+
+from .._core.encoding import decode, head
+from .._core.verdicts import Refused, Verdict
+from ..types import Request, Response
+
+__all__ = ["Destination", "Event", "Limits", "Part", "Skip"]
+
+
+class Event:
+    """An event as it is stored. Read-only; `copy` is the caller's own."""
+
+    __slots__ = ("_whole", "data")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        """The event as JSON."""
+        self._whole: Mapping[str, Any] | None = None
+
+    @property
+    def integrations(self) -> Mapping[str, Any]:
+        """Which destinations the event goes to, decoded without the rest of it."""
+        return head(self.data).integrations
+
+    @property
+    def whole(self) -> Mapping[str, Any]:
+        """The event, decoded: keys are camelCase. Not to be changed."""
+        if self._whole is None:
+            self._whole = decode(self.data)
+        return self._whole
+
+    def copy(self) -> dict[str, Any]:
+        """Return the event, decoded once more."""
+        return decode(self.data)
+
+
+class Part(msgspec.Struct, gc=False):
+    """A piece of a request's body. Parts with different keys never share a request."""
+
+    data: bytes
+    key: str = ""
+
+
+class Skip(msgspec.Struct, frozen=True):
+    """The destination has no use for the event: counted as dropped there, and no failure."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request of the destination may hold. Sizes in bytes, times in seconds."""
+
+    max_events: int = 2500
+    max_bytes: int = 500_000
+    overhead: int = 0
+    """Bytes of a request's body that are not parts."""
+    timeout: float = 10.0
+
+
+@runtime_checkable
+class Destination(Protocol):
+    """Maps events to requests and answers to verdicts. No I/O, clock or randomness."""
+
+    name: str
+    """What `integrations` and `ctx.deliveries` call it."""
+    alternative_names: ClassVar[Sequence[str]]
+    """Further names that stand for it in `integrations`."""
+    limits: Limits
+
+    def prepare(self, event: Event, options: Mapping[str, Any]) -> tuple[Part, ...] | Skip | Refused:
+        """Return the parts of one event: the same bytes every time. `options`: what its integrations hold for this."""
+        ...
+
+    def request(self, parts: Sequence[Part], attempt: int, now: float) -> Request:
+        """Build a request of parts. `attempt` counts from 1, `now` is seconds since the epoch."""
+        ...
+
+    def judge(self, response: Response, parts: Sequence[Part], now: float) -> Verdict:
+        """Return what the answer means for the parts."""
+        ...

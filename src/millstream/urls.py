@@ -1,0 +1,64 @@
+"""URLs that a user gives: which can be used, and how they are shown."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+__all__ = ["hidden", "objection", "redacted"]
+
+HIDDEN = "…"
+_SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//")
+_AT = "@\ufe6b\uff20"
+_QUOTED = re.compile(rf"//[^\s/?#]*[{_AT}]")
+
+
+def objection(url: str, *schemes: str) -> str:
+    """Return what a URL must be to be a base URL or a proxy; an empty text for one that can be used.
+
+    `schemes`: those that it may have; by default `http` and `https`.
+    """
+    if not url.isprintable() or re.search(r"[ \\]", url):
+        return "a URL without spaces, backslashes and invisible characters: percent-encode them"
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in (schemes or ("http", "https")) and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        encode = "; percent-encode special characters in its user and password" if _has_password(url) else ""
+        return f"an absolute URL such as 'https://api.segment.io'{encode}"
+    if "?" in url or "#" in url:
+        return "a URL without a ?query and a #fragment"
+    return ""
+
+
+def redacted(url: str) -> str:
+    """Return a URL as it may be shown: without user, password and query, also if it cannot be parsed.
+
+    Where it is not certain what is the password, more is left out.
+    """
+    scheme, rest, authority = _taken_apart(url)
+    if _has_password(url):
+        rest = HIDDEN + "@" + re.split(f"[{_AT}]", rest)[-1]
+    elif secret := re.match(r"[^\[:]*:(?!\d{0,5}$)", authority):  # as if the URL ended within user and password
+        rest = secret[0] + HIDDEN
+    return scheme + re.sub(r"([?#]).+", rf"\1{HIDDEN}", rest, flags=re.DOTALL)
+
+
+def hidden(text: str) -> str:
+    """Return a text, in which a library may quote URLs, without their users and passwords."""
+    return _QUOTED.sub(f"//{HIDDEN}@", text)
+
+
+def _has_password(url: str) -> bool:
+    """Whether there may be a user or a password in a URL: an at sign after a colon, or in the place of the host."""
+    _, rest, authority = _taken_apart(url)
+    return any(at in rest for at in _AT) and any(sign in authority for sign in f":{_AT}")
+
+
+def _taken_apart(url: str) -> tuple[str, str, str]:
+    """A URL's scheme, the rest of it, and of that the host with all that belongs to it."""
+    scheme = _SCHEME.match(url)
+    begin = scheme.end() if scheme else 0
+    return url[:begin], url[begin:], re.split(r"[/?#\\]", url[begin:], maxsplit=1)[0]
