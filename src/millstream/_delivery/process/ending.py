@@ -152,5 +152,5 @@ def _code_of(handler: Any) -> CodeType | None:
     while isinstance(handler, partial):
         handler = handler.func
     kind = cast("type[object]", type(handler))
-    code = getattr(handler, "__code__", None)  # of a bound method, too
-    return code or getattr(getattr(kind, "__call__", None), "__code__", None)  # noqa: B004 - not asked whether it has one
+    own = getattr(handler, "__code__", None)  # of a bound method, too
+    return own or getattr(getattr(kind, "__call__", None), "__code__", None)  # noqa: B004 - not asked whether it has one
