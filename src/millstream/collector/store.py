@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from millstream.errors import SettingsError
-from millstream.log import Log, segments_in
+from millstream.log import PREFIX, Log, segments_in
 
 from .commit import Committer, Done
 from .rejects import Rejects
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("millstream")
 
-PREFIX = "events-"
 LOCK = "collector.lock"
 
 
