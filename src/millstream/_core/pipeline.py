@@ -27,7 +27,8 @@ from ..errors import DeliveryError, DropEvent, Dropped, EventTooLarge, InvalidEv
 from .context import Context, Shared
 from .encoding import encode, head, largest_field
 from .events import MAX_EVENT_BYTES, NO_DEFAULTS, whole
-from .receipt import Outcome, Receipt
+from .outcome import Outcome
+from .receipt import Receipt
 from .routing import allows, options
 
 __all__ = [

@@ -10,12 +10,12 @@ from typing import Any
 from msgspec import Struct
 
 from .._clock import monotonic
-from .._core.context import Context
+from .._core.context import Context, ErrorEvent
+from .._core.outcome import Outcome
 from .._core.pipeline import Answer, Awaited, Beside, Dialog, PluginLike, PluginRegistry, conclude, process
-from .._core.receipt import Outcome, Receipt
+from .._core.receipt import Receipt
 from ..emitter import Emitter, reportable
 from ..errors import PluginError
-from ..types import ErrorEvent
 from .hook_threads import Answered, HookThreads, Job
 from .worker_lock import Superseded, WorkerLock
 

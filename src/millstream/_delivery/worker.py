@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .._clock import monotonic
 from .._core.actions import Done, Send, Wait
+from .._core.context import ErrorEvent
 from .._core.encoding import head
 from .._core.events import KINDS
 from .._core.ledger import COUNTED, COUNTED_ON_DISK, Ledger
-from .._core.receipt import Outcome, Receipt
+from .._core.outcome import Outcome
+from .._core.receipt import Receipt
 from .._core.ticket import Ticket
 from .._log import Summary, label
 from ..destinations import Destination
 from ..emitter import Emitter
 from ..errors import Abandoned, Dropped, PluginError
-from ..types import ErrorEvent
 from .channel import Channel
 from .plugin_stage import PluginStage
 from .transport import Command
