@@ -14,12 +14,6 @@ import pytest
 import millstream
 
 MODULES = ("millstream", *(f"millstream.{each}" for each in ("collector", "destinations", "testing", "warehouse")))
-    "millstream",
-    "millstream.collector",
-    "millstream.destinations",
-    "millstream.testing",
-    "millstream.warehouse",
-)
 SPECIAL = {"__init__", "__call__", "__await__", "__enter__", "__exit__", "__aenter__", "__aexit__", "__iter__"}
 
 
