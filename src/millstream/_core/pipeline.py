@@ -182,8 +182,8 @@ class PluginRegistry:
 
 def process(receipt: Receipt, registry: PluginRegistry, host: PipelineHost) -> Dialog:
     """One event's way through the plugins, up to its delivery."""
-    kind, context = receipt.kind, Context(receipt.data, receipt.message_id)
-    receipt._attach(context)
+    kind = receipt.kind
+    context = receipt._context = Context(receipt.data, receipt.message_id)
     first = registry.stages(kind).first
     for plugin, passed in first:
         context._passes(passed)

@@ -102,10 +102,6 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
         """Another driver has the event from here on."""
         self._driver = driver
 
-    def _attach(self, context: Context) -> None:
-        """From now on the event has this Context: the one that plugins get."""
-        self._context = context
-
     def _note_delivery(self, destination: str, outcome: Outcome) -> None:
         """Note in the event's context what became of it at a destination."""
         if self._context is None:

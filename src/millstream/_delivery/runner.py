@@ -95,14 +95,12 @@ class Runner:
         """Go on with the events whose delivery has its outcome, and settle those whose dialogs are over."""
         while self._back:
             for _ in range(min(TOGETHER, len(self._back))):
-                self._conclude(*self._back.popleft())
+                receipt, after, outcome = self._back.popleft()
+                dialog = conclude(receipt, after, outcome, self.registry, self)
+                run = self._runs[receipt] = PipelineRun(receipt, dialog, outcome, handed_over=True)
+                self._advance(run)
             self._settle_ended()
         self._settle_ended()
-
-    def _conclude(self, receipt: Receipt, after: list[PluginLike], outcome: Outcome | None) -> None:
-        dialog = conclude(receipt, after, outcome, self.registry, self)
-        run = self._runs[receipt] = PipelineRun(receipt, dialog, outcome, handed_over=True)
-        self._advance(run)
 
     def _settle_ended(self) -> None:
         while self._ended:

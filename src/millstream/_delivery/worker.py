@@ -138,7 +138,8 @@ class Worker:
             if moments:
                 if not (sent or more) and self.mailbox.empty():
                     self._summary.tick(now)
-                    return earliest(*moments, self._summary.due_at(), self._backlog_due_at(now))
+                    on_disk = None if self.backlog is None else self.backlog.due_at(now)
+                    return earliest(*moments, self._summary.due_at(), on_disk)
             elif not sent:
                 if not self._goes_on(now):
                     self._finish(now)
@@ -168,9 +169,6 @@ class Worker:
                 case Done():
                     pass
         return sent, moments
-
-    def _backlog_due_at(self, now: float) -> float | None:
-        return None if self.backlog is None else self.backlog.due_at(now)
 
     def _goes_on(self, now: float) -> bool:
         """Whether a close whose channels have nothing left waits for something, and has time for it."""
