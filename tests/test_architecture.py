@@ -16,6 +16,7 @@ SRC = Path(millstream.__file__).parent
 
 # A module may import from its own folder and from lower floors. The longest matching name decides.
 FLOORS = {
+    "_public": 0,
     "_version": 0,
     "_clock": 0,
     "errors": 0,
@@ -51,6 +52,10 @@ DOORS = {
     ("_log", "emitter"),
     ("settings", "urls"),
     ("types", "urls"),
+    ("errors", "_public"),
+    ("settings", "_public"),
+    ("settings", "types"),
+    ("types", "_public"),
     ("client", "_client"),
     ("aio", "_client"),
     ("cli", "collector"),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from ._core.context import Context
+    from ._core.context import Context, ErrorEvent
     from ._core.receipt import Receipt
     from .aio import AsyncAnalytics
     from .client import Analytics
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from .integrations.serverless import flush_on_return
     from .plugins import Plugin, after, before, destination, enrichment, utility
     from .settings import OAuthSettings
-    from .types import ErrorEvent, FlushResult, HTTPClient, Request, Response, Stats
+    from .types import FlushResult, HTTPClient, Request, Response, Stats
 
 __all__ = [
     "Abandoned",
@@ -94,7 +94,7 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "._core.context": ("Context",),
+    "._core.context": ("Context", "ErrorEvent"),
     "._core.receipt": ("Receipt",),
     ".aio": ("AsyncAnalytics",),
     ".client": ("Analytics",),
@@ -103,7 +103,7 @@ _ROOMS = {
     ".integrations.serverless": ("flush_on_return",),
     ".plugins": ("Plugin", "after", "before", "destination", "enrichment", "utility"),
     ".settings": ("OAuthSettings",),
-    ".types": ("ErrorEvent", "FlushResult", "HTTPClient", "Request", "Response", "Stats"),
+    ".types": ("FlushResult", "HTTPClient", "Request", "Response", "Stats"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

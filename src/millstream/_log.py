@@ -10,9 +10,9 @@ from _thread import RLock  # see _delivery/worker.py
 from collections import Counter
 from collections.abc import Callable
 
+from ._core.context import ErrorEvent
 from .emitter import reportable
 from .errors import Abandoned, AuthError, PluginError, Rejected, RetriesExhausted, TransportError
-from .types import ErrorEvent
 
 __all__ = ["Summary", "label", "logger", "to_stderr", "warn"]
 

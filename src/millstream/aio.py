@@ -5,23 +5,19 @@ from __future__ import annotations
 import inspect
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from ._client.calls import EventCalls
 from ._client.parts import default_client
 from ._delivery.assemble import Parts, on_loop
 from ._delivery.async_driver import AsyncDriver
+from ._public import Unpack, publish
 from .errors import SettingsError
 from .http import as_client
 from .http.aiohttp import AiohttpClient
 from .plugins import assert_loaded, call
-from .settings import Settings
+from .settings import Settings, SettingsArgs
 from .types import FlushResult, HTTPClient
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from .settings import SettingsArgs
 
 __all__ = ["AsyncAnalytics"]
 
@@ -153,3 +149,6 @@ class AsyncAnalytics(EventCalls):
 async def _if_need_be(returned: object) -> None:
     if inspect.isawaitable(returned):
         await returned
+
+
+publish("millstream", AsyncAnalytics)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ._client.calls import EventCalls
 from ._delivery.assemble import Parts, threaded
 from ._delivery.driver import Driver
+from ._public import Unpack, publish
 from .plugins import assert_loaded, call
-from .settings import Settings
+from .settings import Settings, SettingsArgs
 from .types import FlushResult
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from .settings import SettingsArgs
 
 __all__ = ["Analytics"]
 
@@ -112,3 +108,6 @@ class Analytics(EventCalls):
     @staticmethod
     def _build(settings: Settings, parts: Parts) -> Driver:  # noqa: ARG004 - AsyncAnalytics needs them
         return threaded(parts)
+
+
+publish("millstream", Analytics)

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
+from ._core.context import ErrorEvent
 from .errors import DropEvent
-from .types import ErrorEvent
 
 __all__ = ["Emitter", "Listener", "reportable"]
 

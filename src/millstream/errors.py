@@ -26,6 +26,8 @@ A test compares this drawing with the classes.
 
 from __future__ import annotations
 
+from ._public import publish
+
 __all__ = [
     "Abandoned",
     "AuthError",
@@ -228,3 +230,6 @@ class DropEvent(BaseException):
     def __init__(self, reason: str = "dropped by a plugin") -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+publish("millstream", *[value for name, value in globals().items() if name in __all__])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, overload
+from typing import Any, Protocol, overload
 
 from ._core.context import Context
 from ._core.events import KINDS
+from ._public import publish
 from .destinations import Destination
 from .errors import SettingsError
 
@@ -87,34 +88,40 @@ def _kinds(plugin: str, events: Sequence[str]) -> Sequence[str]:
     return events
 
 
-class _Decorator:
-    """`@before`, `@enrichment` … over a function `(ctx) -> ctx`; also `@enrichment(name=…, events=["track"])`.
-
-    `@utility` is for a function `(ctx, analytics)`, which is called once, by `register`.
-    """
-
-    def __init__(self, stage: str) -> None:
-        self._stage = stage
-
+class _Decorator(Protocol):
     @overload
     def __call__(self, fn: Hook) -> Plugin: ...
     @overload
     def __call__(self, *, name: str | None = None, events: Sequence[str] = KINDS) -> Callable[[Hook], Plugin]: ...
-    def __call__(
-        self, fn: Hook | None = None, *, name: str | None = None, events: Sequence[str] = KINDS
+
+
+def _decorator(stage: str, doc: str) -> _Decorator:
+    """Make the decorator that turns a function into a plugin of one stage."""
+
+    @overload
+    def decorate(fn: Hook) -> Plugin: ...
+    @overload
+    def decorate(*, name: str | None = None, events: Sequence[str] = KINDS) -> Callable[[Hook], Plugin]: ...
+    def decorate(
+        fn: Hook | None = None, *, name: str | None = None, events: Sequence[str] = KINDS
     ) -> Plugin | Callable[[Hook], Plugin]:
         if fn is not None:
-            return _FunctionPlugin(self._stage, fn, name, events)
-        return lambda fn: _FunctionPlugin(self._stage, fn, name, events)
+            return _FunctionPlugin(stage, fn, name, events)
+        return lambda fn: _FunctionPlugin(stage, fn, name, events)
+
+    decorate.__name__ = decorate.__qualname__ = stage
+    decorate.__doc__ = doc
+    publish("millstream", decorate)
+    return decorate
 
 
-before = _Decorator("before")
-enrichment = _Decorator("enrichment")
-destination = _Decorator("destination")
-after = _Decorator("after")
+_HOOK = 'Make a plugin of a function `(ctx) -> ctx`: `@{0}`, or `@{0}(name=…, events=["track"])`.'
 
-
-utility = _Decorator("utility")
+before = _decorator("before", _HOOK.format("before"))
+enrichment = _decorator("enrichment", _HOOK.format("enrichment"))
+destination = _decorator("destination", _HOOK.format("destination"))
+after = _decorator("after", _HOOK.format("after"))
+utility = _decorator("utility", "Make a plugin of a function `(ctx, analytics)`, which `register` calls once.")
 
 
 def check(plugin: Any, *, may_await: bool) -> None:
@@ -185,3 +192,6 @@ def assert_loaded(plugin: Any) -> None:
     is_loaded = getattr(plugin, "is_loaded", None)
     if is_loaded is not None and not is_loaded():
         raise RuntimeError("is_loaded() is false after load()")
+
+
+publish("millstream", Plugin)

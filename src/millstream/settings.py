@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+from typing import Any, Literal, TypedDict, cast
 
+from ._public import publish
 from .errors import SettingsError
+from .types import HTTPClient, HTTPClientFunction
 from .urls import objection, redacted
-
-if TYPE_CHECKING:
-    from .types import HTTPClient, HTTPClientFunction
 
 __all__ = ["OAuthSettings", "Settings", "SettingsArgs", "seconds"]
 
@@ -396,3 +395,6 @@ def _shown(settings: Settings | OAuthSettings, *urls: str) -> str:
 def _wrong(name: str, value: object, allowed: str) -> SettingsError:
     shown = f"a {type(value).__name__}" if name == "write_key" else repr(value)
     return SettingsError(f"{name} is {shown}; it must be {allowed}")
+
+
+publish("millstream", OAuthSettings)

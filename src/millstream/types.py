@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from ._public import publish
 from .urls import redacted
 
-if TYPE_CHECKING:
-    from ._core.context import Context
-    from .errors import DeliveryError
-
 __all__ = [
-    "Callback",
     "Clock",
     "DestinationStats",
-    "ErrorEvent",
     "Event",
     "FlushResult",
     "HTTPClient",
@@ -32,9 +27,6 @@ Event: TypeAlias = dict[str, Any]
 
 Integrations: TypeAlias = Mapping[str, Any]
 """Which destinations an event goes to: names (and `All`) to booleans, or to an object of options."""
-
-Callback: TypeAlias = "Callable[[DeliveryError | None, Context], Awaitable[object] | object]"
-"""`callback(err, ctx)`: called once, when the event has its outcome; `err` is None if it was delivered."""
 
 Clock: TypeAlias = Callable[[], float]
 """Seconds, only ever compared with each other."""
@@ -144,16 +136,4 @@ class Stats:
     """The registered destinations, by name. The other counters are of events, whatever the number of destinations."""
 
 
-@dataclass(frozen=True)
-class ErrorEvent:
-    """What an `error` listener is given, once for each failed event and for each fault that is no event's.
-
-    `code` says what kind: `delivery_failure` and `dropped` for events; `plugin`, `listener`, `callback`,
-    `context_provider`, `http_client`, `invalid_event`, `auth`, `spool` and `internal` for the rest
-    (docs/reference/emitter.md).
-    `reason` is the exception, `context` the event's Context where there is one.
-    """
-
-    code: str
-    reason: BaseException
-    context: Context | None = None
+publish("millstream", FlushResult, HTTPClient, Request, Response, Stats)

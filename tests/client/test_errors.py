@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from millstream import Analytics, Plugin, Urllib3Client, errors, warehouse
+from millstream import Analytics, ErrorEvent, Plugin, Urllib3Client, errors, warehouse
 from millstream.errors import (
     Abandoned,
     AuthError,
@@ -34,7 +34,7 @@ from millstream.errors import (
     TransportError,
 )
 from millstream.settings import OAuthSettings
-from millstream.types import ErrorEvent, Request
+from millstream.types import Request
 from support.api import Api, drop, stall, status
 
 Make = Callable[..., Analytics]

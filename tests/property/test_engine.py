@@ -23,8 +23,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from millstream._core.actions import Done, Send, Wait
 from millstream._core.engine import Engine
 from millstream._core.ledger import Ledger
+from millstream._core.outcome import Outcome
 from millstream._core.policy import Policy
-from millstream._core.receipt import Outcome, Receipt
+from millstream._core.receipt import Receipt
 from millstream._core.retry import backoff
 from millstream._core.ticket import Ticket
 from millstream._core.verdicts import Delivered, Limited, Partial, Paused, Refused, Retry, Split, Unauthorized, Verdict

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from .._clock import monotonic
 from .._core import events
+from .._core.context import Callback
 from .._core.encoding import decode, encode, largest_field
 from .._core.events import LIBRARY, MAX_EVENT_BYTES, Defaults, WireEvent
 from .._core.receipt import Receipt, SpooledReceipt
@@ -22,7 +23,7 @@ from ..emitter import Emitter, Listener
 from ..errors import ClientClosed, DeliveryError, Dropped, EventTooLarge, InvalidEvent, SettingsError
 from ..http import as_client
 from ..settings import Settings, seconds
-from ..types import Callback, Stats
+from ..types import Stats
 from .lifecycle import Lifecycle
 from .parts import parts_of
 from .registration import Registration

@@ -24,6 +24,7 @@ __all__ = ["default_client", "parts_of"]
 
 def parts_of(settings: Settings, emitter: Emitter, summary: Summary, *, may_await: bool) -> Parts:
     """Return the parts of a new driver. `may_await`: whether an HTTP client may be `async def`."""
+    given = settings.http_client
     destination = TrackingAPI(
         settings.write_key,
         host=settings.url,
@@ -35,7 +36,7 @@ def parts_of(settings: Settings, emitter: Emitter, summary: Summary, *, may_awai
     return Parts(
         destination=destination,
         policy=_policy(settings, destination.limits),
-        make_client=_client_maker(settings, may_await=may_await),
+        make_client=default_client(settings.proxy) if given is None else lambda: as_client(given, may_await=may_await),
         emitter=emitter,
         summary=summary,
         max_events=settings.max_queue_events,
@@ -58,11 +59,6 @@ def default_client(proxy: str | None) -> Callable[[], HTTPClient]:
 
     need_socks(proxy)
     return lambda: Urllib3Client(proxy=proxy)
-
-
-def _client_maker(settings: Settings, *, may_await: bool) -> Callable[[], HTTPClient]:
-    given = settings.http_client
-    return default_client(settings.proxy) if given is None else lambda: as_client(given, may_await=may_await)
 
 
 def _spool(settings: Settings, emitter: Emitter) -> Spool | None:

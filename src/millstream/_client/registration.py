@@ -6,12 +6,12 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from .._core.context import ErrorEvent
 from .._delivery.driver import Driver
 from ..destinations import Destination
 from ..emitter import Emitter
 from ..errors import DropEvent, MillstreamError, PluginError, SettingsError
 from ..plugins import check, is_critical
-from ..types import ErrorEvent
 
 __all__ = ["Registration"]
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
 from msgspec import Struct
 
+from .._public import publish
 from ..errors import DeliveryError, DropEvent
 from ..types import Event
 from .encoding import decode
+from .outcome import Outcome
 
-if TYPE_CHECKING:
-    from .receipt import Outcome
-
-__all__ = ["Context", "LogEntry", "Metric", "Metrics", "Shared"]
+__all__ = ["Callback", "Context", "ErrorEvent", "LogEntry", "Metric", "Metrics", "Shared"]
 
 T = TypeVar("T")
 LEVELS = ("debug", "info", "warn", "error")
@@ -220,3 +220,25 @@ def _step_into(inner: Event | list[Any], level: str) -> Any:
     if not isinstance(inner.get(level), dict | list):
         inner[level] = {}
     return inner[level]
+
+
+Callback: TypeAlias = Callable[[DeliveryError | None, Context], Awaitable[object] | object]
+"""`callback(err, ctx)`: called once, when the event has its outcome; `err` is None if it was delivered."""
+
+
+@dataclass(frozen=True)
+class ErrorEvent:
+    """What an `error` listener is given, once for each failed event and for each fault that is no event's.
+
+    `code` says what kind: `delivery_failure` and `dropped` for events; `plugin`, `listener`, `callback`,
+    `context_provider`, `http_client`, `invalid_event`, `auth`, `spool` and `internal` for the rest
+    (docs/reference/emitter.md).
+    `reason` is the exception, `context` the event's Context where there is one.
+    """
+
+    code: str
+    reason: BaseException
+    context: Context | None = None
+
+
+publish("millstream", Context, ErrorEvent)

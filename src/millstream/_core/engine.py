@@ -55,8 +55,8 @@ from . import verdicts
 from .actions import Action, Done, Send, Wait
 from .batcher import Batch, Item
 from .gate import Gate
+from .outcome import DELIVERED, Outcome
 from .policy import Policy
-from .receipt import DELIVERED, Outcome
 from .verdicts import Verdict, sort_parts
 
 __all__ = ["Engine"]

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any, NamedTuple, Protocol
 
-from .receipt import Outcome, Receipt
+from .outcome import Outcome
+from .receipt import Receipt
 from .ticket import Ticket, exposed
 
 __all__ = ["COUNTED", "COUNTED_ON_DISK", "Ledger", "Totals"]

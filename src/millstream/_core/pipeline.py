@@ -27,7 +27,8 @@ from ..errors import DeliveryError, DropEvent, Dropped, EventTooLarge, InvalidEv
 from .context import Context, Shared
 from .encoding import encode, head, largest_field
 from .events import MAX_EVENT_BYTES, NO_DEFAULTS, whole
-from .receipt import Outcome, Receipt
+from .outcome import Outcome
+from .receipt import Receipt
 from .routing import allows, options
 
 __all__ = [
@@ -181,8 +182,8 @@ class PluginRegistry:
 
 def process(receipt: Receipt, registry: PluginRegistry, host: PipelineHost) -> Dialog:
     """One event's way through the plugins, up to its delivery."""
-    kind, context = receipt.kind, Context(receipt.data, receipt.message_id)
-    receipt._attach(context)
+    kind = receipt.kind
+    context = receipt._context = Context(receipt.data, receipt.message_id)
     first = registry.stages(kind).first
     for plugin, passed in first:
         context._passes(passed)

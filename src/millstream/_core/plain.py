@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from datetime import datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
-from gc import get_referents
 from typing import Any
 from uuid import UUID
 
@@ -83,14 +82,10 @@ def is_plain(values: Iterable[Any], depth: int) -> bool:  # noqa: C901 - a call 
             if not _MIN_NUMBER <= value <= MAX_NUMBER:
                 return False
         elif kind is dict:
-            # The garbage collector's view of a dict is its values, and all keys as soon as one is no str: only a str
-            # cannot refer to anything. So one call finds the values and looks at the keys: 60 ns, a loop 190 for eight.
-            inner = get_referents(value)
-            if len(inner) != len(value) or not _KEYS_SHOW:
-                if not all(type(key) is str for key in value):
+            for key in value:
+                if type(key) is not str:
                     return False
-                inner = value.values()
-            if not is_plain(inner, depth + 1):
+            if not is_plain(value.values(), depth + 1):
                 return False
         elif kind is datetime and value.tzinfo is _UTC:
             continue
@@ -100,9 +95,6 @@ def is_plain(values: Iterable[Any], depth: int) -> bool:  # noqa: C901 - a call 
         elif not _is_usual(value, kind):  # pyright: ignore[reportUnknownArgumentType]
             return False
     return depth <= MAX_DEPTH
-
-
-_KEYS_SHOW = len(get_referents({0: None})) == 2
 
 
 def _is_usual(value: Any, kind: type) -> bool:

@@ -8,33 +8,12 @@ from typing import Any, NoReturn, Protocol
 
 import msgspec
 
-from ..errors import Abandoned, DeliveryError, Dropped, QueueFull
+from .._public import publish
 from .context import Context
 from .log import Place
+from .outcome import Outcome
 
-__all__ = ["DELIVERED", "Driver", "Outcome", "Receipt", "SpooledReceipt"]
-
-
-class Outcome(msgspec.Struct, frozen=True, eq=False):
-    """How it ended, for all the events that ended together. `error` is None when they were delivered."""
-
-    error: DeliveryError | None = None
-    attempts: int = 0
-
-    @property
-    def kind(self) -> str:
-        """`delivered`, `failed` or `dropped`: the three ways an event can end.
-
-        Or `kept`: the client has ended, the event has not. It is in the spool, for whoever opens that next.
-        """
-        if self.error is None:
-            return "delivered"
-        if isinstance(self.error, Abandoned) and self.error.spooled:
-            return "kept"
-        return "dropped" if isinstance(self.error, Dropped | QueueFull) else "failed"
-
-
-DELIVERED = Outcome(attempts=1)
+__all__ = ["Driver", "Receipt", "SpooledReceipt"]
 
 
 class Driver(Protocol):
@@ -123,10 +102,6 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
         """Another driver has the event from here on."""
         self._driver = driver
 
-    def _attach(self, context: Context) -> None:
-        """From now on the event has this Context: the one that plugins get."""
-        self._context = context
-
     def _note_delivery(self, destination: str, outcome: Outcome) -> None:
         """Note in the event's context what became of it at a destination."""
         if self._context is None:
@@ -148,3 +123,6 @@ class SpooledReceipt(Receipt, eq=False, gc=True, weakref=True):
 
     Weak references and gc=False do not go together.
     """
+
+
+publish("millstream", Receipt)

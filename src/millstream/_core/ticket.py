@@ -8,7 +8,8 @@ import msgspec
 
 from ..errors import Abandoned
 from ..types import FlushResult
-from .receipt import Outcome, Receipt
+from .outcome import Outcome
+from .receipt import Receipt
 
 __all__ = ["Ticket", "exposed"]
 

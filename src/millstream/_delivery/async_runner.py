@@ -18,8 +18,9 @@ from typing import Any, Protocol
 
 from .._clock import monotonic
 from .._core.context import Context
+from .._core.outcome import Outcome
 from .._core.pipeline import Answer, Awaited, PluginLike, process
-from .._core.receipt import Outcome, Receipt
+from .._core.receipt import Receipt
 from ..emitter import Emitter
 from ..errors import DropEvent
 from .runner import PipelineRun, Runner

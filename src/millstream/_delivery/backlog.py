@@ -16,7 +16,8 @@ import msgspec
 
 from .._clock import file_time
 from .._core.log import Place, Stretch, joined
-from .._core.receipt import Driver, Outcome, Receipt
+from .._core.outcome import Outcome
+from .._core.receipt import Driver, Receipt
 from ..errors import Abandoned, RateLimitExpired, RetriesExhausted
 from ..log import Spool
 

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 from msgspec import Struct
 
 from .._clock import monotonic
+from .._core.context import Callback
 from .._core.ledger import Ledger
 from .._core.receipt import Receipt
 from ..emitter import Emitter, reportable
-from ..types import Callback
 
 __all__ = ["CallbackThreads", "Callbacks"]
 

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 from .._core.actions import Action, Send
 from .._core.engine import Engine
-from .._core.receipt import Outcome, Receipt
+from .._core.outcome import Outcome
+from .._core.receipt import Receipt
 from .._core.routing import allows
 from ..auth import bearer, quotes, shown, with_token, without
 from ..destinations.base import Destination, Part

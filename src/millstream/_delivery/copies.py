@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, cast
 from msgspec import Struct
 
 from .._core.ledger import Ledger
-from .._core.receipt import DELIVERED, Outcome, Receipt
+from .._core.outcome import DELIVERED, Outcome
+from .._core.receipt import Receipt
 from .._core.routing import options
 from .._core.verdicts import Refused
 from ..destinations.base import Destination, Event, Part, Skip

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .._core.receipt import Outcome, Receipt
+from .._core.context import Callback
+from .._core.outcome import Outcome
+from .._core.receipt import Receipt
 from .._core.ticket import Ticket
 from ..destinations import Destination
 from ..emitter import Emitter
 from ..errors import DeliveryError, MillstreamError, PluginError, QueueFull
-from ..types import Callback, DestinationStats, FlushResult, Stats
+from ..types import DestinationStats, FlushResult, Stats
 from .callbacks import Callbacks, CallbackThreads
 from .runtime import Runtime
 from .transport import Command

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from .._core.receipt import Outcome, Receipt
+from .._core.outcome import Outcome
+from .._core.receipt import Receipt
 from ..errors import PluginError
 from .runner import Runner
 from .transport import Command

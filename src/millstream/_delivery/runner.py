@@ -10,12 +10,12 @@ from typing import Any
 from msgspec import Struct
 
 from .._clock import monotonic
-from .._core.context import Context
+from .._core.context import Context, ErrorEvent
+from .._core.outcome import Outcome
 from .._core.pipeline import Answer, Awaited, Beside, Dialog, PluginLike, PluginRegistry, conclude, process
-from .._core.receipt import Outcome, Receipt
+from .._core.receipt import Receipt
 from ..emitter import Emitter, reportable
 from ..errors import PluginError
-from ..types import ErrorEvent
 from .hook_threads import Answered, HookThreads, Job
 from .worker_lock import Superseded, WorkerLock
 
@@ -95,14 +95,12 @@ class Runner:
         """Go on with the events whose delivery has its outcome, and settle those whose dialogs are over."""
         while self._back:
             for _ in range(min(TOGETHER, len(self._back))):
-                self._conclude(*self._back.popleft())
+                receipt, after, outcome = self._back.popleft()
+                dialog = conclude(receipt, after, outcome, self.registry, self)
+                run = self._runs[receipt] = PipelineRun(receipt, dialog, outcome, handed_over=True)
+                self._advance(run)
             self._settle_ended()
         self._settle_ended()
-
-    def _conclude(self, receipt: Receipt, after: list[PluginLike], outcome: Outcome | None) -> None:
-        dialog = conclude(receipt, after, outcome, self.registry, self)
-        run = self._runs[receipt] = PipelineRun(receipt, dialog, outcome, handed_over=True)
-        self._advance(run)
 
     def _settle_ended(self) -> None:
         while self._ended:

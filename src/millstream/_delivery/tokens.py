@@ -7,13 +7,14 @@ import time
 import uuid
 
 from .._core.actions import Send
+from .._core.context import ErrorEvent
 from .._core.engine import Engine
 from .._core.oauth import Dialog, TokenRequest, TokenState, ask
 from .._core.verdicts import Delivered, Refused, Unauthorized, Verdict
 from ..auth import OAuth, Signer, bearer
 from ..emitter import Emitter
 from ..errors import AuthError
-from ..types import Clock, ErrorEvent, HTTPClient, Request, Response
+from ..types import Clock, HTTPClient, Request, Response
 
 __all__ = ["Tokens", "bare"]
 

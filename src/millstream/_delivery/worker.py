@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .._clock import monotonic
 from .._core.actions import Done, Send, Wait
+from .._core.context import ErrorEvent
 from .._core.encoding import head
 from .._core.events import KINDS
 from .._core.ledger import COUNTED, COUNTED_ON_DISK, Ledger
-from .._core.receipt import Outcome, Receipt
+from .._core.outcome import Outcome
+from .._core.receipt import Receipt
 from .._core.ticket import Ticket
 from .._log import Summary, label
 from ..destinations import Destination
 from ..emitter import Emitter
 from ..errors import Abandoned, Dropped, PluginError
-from ..types import ErrorEvent
 from .channel import Channel
 from .plugin_stage import PluginStage
 from .transport import Command
@@ -137,7 +138,8 @@ class Worker:
             if moments:
                 if not (sent or more) and self.mailbox.empty():
                     self._summary.tick(now)
-                    return earliest(*moments, self._summary.due_at(), self._backlog_due_at(now))
+                    on_disk = None if self.backlog is None else self.backlog.due_at(now)
+                    return earliest(*moments, self._summary.due_at(), on_disk)
             elif not sent:
                 if not self._goes_on(now):
                     self._finish(now)
@@ -167,9 +169,6 @@ class Worker:
                 case Done():
                     pass
         return sent, moments
-
-    def _backlog_due_at(self, now: float) -> float | None:
-        return None if self.backlog is None else self.backlog.due_at(now)
 
     def _goes_on(self, now: float) -> bool:
         """Whether a close whose channels have nothing left waits for something, and has time for it."""

@@ -10,13 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
+from millstream._core.context import ErrorEvent
 from millstream.client import Analytics
 from millstream.errors import SettingsError
 from millstream.http.urllib3 import Urllib3Client
 from millstream.log.aside import put_aside
 from millstream.log.inspect import LaneInfo, lanes
 from millstream.log.spool import source_of
-from millstream.types import ErrorEvent, Request, Response
+from millstream.types import Request, Response
 
 from . import options, output
 from .checks import there

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from starlette import routing
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
 
+from millstream._public import publish
 from millstream.errors import SettingsError
 from millstream.spec import REASONS
 
@@ -33,7 +35,6 @@ from .wire import Refused
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.types import Receive, Scope, Send
 
 _OK = Answer(200, b'{"success": true}')
 _NOT_FOUND = told(404, "unknown_route", "there is no such route")
@@ -321,3 +322,6 @@ def _with_cors(answer: Answer, headers: Mapping[str, str]) -> Answer:
 
 
 _ORIGIN = re.compile(r"[!-~]+")
+
+
+publish("millstream.collector", Collector)

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from millstream._public import publish
 from millstream.errors import MissingExtra, SettingsError
 
 MAX_FORM = 16_384
@@ -211,3 +212,6 @@ def _public_key(path: Path) -> tuple[Any, str]:
 
 
 _RSA_BITS = 2048
+
+
+publish("millstream.collector", Application)

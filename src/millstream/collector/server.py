@@ -6,23 +6,22 @@ import asyncio
 import logging
 import signal
 import socket
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from millstream._public import publish
 from millstream.errors import SettingsError
 
 from . import internals
 from .app import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
     from .connection import Connection
 
 _log = logging.getLogger("millstream")
@@ -192,3 +191,6 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopping()
         await super().shutdown(sockets=sockets)
+
+
+publish("millstream.collector", listen, serve, url_of)

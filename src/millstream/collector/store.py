@@ -8,13 +8,15 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
+from millstream._public import publish
 from millstream.errors import SettingsError
 from millstream.log import PREFIX, Log, segments_in
 
@@ -22,9 +24,6 @@ from .commit import Committer, Done
 from .rejects import Rejects
 from .times import json_of
 from .timing import Timing
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 _log = logging.getLogger("millstream")
 
@@ -275,3 +274,6 @@ def _locked(directory: Path) -> int:
         os.close(file)
         raise
     return file
+
+
+publish("millstream.collector", Files, Memory, Store)

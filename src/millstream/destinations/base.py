@@ -10,6 +10,7 @@ import msgspec
 
 from .._core.encoding import decode, head
 from .._core.verdicts import Refused, Verdict
+from .._public import publish
 from ..types import Request, Response
 
 __all__ = ["Destination", "Event", "Limits", "Part", "Skip"]
@@ -87,3 +88,6 @@ class Destination(Protocol):
     def judge(self, response: Response, parts: Sequence[Part], now: float) -> Verdict:
         """Return what the answer means for the parts."""
         ...
+
+
+publish("millstream.destinations", Destination, Event, Limits, Part, Skip)

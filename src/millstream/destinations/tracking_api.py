@@ -12,6 +12,7 @@ import msgspec
 from .._core.retry import judge
 from .._core.times import from_epoch
 from .._core.verdicts import Verdict
+from .._public import publish
 from .._version import __version__
 from ..types import Request, Response
 from .base import Event, Limits, Part
@@ -97,3 +98,6 @@ class TrackingAPI:
         events[0] = _HEAD + events[0]
         events[-1] += tail
         return b",".join(events)
+
+
+publish("millstream.destinations", TrackingAPI)

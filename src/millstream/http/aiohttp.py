@@ -6,6 +6,7 @@ from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
+from .._public import publish
 from ..errors import MissingExtra, SettingsError, TransportError
 from ..types import Request, Response
 from ._common import MAX_BODY, Attempt, check_end, no_answer
@@ -139,3 +140,6 @@ def _trusting(options: dict[str, Any]) -> dict[str, Any]:
     import ssl  # noqa: PLC0415 - a client without certificates of its own does not load it
 
     return {**options, "ssl": ssl.create_default_context(cafile=file, capath=directory)}
+
+
+publish("millstream", AiohttpClient)

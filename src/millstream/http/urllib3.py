@@ -15,6 +15,7 @@ from urllib3.exceptions import DecodeError
 from urllib3.util import parse_url
 
 from .._clock import monotonic
+from .._public import publish
 from ..types import Request, Response
 from ._common import MAX_BODY, Attempt, check_end, no_answer
 from ._environment import authorities, is_socks, need_socks, proxies
@@ -175,3 +176,6 @@ def _read(answer: urllib3.BaseHTTPResponse, attempt: Attempt) -> bytes:
         if not whole and not (answer.closed and connection and not connection.is_closed):
             raise
     return bytes(body[:MAX_BODY])
+
+
+publish("millstream", Urllib3Client)

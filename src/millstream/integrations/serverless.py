@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, Protocol, TypeVar, cast
 
 from .._log import logger
+from .._public import publish
 from ..errors import MillstreamError
 from ..settings import seconds
 from ..types import FlushResult
@@ -189,3 +190,6 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], bool], Callable[[Hand
     (inspect.isasyncgenfunction, inspect.isasyncgen, _async_generating),
 )
 """How a function that is more than a plain one is known, how what it returns is, and what flushes after it."""
+
+
+publish("millstream", flush_on_return)

@@ -20,8 +20,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .captured import Capture
-    from .live import LiveCollector
+    from .captured import Capture, capture
+    from .live import LiveCollector, collector
     from .receiver import Match, RejectedEvent, SeenRequest
 
 __all__ = ["Capture", "LiveCollector", "Match", "RejectedEvent", "SeenRequest", "capture", "collector"]
@@ -32,28 +32,9 @@ _ROOMS = {
     "Match": "receiver",
     "RejectedEvent": "receiver",
     "SeenRequest": "receiver",
+    "capture": "captured",
+    "collector": "live",
 }
-
-
-def collector(**settings: Any) -> LiveCollector:
-    """A collector in this process, on a free port, until the end of the `with` statement.
-
-    Args:
-        settings: those of `millstream.collector.Collector`: `keys`, `strict`, `rate_limit` …
-
-    Raises:
-        MissingExtra: its packages are not installed.
-    """
-    from .live import LiveCollector  # noqa: PLC0415 - a server, loaded when somebody wants it
-
-    return LiveCollector(**settings)
-
-
-def capture() -> Capture:
-    """An HTTP client that keeps what it is to send, until the end of the `with` statement."""
-    from .captured import Capture  # noqa: PLC0415
-
-    return Capture()
 
 
 def __getattr__(name: str) -> Any:

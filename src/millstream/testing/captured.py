@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from itertools import repeat
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from millstream._public import publish
 from millstream.errors import TransportError
+from millstream.settings import SettingsArgs
 from millstream.types import Event, Request, Response
 
 from .receiver import Receiver, SeenRequest
 
-if TYPE_CHECKING:
-    from millstream.settings import SettingsArgs
-
-__all__ = ["Capture"]
+__all__ = ["Capture", "capture"]
 
 _OK = Response(200, {"content-type": "application/json"}, b'{"success": true}')
 
@@ -84,3 +82,11 @@ class Capture(Receiver):
 
     def _reached_by(self) -> SettingsArgs:
         return {"http_client": self}
+
+
+def capture() -> Capture:
+    """An HTTP client that keeps what it is to send, until the end of the `with` statement."""
+    return Capture()
+
+
+publish("millstream.testing", Capture, capture)

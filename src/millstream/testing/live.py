@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from millstream._public import publish
 from millstream.collector import Collector
 from millstream.collector.asgi import Answer, headers_of
+from millstream.settings import SettingsArgs
 from millstream.spec import REASONS
+from millstream.types import Event
 
 from . import faults
 from .loopback import Loopback
@@ -24,10 +27,8 @@ from .receiver import Receiver, RejectedEvent, SeenRequest
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from millstream.settings import SettingsArgs
-    from millstream.types import Event
 
-__all__ = ["LiveCollector"]
+__all__ = ["LiveCollector", "collector"]
 
 _API = "/v1/"
 
@@ -215,3 +216,15 @@ async def _body(receive: Receive) -> bytes | None:
         parts.append(message.get("body", b""))
         if not message.get("more_body"):
             return b"".join(parts)
+
+
+def collector(**settings: Any) -> LiveCollector:
+    """A collector in this process, on a free port, until the end of the `with` statement.
+
+    Args:
+        settings: those of `millstream.collector.Collector`: `keys`, `strict`, `rate_limit` …
+    """
+    return LiveCollector(**settings)
+
+
+publish("millstream.testing", LiveCollector, collector)

@@ -9,17 +9,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
+from typing import Any, TypeAlias, cast, overload
 
 import msgspec
 
+from millstream._public import Self, Unpack, publish
+from millstream.client import Analytics
+from millstream.settings import SettingsArgs
 from millstream.types import Event
-
-if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
-
-    from millstream.client import Analytics
-    from millstream.settings import SettingsArgs
 
 __all__ = ["Match", "Receiver", "RejectedEvent", "SeenRequest"]
 
@@ -212,8 +209,6 @@ class Receiver(ABC):
             write_key: of the source.
             settings: as those of Analytics; they go before `flush_at=1` and `max_in_flight=1`.
         """
-        from millstream.client import Analytics  # noqa: PLC0415 - who has clients of their own needs none from here
-
         merged: SettingsArgs = {"flush_at": 1, "max_in_flight": 1, **self._reached_by(), **settings}
         client = Analytics(write_key, **merged)
         self._clients.append(client)
@@ -259,3 +254,6 @@ def _on_a_loop() -> list[str]:
     except RuntimeError:
         return []
     return ["this was asked on an event loop, and kept it from sending: write await asyncio.to_thread(….wait_for, …)"]
+
+
+publish("millstream.testing", RejectedEvent, SeenRequest)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
+from millstream._public import publish
 from millstream.errors import QueryError, SettingsError
 
 from .database import Database, OnProgress
@@ -147,3 +148,6 @@ def _no_view(name: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(name, known, 3)
     hint = f"did you mean {' or '.join(close)}?" if close else "`millstream query 'show tables'` lists all"
     return f"there is no view {name}: {hint}"
+
+
+publish("millstream.warehouse", export)

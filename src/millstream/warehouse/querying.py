@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 from duckdb import DuckDBPyConnection
 
+from millstream._public import publish
 from millstream.errors import QueryError
 
 from .database import OnProgress, locked
@@ -152,3 +153,6 @@ def explained() -> Generator[None, None, None]:
         raise QueryError(f"{error}{remedy}") from error
     except duckdb.Error as error:
         raise QueryError(str(error)) from error
+
+
+publish("millstream.warehouse", Result, connect, query)

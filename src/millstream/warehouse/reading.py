@@ -23,7 +23,7 @@ from .tables import OBJECTS, Table, moment
 
 __all__ = ["Period", "read"]
 
-Period = tuple["datetime | None", "datetime | None"]
+Period = tuple[datetime | None, datetime | None]
 """From when (included) until when (not included) events were received."""
 
 _TRIES = 5

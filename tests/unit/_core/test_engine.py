@@ -14,8 +14,8 @@ import pytest
 
 from millstream._core.actions import Done, Send, Wait
 from millstream._core.engine import Engine
+from millstream._core.outcome import Outcome
 from millstream._core.policy import Policy
-from millstream._core.receipt import Outcome
 from millstream._core.retry import judge
 from millstream._core.verdicts import Delivered, Limited, Partial, Refused, Retry, Verdict
 from millstream.errors import (

@@ -10,8 +10,9 @@ import pytest
 
 from millstream import Context, DropEvent, Dropped, PluginError
 from millstream._core.encoding import encode
+from millstream._core.outcome import Outcome
 from millstream._core.pipeline import Answer, Awaited, Beside, PluginLike, PluginRegistry, conclude, process
-from millstream._core.receipt import Driver, Outcome, Receipt
+from millstream._core.receipt import Driver, Receipt
 
 EVENT = {"type": "track", "messageId": "m1", "timestamp": "2024-02-16T10:00:00.000Z", "event": "A", "userId": "u"}
 
