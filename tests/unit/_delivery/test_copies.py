@@ -122,6 +122,11 @@ def test_bytes_are_bounded_too_but_one_event_always_has_room() -> None:
     assert isinstance(delivery(second).error, QueueFull)
     copied.settle([item], DELIVERED)
     assert len(copied.make(receipt(name="C"))) == 1
+    two = Copied(max_bytes=2 * size)
+    (item,) = two.make(receipt())
+    two.make(receipt(name="B"))
+    two.settle([item], DELIVERED)
+    assert len(two.make(receipt(name="C"))) == 1, "the bytes of the first are free again"
 
 
 def test_the_options_are_those_of_its_name() -> None:

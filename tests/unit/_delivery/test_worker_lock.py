@@ -28,11 +28,13 @@ def test_a_worker_that_was_taken_over_from_is_superseded() -> None:
 
 
 def test_a_worker_that_holds_its_lock_cannot_be_taken_over_from() -> None:
-    """A worker that is stuck in a settlement keeps the lock: a thread that gave up has superseded nobody."""
+    """A worker that is stuck in a settlement keeps the lock: a thread that gave up has superseded no other."""
     lock = WorkerLock()
+    lock.take_over(0.0)
+    holder = lock.release()
     with lock:
         assert not lock.take_over(0.0)
-        lock.reacquire(lock.release())
+    lock.reacquire(holder)
 
 
 def test_superseded_passes_every_handler_of_errors() -> None:
