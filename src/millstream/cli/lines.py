@@ -118,7 +118,8 @@ def _documents(data: bytes, skip: int) -> Iterator[Item]:
                     yield _item(event, str(number), number=number, end=end, unit="event")
         except InvalidEvent as exc:
             number += 1
-            yield Item(number, end, fault=str(exc), unit="event")
+            if number > skip:
+                yield Item(number, end, fault=str(exc), unit="event")
 
 
 _REMEDY = "make it lines, for instance with `jq -c '.[]'`"
