@@ -42,7 +42,7 @@ class Trial:
             host=host,
             flush_at=10,
             flush_interval=0.1,
-            http_request_timeout=1.0,
+            http_request_timeout=5.0 if self._fault.tls else 1.0,  # a busy machine is long about a handshake
             max_queue_events=MAX_EVENTS,
             max_queue_bytes=MAX_BYTES,
             **settings,

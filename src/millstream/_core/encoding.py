@@ -20,6 +20,9 @@ from .standins import type_name
 
 __all__ = ["decode", "encode", "head", "largest_field"]
 
+UNWRITABLE = (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError, AttributeError, msgspec.MsgspecError)
+"""Exceptions of the writer and of the look before it. Those of a signal handler, such as a time limit, pass."""
+
 
 def encode(event: Event | Struct, given: list[object] | None = None) -> bytes:
     """One event as JSON bytes, without a raw newline.
@@ -34,7 +37,7 @@ def encode(event: Event | Struct, given: list[object] | None = None) -> bytes:
     try:
         if is_plain([event], 0) if given is None else all_usual(given) or is_plain(given, 1):
             return write(event)
-    except Exception:  # noqa: BLE001, S110 - the repair finds out what it was, and where
+    except UNWRITABLE:  # the repair finds out what it was, and where
         pass
     try:
         return write(repaired(event))
