@@ -28,6 +28,7 @@ class Registration:
         self._emitter = emitter
         self._may_await = may_await
         self._plugins: dict[str, Any] = {}
+        self._loading: list[str] = []  # names that are taken by plugins which are not loaded yet
         self._holds = 0  # calls of `register` with a critical plugin that are not over, or ended badly
         self._halted: PluginError | None = None
 
@@ -41,8 +42,10 @@ class Registration:
             driver.halt(self._halted)
 
     def check_known(self, names: Sequence[str]) -> None:
-        """Raise MillstreamError if one of these is not registered."""
+        """Raise MillstreamError if one of these is not registered, or stands there twice."""
         for name in names:
+            if names.count(name) > 1:
+                raise MillstreamError(f"the plugin {name!r} is named twice: name it once")
             if name not in self._plugins:
                 known = ", ".join(self._plugins) or "none"
                 raise MillstreamError(f"there is no plugin {name!r}; registered: {known}")
@@ -53,7 +56,8 @@ class Registration:
 
         A critical one among them holds up delivery until all of it is over, and for good if that ends badly.
         """
-        self._check_new(plugins)
+        names = self._check_new(plugins)
+        self._loading += names
         critical = any(is_critical(plugin) for plugin in plugins)
         if critical:
             self._holds += 1
@@ -65,6 +69,8 @@ class Registration:
                 self._halted = exc if isinstance(exc, PluginError) else _not_loaded("register", exc)
             raise
         finally:
+            for name in names:
+                self._loading.remove(name)
             # Those that could be loaded take part from here on; listeners are told before they do.
             loaded = [plugin for plugin in self._plugins.values() if any(plugin is each for each in plugins)]
             self._emitter.emit("register", [plugin.name for plugin in loaded])
@@ -94,6 +100,7 @@ class Registration:
     @contextmanager
     def unloading(self, name: str, driver: Callable[[], Driver]) -> Generator[Any, None, None]:
         """Around the unloading of a plugin: from here on it runs no more, whatever its `unload` raises."""
+        self.check_known((name,))  # another task may have deregistered it meanwhile
         plugin = self._plugins.pop(name)
         if isinstance(plugin, Destination):
             driver().remove_destination(name)
@@ -104,13 +111,15 @@ class Registration:
         except (Exception, DropEvent) as exc:  # noqa: BLE001 - a plugin may raise anything
             self._emitter.fault("plugin", exc)
 
-    def _check_new(self, plugins: Sequence[Any]) -> None:
-        names = list(self._plugins)
+    def _check_new(self, plugins: Sequence[Any]) -> list[str]:
+        """Return the names of plugins that can be registered."""
+        names: list[str] = []
         for plugin in plugins:
             check(plugin, may_await=self._may_await)
-            if plugin.name in names:
+            if plugin.name in (*self._plugins, *self._loading, *names):
                 raise SettingsError(f"there is a plugin {plugin.name!r} already: deregister it first")
             names.append(plugin.name)
+        return names
 
 
 def _plug(driver: Driver, plugin: Any) -> None:

@@ -76,7 +76,7 @@ class ClientCredentials:
 
 @dataclass(frozen=True, eq=False)
 class TokenRequest:
-    """TokenRequest for a token, and report with this very value. After `deadline` a report is too late.
+    """A request for a token: report with this very value. After `deadline` a report is too late.
 
     `skew` is how many seconds our clock is ahead of the server's, as far as is known.
     """
@@ -86,7 +86,7 @@ class TokenRequest:
 
 
 def ask(grant: ClientCredentials, server_time: float, jti: str) -> Dialog:
-    """TokenRequest for a token once. The answer that is returned, and what is raised, quote no secret.
+    """Ask for a token once. The answer that is returned, and what is raised, quote no secret.
 
     Args:
         grant: what is asked for.

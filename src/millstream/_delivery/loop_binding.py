@@ -26,7 +26,7 @@ class LoopBinding:
     """The event loop of a driver, and the tasks that were started on it.
 
     Args:
-        requeue: is given what an event loop that ended has left requeue: commands that begin it anew.
+        requeue: is given what an event loop that ended has left undone: commands that begin it anew.
         ended: called on a loop's thread, when it is about to end.
     """
 
@@ -117,7 +117,7 @@ class LoopBinding:
 
         Args:
             awaitable: what to wait for.
-            done: called once, in a callback of the loop, unless the task is cancelled and there is an `requeue`.
+            done: called once, in a callback of the loop, unless the task is cancelled and there is a `requeue`.
             requeue: begins it anew, should the loop end before it does. Without it, it is a loose end (see `aclose`).
             timeout: seconds; then `done` is told of a TimeoutError, and the task is cancelled and forgotten.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 __all__ = ["InlineExecutor", "PrivateLoop"]
 
@@ -23,14 +23,18 @@ class PrivateLoop:
 
         Raises:
             TimeoutError: it took longer than `timeout` seconds, and was cancelled.
+            Exception: whatever the awaitable raises.
         """
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._loop.set_default_executor(InlineExecutor())
         try:
-            return self._loop.run_until_complete(asyncio.wait_for(_coroutine(awaitable), timeout))
+            value, raised = self._loop.run_until_complete(asyncio.wait_for(_answer(awaitable), timeout))
         except asyncio.TimeoutError:  # which is another one before Python 3.11
             raise TimeoutError(f"no end after {timeout:g} s") from None
+        if raised is not None:
+            raise raised
+        return cast("T", value)
 
     def close(self) -> None:
         """Close the loop. Not asyncio.run: it ends by starting a thread, which at exit cannot be had."""
@@ -57,5 +61,9 @@ class InlineExecutor(ThreadPoolExecutor):
         return future
 
 
-async def _coroutine(awaitable: Awaitable[T]) -> T:
-    return await awaitable
+async def _answer(awaitable: Awaitable[T]) -> tuple[T | None, Exception | None]:
+    """Return what an awaitable returns or raises: a TimeoutError of its own must not pass for that of the wait."""
+    try:
+        return await awaitable, None
+    except Exception as exc:  # noqa: BLE001 - raised to the caller that waits
+        return None, exc

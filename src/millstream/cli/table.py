@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
@@ -16,6 +17,7 @@ from . import output
 
 __all__ = ["iso", "show"]
 
+_NUMBER = re.compile(r"DECIMAL(\(\d+,\d+\))?|DOUBLE|FLOAT|\w*INT|U?INTEGER")
 _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
 
 
@@ -65,7 +67,7 @@ def _one_below_the_other(console: Console, names: Sequence[str], cells: Sequence
 
 
 def _is_number(kind: str) -> bool:
-    return kind.startswith("DECIMAL") or kind in {"DOUBLE", "FLOAT"} or kind.endswith("INT") or kind == "INTEGER"
+    return _NUMBER.fullmatch(kind) is not None
 
 
 def _cell(value: Any) -> Text:

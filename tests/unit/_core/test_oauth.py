@@ -45,7 +45,7 @@ class World:
         return asked
 
     def answer(self, response: Response | int, *, waiting: bool = True) -> AuthError | None:
-        """TokenRequest, and have it answered at once."""
+        """Ask, and have it answered at once."""
         response = Response(response) if isinstance(response, int) else response
         return self.keeper.responded(self.must_ask(waiting=waiting), response, self.now, EPOCH + self.now)
 

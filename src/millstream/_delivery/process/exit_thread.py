@@ -25,16 +25,21 @@ class Job(Generic[T]):
         self._do = do
         self._done = threading.Event()
         self._result: list[T] = []
+        self._raised: Exception | None = None
 
     def run(self) -> None:
         try:
             self._result.append(self._do())
+        except Exception as exc:  # noqa: BLE001 - raised to the caller that waits; the thread has more to do
+            self._raised = exc
         finally:
             self._done.set()
 
     def result(self, timeout: float) -> T | None:
-        """What came of it; None if that takes too long."""
+        """Return what came of it, or raise what it raised; None if that takes too long."""
         self._done.wait(timeout)
+        if self._raised is not None:
+            raise self._raised
         return self._result[0] if self._result else None
 
 
