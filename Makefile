@@ -69,8 +69,8 @@ format: $(VENV)/.dev  ## let ruff format and mend
 bench: $(VENV)/.run  ## this client and others, side by side, to docs/explanation/performance.md
 	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
-chaos: $(VENV)/.dev  ## kill two hundred processes, and count that nothing was lost
-	@cd tests && ../$(BIN)/python -m chaos
+chaos: $(VENV)/.dev  ## kill and end hundreds of processes, and count that nothing was lost
+	@cd tests && ../$(BIN)/python -m chaos $(ARGS)
 
 soak: $(VENV)/.dev  ## three minutes of every fault at random, and every event counted
 	@cd tests && ../$(BIN)/python -m chaos.soak $(ARGS)

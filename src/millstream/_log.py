@@ -6,7 +6,7 @@ import logging
 import os
 import select
 import sys
-from _thread import RLock  # see _drivers/worker.py
+from _thread import RLock  # see _delivery/worker.py
 from collections import Counter
 from collections.abc import Callable
 
@@ -38,7 +38,7 @@ def to_stderr(line: str) -> None:
         file = sys.stderr.fileno()
     except (AttributeError, OSError, ValueError):  # replaced, closed, or None
         if sys.stderr is not None:
-            print(line, file=sys.stderr)
+            sys.stderr.write(f"{line}\n")
         return
     poll = select.poll()
     poll.register(file, select.POLLOUT)

@@ -158,13 +158,20 @@ def test_an_empty_store_is_noticed(tmp_path: Path) -> None:
     assert f"there are no events in {tmp_path}" in err
 
 
-def test_lines_that_cannot_be_read_are_noticed(data: Path) -> None:
-    """One may be in the middle of being written; more are worth a word."""
+def test_what_is_left_out_is_said(data: Path, tmp_path: Path) -> None:
+    """A line that is being written is none of it; one that cannot be read is, and a value that no column shows."""
     file = data / "events-00000000000000000000.jsonl"
     file.write_text(file.read_text() + '{"type"')
-    assert run("query", "select count(*) from tracks", "--data", data)[2] == "1 row\n"
-    file.write_text(file.read_text() + "\ngarbage\n")
-    assert "2 lines in" in run("query", "select count(*) from tracks", "--data", data)[2]
+    question = ("query", "select count(*) from paid", "--data", data)
+    assert run(*question)[2] == "1 row\n"
+    file.write_text(file.read_text() + "\n" + json.dumps(paid(orderId=1, order_id=2)) + "\n")
+    warnings = (
+        f"millstream: warning: {data}: lines that cannot be read, and are left out: 1\n"
+        f"millstream: warning: {data}: paid: "
+        "values that are not shown, as another of the event has the same column: 1\n"
+    )
+    assert run(*question)[2] == warnings + "1 row\n"
+    assert run("export", "--data", data, "--to", tmp_path / "x.csv", "--view", "paid")[2] == warnings
 
 
 def test_an_export(data: Path, tmp_path: Path) -> None:

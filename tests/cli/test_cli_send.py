@@ -203,8 +203,11 @@ def test_json_lines(millstream: Program, api: Api) -> None:
         json.dumps([TRACK, TRACK, TRACK], indent=2),
         json.dumps({"batch": [TRACK, TRACK, TRACK], "writeKey": "theirs"}, indent=1),
         "\ufeff" + "\r\n\r\n".join([json.dumps(TRACK)] * 3),
+        "\n\n  \n" + json.dumps([TRACK, TRACK, TRACK], indent=2),
+        "\n".join([json.dumps(TRACK, indent=2)] * 3),
+        "".join([json.dumps(TRACK, indent="\t"), json.dumps([TRACK, TRACK], indent=1), "[\n]\n"]),
     ],
-    ids=["lists and batches", "a document", "a batch", "a file from elsewhere"],
+    ids=["lists and batches", "a document", "a batch", "from elsewhere", "after empty lines", "documents", "of jq"],
 )
 def test_other_forms(millstream: Program, api: Api, text: str) -> None:
     """Lists, batches, indented documents, byte order marks and empty lines are all understood."""
@@ -239,6 +242,38 @@ def test_a_document_that_ends_in_the_middle(millstream: Program, api: Api) -> No
     assert "truncated" in done.err
     assert "Traceback" not in done.err
     assert api.requests == []
+
+
+def test_documents_with_a_fault(millstream: Program, api: Api) -> None:
+    """With --json there is always one object; what is before the fault is sent, and `--skip` counts events."""
+    text = "\n".join([json.dumps(TRACK, indent=2)] * 3 + ['{"type":\n nonsense', json.dumps(TRACK, indent=2)])
+    done = millstream("send", "-", "--json", stdin=text)
+    assert (done.code, done.json["delivered"], done.json["invalid"]) == (1, 3, 1)
+    assert done.json["problems"][0]["place"] == "event 4"
+    nan = json.dumps({**TRACK, "n": float("nan")}, indent=2)
+    done = millstream(
+        "send", "-", "--json", "--skip", "2", stdin="\n".join([json.dumps(TRACK, indent=2)] * 3 + [nan] * 2)
+    )
+    assert (done.json["delivered"], [each["place"] for each in done.json["problems"]]) == (1, ["event 4", "event 5"])
+    assert len(api.accepted) == 4
+    done = millstream("send", "-", "--json", stdin=b'{"type":\n"\xff"}')
+    assert (done.code, done.json["invalid"]) == (1, 1)
+
+
+def test_a_first_line_that_is_cut_off(millstream: Program, api: Api) -> None:
+    """Where whole lines follow, it is one bad line among good ones, and no document."""
+    done = millstream("send", "-", "--json", stdin="\n" + json.dumps(TRACK)[:30] + "\n" + lines(TRACK, TRACK))
+    assert (done.code, done.json["delivered"]) == (1, 2)
+    assert [each["place"] for each in done.json["problems"]] == ["line 2"]
+
+
+def test_a_document_that_is_too_large(millstream: Program, monkeypatch: pytest.MonkeyPatch, api: Api) -> None:
+    """It would all be in memory: it says what to do, in the result."""
+    text = json.dumps([{**TRACK, "properties": {"text": "x" * (65 << 20)}}], indent=1)
+    done = millstream("send", "-", "--json", stdin=text)
+    assert (done.code, done.json["invalid"]) == (1, 1)
+    assert "jq -c" in done.json["problems"][0]["error"]
+    assert api.accepted == []
 
 
 def test_an_import_that_is_run_twice(millstream: Program, api: Api) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,7 @@ def test_a_collector_that_starts_again(collector: Collector, tmp_path: Path) -> 
     again.post(*({**TRACK, "userId": f"u{n}"} for n in range(20)))
     assert [json.loads(tail.line())["user"] for _ in range(20)] == [f"u{n}" for n in range(20)]
     assert tail.note() == "millstream: connected again"
+    assert tail.note() == "millstream: the collector was started anew; what it last took in may be missing"
     done = tail.stop()
     again.stop()
     assert (done.code, done.out) == (130, "")
@@ -134,6 +137,38 @@ def test_a_reader_that_leaves(collector: Collector) -> None:
     tail.process.stderr.close()
 
 
+@pytest.mark.process
+def test_a_program_misses_nothing_in_silence(collector: Collector) -> None:
+    """However fast events come: those that a pipe gets, and those that it says are missing, are all there were."""
+    count, at_once = 30_000, 500
+    collector.post(TRACK)
+    tail = Tail(collector.url, "--json")
+    assert "Paid" in tail.line()
+    shown: list[int] = []
+    reader = threading.Thread(target=lambda: shown.append(sum(1 for _ in iter(lambda: "Last" in tail.line(), True))))
+    reader.start()
+    for _ in range(count // at_once):
+        collector.post(*[TRACK] * at_once)
+    collector.post({**TRACK, "event": "Last"})
+    reader.join(60)
+    done = tail.stop()
+    missing = re.search(r"; ([\d,]+) are missing", done.err)
+    assert shown[0] + (int(missing[1].replace(",", "")) if missing else 0) == count
+    assert done.code == 130
+
+
+@pytest.mark.process
+def test_a_collector_that_ends_tells_all(collector: Collector) -> None:
+    """What came last before a stop in good order is shown."""
+    collector.post(TRACK)
+    tail = Tail(collector.url, "--json", "--last", "1")
+    assert "Paid" in tail.line()
+    collector.post(*[{**TRACK, "event": "Late"}] * 50)
+    collector.stop()
+    assert ["Late" in tail.line() for _ in range(50)] == [True] * 50
+    tail.stop()
+
+
 # -- with a scripted server -------------------------------------------------------------------------
 
 
@@ -145,6 +180,20 @@ def stream(*told: tuple[str, Any], last: str = "") -> Answer:
 
 
 HELLO = ("hello", {"boot": "b", "first": 1, "last": 4})
+
+
+@pytest.mark.process
+def test_a_reader_that_leaves_is_told_what_is_missing(api: Api) -> None:
+    """A program that did not get all must not take it for all: the exit code says so."""
+    row = {"id": 5, "kind": "stored", "event": TRACK}
+    api.always = stream(HELLO, ("rows", {"rows": [row], "skipped": 3}))
+    tail = Tail(api.url, "--json")
+    assert "Paid" in tail.line()
+    assert tail.process.stdout
+    tail.process.stdout.close()
+    tail.process.stdout = None
+    assert end(tail.process).code == 1
+    assert api.requests[0].path.endswith("&complete=1&last=10")
 
 
 @pytest.mark.process

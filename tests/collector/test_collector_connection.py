@@ -183,6 +183,16 @@ def test_an_offer_of_another_protocol_is_ignored(
     assert [status for status, *_ in answers(client, 3)] == [200] * 3
 
 
+@pytest.mark.parametrize(
+    "length", [["Content-Length: " + "0" * 5000 + "5"], ["Content-Length: 5", "Transfer-Encoding: chunked"]]
+)
+def test_a_length_that_is_none_is_refused(client: socket.socket, length: list[str]) -> None:
+    """Nothing after it could be told from the next request."""
+    client.sendall(request(b"", *length, length=False) + b"hello")
+    assert answers(client, 1)[0][0] == 400
+    assert closed(client)
+
+
 def test_a_tunnel_is_refused(client: socket.socket) -> None:
     """CONNECT is for proxies."""
     client.sendall(b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n")

@@ -316,6 +316,6 @@ def test_bodies_of_all_kinds_leave_nothing_behind(collector: Collector) -> None:
     for body in bad * 20:
         post(collector, "/v1/batch", body)
     assert len(collector.counts.refused) + len(collector.counts.rejected) < 10
-    assert collector._reader._left == 256 << 20
+    assert collector._reader._left == 128 << 20
     feed = collector._intake.feed
     assert feed.last - feed.first < feed.size

@@ -127,6 +127,27 @@ def test_who_is_too_slow_skips_to_the_present():
     assert read(follower.portion()[0])[2]["skipped"] == 0
 
 
+def test_a_program_is_told_everything():
+    """With `complete` nothing is skipped that is still remembered, and what is not is counted."""
+    feed = Feed()
+    many(feed, 100)
+    follower = Follower(feed, complete=True)
+    told(follower)
+    many(feed, TOO_FAR + 100)
+    assert told(follower) == list(range(101, TOO_FAR + 201))
+    many(feed, 12_000)
+    assert read(follower.portion()[0])[2]["skipped"] == feed.first - 1 - (TOO_FAR + 200) > 0
+
+
+@pytest.mark.parametrize(("after", "skipped"), [(f"{BOOT}-50", 1950), (f"{BOOT}-2500", 0), ("other-50", 2000), ("", 0)])
+def test_what_was_forgotten_while_a_watcher_was_away(after, skipped):
+    """It is counted for one that comes again; a new one misses nothing."""
+    feed = Feed(1000)
+    many(feed, 3000)
+    assert feed.first == 2001
+    assert read(Follower(feed, after=after).portion()[0])[2]["skipped"] == skipped
+
+
 def test_what_was_forgotten_meanwhile_counts_as_skipped():
     """A stalled watcher does not hold the feed's memory."""
     feed = Feed(size=100)

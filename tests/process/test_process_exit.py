@@ -93,6 +93,121 @@ def test_an_exit_hook_may_wait_for_its_event(api: Api, client: str) -> None:
     assert run_script(f"    import atexit\n    {hook}\n{script(client)}", api.url) == "X\n"
 
 
+FIRST = {
+    "Analytics": "Analytics('key', host=sys.argv[1]).track('A', user_id='u')",
+    "AsyncAnalytics": "AsyncAnalytics('key', host=sys.argv[1]).track('A', user_id='u')",
+    "closed": "exec('with Analytics(\\'key\\', host=sys.argv[1]) as a: a.track(\\'A\\', user_id=\\'u\\')')",
+    "on a loop": "asyncio.run(main())",
+}
+
+
+@pytest.mark.parametrize("way", FIRST)
+def test_the_first_client_made_in_an_exit_hook(api: Api, way: str) -> None:
+    """The first client of a process may be made in an exit hook, after which no hook of ours can run: it delivers."""
+    run_script(
+        f"""
+        import asyncio, atexit, sys
+        from millstream import Analytics, AsyncAnalytics
+        async def main():
+            async with AsyncAnalytics('key', host=sys.argv[1]) as analytics:
+                analytics.track('A', user_id='u')
+        atexit.register(lambda: {FIRST[way]})
+        """,
+        api.url,
+    )
+    assert [event["event"] for event in api.accepted] == ["A"]
+
+
+def test_an_import_in_an_exit_hook(api: Api) -> None:
+    """The library may even be imported there, in a program that has loaded `threading` before."""
+    run_script(
+        """
+        import atexit, sys, threading
+        @atexit.register
+        def hook():
+            from millstream import Analytics
+            Analytics("key", host=sys.argv[1]).track("A", user_id="u")
+        """,
+        api.url,
+    )
+    assert [event["event"] for event in api.accepted] == ["A"]
+
+
+def test_a_client_made_while_threads_are_waited_for(api: Api) -> None:
+    """A client that a thread makes when the main program is over, and before the exit hooks, is one like any other."""
+    out = run_script(
+        """
+        import sys, threading
+        def work():
+            threading.main_thread().join()
+            from millstream import Analytics
+            analytics = Analytics("key", host=sys.argv[1], flush_interval=300)
+            for n in range(10):
+                analytics.track("A", user_id="u")
+            print(analytics.stats().pending)
+        threading.Thread(target=work).start()
+        """,
+        api.url,
+    )
+    assert (out, len(api.accepted)) == ("10\n", 10)
+
+
+TEARDOWN = {
+    "Analytics": "analytics",
+    "AsyncAnalytics": "on_a_loop",
+    "one that is made there": "Analytics('key', host=host)",
+}
+
+
+@pytest.mark.parametrize("client", TEARDOWN)
+def test_an_event_at_interpreter_teardown(api: Api, client: str) -> None:
+    """What a `__del__` records when the interpreter is torn down is lost, with one line, and no traceback."""
+    source = f"""
+        import sys
+        from millstream import Analytics, AsyncAnalytics
+        host = sys.argv[1]
+        analytics, on_a_loop = Analytics("key", host=host), AsyncAnalytics("key", host=host)
+        class Dying:
+            def __del__(self):
+                client = {TEARDOWN[client]}
+                client.track("A", user_id="u")
+                client.track("B", user_id="u")
+        dying = Dying()
+    """
+    done = ended(start_script(source, api.url))
+    assert (done.code, done.err) == (0, "1 × event not accepted: the process is ending\n")
+    assert api.requests == []
+
+
+def test_each_client_is_ended_on_its_own(api: Api) -> None:
+    """Whatever one client's end meets, a log that raises above all, the next one delivers."""
+    dead = Api()
+    dead.always = stall()
+    done = ended(
+        start_script(
+            """
+            import logging, sys
+            from millstream import Analytics
+            class Handler(logging.Handler):
+                def emit(self, record):
+                    raise LookupError("no request")
+            logging.getLogger().addHandler(Handler())
+            clients = [Analytics("key", host=host, exit_timeout=2, flush_interval=300) for host in sys.argv[1:] * 2]
+            for client in clients:
+                client.track("A", user_id="u")
+            """,
+            dead.url,
+            api.url,
+        )
+    )
+    dead.close()
+    assert done.code == 0
+    assert len(api.accepted) == 2
+    lines = done.err.splitlines()
+    assert [line[:36] for line in lines] == ["1 event was not delivered within exi"] * 2
+    assert all("(logging this raised LookupError)" in line for line in lines)
+
+
 def test_a_retry_at_the_end_is_seen_through(api: Api) -> None:
     """Within `exit_timeout` a failed attempt is repeated, as at any other time."""
     api.script(status(429, retry_after=1))

@@ -244,6 +244,60 @@ def test_children_of_multiprocessing_deliver(api: Api, tmp_path: Path, method: s
     assert sorted(event["properties"].get("n", -1) for event in api.accepted) == [-1, 0, 1, 2, 3]
 
 
+POOL = """
+    import multiprocessing, os, signal, sys
+    from millstream import Analytics, flush_on_return
+    analytics = Analytics(
+        "key", host=os.environ["API"], flush_interval=300, flush_at=1000, spool=os.environ.get("SPOOL") or None
+    )
+
+    def work(n):
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        analytics.track("Child", user_id="u", properties={"n": n})
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+    flushed = flush_on_return(analytics)(work)
+
+    if __name__ == "__main__":
+        how = multiprocessing.get_context(sys.argv[1])
+"""
+WAYS_OF_A_POOL = {
+    "close and join": """
+        pool = how.Pool(2)
+        pool.map(work, range(20))
+        pool.close()
+        pool.join()
+    """,
+    "flush_on_return": """
+        with how.Pool(2) as pool:
+            pool.map(flushed, range(20))
+    """,
+    "a spool": """
+        with how.Pool(2) as pool:
+            pool.map(work, range(20))
+        analytics.close(timeout=20)
+        Analytics("key", host=os.environ["API"], spool=os.environ["SPOOL"]).close(timeout=20)
+    """,
+}
+
+
+@pytest.mark.parametrize("way", WAYS_OF_A_POOL)
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_pool_of_multiprocessing(api: Api, tmp_path: Path, method: str, way: str) -> None:
+    """Each of the three ways to keep the events of a Pool's children loses none; without a spool one line says so."""
+    module = tmp_path / "module.py"
+    module.write_text(dedent(POOL) + dedent(WAYS_OF_A_POOL[way]).replace("\n", "\n    "), "utf-8")
+    spool = str(tmp_path / "spool") if way == "a spool" else ""
+    done = ended(start_script(module, method, API=api.url, SPOOL=spool))
+    assert done.code == 0, done.err
+    assert sorted(event["properties"]["n"] for event in api.accepted) == list(range(20))
+    lines = done.err.splitlines()
+    assert len(lines) in ({0} if spool else {1, 2})  # in each child that has recorded something
+    assert all(
+        "pool.close() and pool.join(), or use flush_on_return on the task, or set spool" in line for line in lines
+    )
+
+
 def test_multiprocessing_that_comes_later(api: Api, tmp_path: Path) -> None:
     """It makes no difference when the application imports `multiprocessing`; we never do."""
     module = tmp_path / "module.py"

@@ -176,6 +176,79 @@ def test_a_call_that_is_cut_off_anywhere(api: Api) -> None:
     assert len([event for event in api.accepted if event["event"] == "Recorded"]) > 30
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"flush_at": 1},
+        {"max_queue_events": 5},
+        {"max_queue_events": 5, "overflow": "raise"},
+        {"spool": True},
+        {"spool": True, "max_queue_events": 5},
+    ],
+    ids=["plain", "at once", "full", "raise", "spool", "spool, full"],
+)
+@pytest.mark.parametrize("client", ["Analytics", "AsyncAnalytics"])
+def test_a_signal_handler_that_raises(api: Api, tmp_path: Path, client: str, settings: dict[str, object]) -> None:
+    """A handler that raises inside a call (a soft time limit) leaves no event counted and not queued."""
+    if "spool" in settings:
+        settings = {**settings, "spool": str(tmp_path)}
+    run_script(
+        f"""
+        import asyncio, logging, random, signal, sys, time
+        from millstream import Analytics, AsyncAnalytics, QueueFull
+        logging.disable()
+        analytics = {client}("key", host=sys.argv[1], **{settings})
+
+        class TimeIsUp(Exception): pass
+
+        def interrupt(*_):
+            raise TimeIsUp
+
+        signal.signal(signal.SIGALRM, interrupt)
+        cut = 0
+
+        def record():
+            global cut
+            for n in range(10):  # what happens once: the worker starts, a full queue is logged
+                try:
+                    analytics.track("A", user_id="u")
+                except QueueFull:
+                    pass
+            for n in range(400):
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, random.uniform(5e-5, 3e-4))
+                    until = time.monotonic() + 1  # or for ever, should the exception be swallowed
+                    while time.monotonic() < until:
+                        try:
+                            analytics.track("A", user_id="u")
+                        except QueueFull:
+                            pass
+                except TimeIsUp:
+                    cut += 1
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+
+        async def main():
+            record()
+            return await analytics.flush(timeout=30)
+
+        if {client == "Analytics"}:
+            record()
+            result = analytics.flush(timeout=30)
+        else:
+            result = asyncio.run(main())
+        stats = analytics.stats()
+        assert cut > 350  # now and then user code, of which a log handler is some, swallows it
+        assert (result.pending, stats.pending, stats.queue_bytes) == (0, 0, 0), (result, stats)
+        assert stats.accepted == stats.delivered + stats.dropped, stats
+        print(stats.delivered)
+        """,
+        api.url,
+    )
+    assert len({event["messageId"] for event in api.accepted}) == len(api.accepted)
+
+
 # -- gevent -------------------------------------------------------------------------------------------
 
 

@@ -222,6 +222,15 @@ def test_the_disk_is_the_queue_s_extension(tmp_path: Path, client: Make, api: Ap
     assert lines(tmp_path) == []
 
 
+def test_a_queue_of_one_request_goes_on_by_itself(tmp_path: Path, client: Make, api: Api) -> None:
+    """When a request has made room in memory, what is on disk alone is read back without waiting for anything."""
+    analytics = client(spool=tmp_path, max_queue_events=5)
+    for number in range(200):
+        analytics.track(str(number), user_id="u")
+    assert analytics.flush(timeout=20).pending == 0
+    assert names(api) == [str(number) for number in range(200)]
+
+
 def test_what_is_on_disk_alone_at_the_close_stays_there(tmp_path: Path, client: Make, api: Api) -> None:
     """It is spooled, its receipts say so, and the next start delivers it."""
     api.always = status(503)

@@ -272,6 +272,17 @@ def test_times_are_in_utc(stored: Directory) -> None:
     assert moments[3] == at("2026-01-02T12:00:00")
 
 
+@pytest.mark.parametrize("text", ["yesterday", "epoch", "infinity", "1767322800000", "2026-1-2", "2026-01-02 Rome", ""])
+def test_what_is_no_time_is_null(stored: Directory, text: str) -> None:
+    """SQL takes for times what the collector does, and nothing that its own database has a word for."""
+    stored.add(
+        event(event="Paid", originalTimestamp=text, sentAt=text),
+        event(event="Old", timestamp=text.strip("0123456789-")),
+    )
+    assert stored.ask("select original_timestamp, sent_at from paid") == [(None, None)]
+    assert stored.ask("select timestamp from old") == [(None,)]
+
+
 # -- the latest of each -----------------------------------------------------------------------------
 
 

@@ -126,10 +126,10 @@ class Lifecycle:
         if not self._gated:
             refuse()
         elif sys.is_finalizing():
+            self._summary.hush()
             self._reject(receipt)
-            if self._exit_left is not None:
+            if self._exit_left is not None:  # the first of them
                 self._exit_left = None
-                self._summary.hush()
                 self._summary.last_words(write=to_stderr)
         else:
             admitted = process.gate.admit(monotonic() + self._settings.exit_timeout)
@@ -157,6 +157,7 @@ class Lifecycle:
                 return
             final = self._renew()
             receipt._move(self.driver)
+            self.driver.avoid_loop()
             self.closed = False
             try:
                 submit()

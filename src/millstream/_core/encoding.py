@@ -20,6 +20,9 @@ from .standins import type_name
 
 __all__ = ["decode", "encode", "head", "largest_field"]
 
+UNWRITABLE = (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError, AttributeError, msgspec.MsgspecError)
+"""Exceptions of the writer and of the look before it."""
+
 
 def encode(event: Event | Struct, given: list[object] | None = None) -> bytes:
     """One event as JSON bytes, without a raw newline.
@@ -31,17 +34,23 @@ def encode(event: Event | Struct, given: list[object] | None = None) -> bytes:
     Raises:
         InvalidEvent: something in it cannot be sent; the message has its path and type.
     """
+    other: Exception | None = None  # a signal handler's, such as a time limit, if nothing is wrong with the event
     try:
         if is_plain([event], 0) if given is None else all_usual(given) or is_plain(given, 1):
             return write(event)
-    except Exception:  # noqa: BLE001, S110 - the repair finds out what it was, and where
+    except UNWRITABLE:  # the repair finds out what it was, and where
         pass
+    except Exception as exc:  # noqa: BLE001 - perhaps a value's own
+        other = exc
     try:
-        return write(repaired(event))
+        data = write(repaired(event))
     except InvalidEvent:
         raise
     except Exception as exc:  # the caller's own stack was nearly used up
         raise InvalidEvent(f"the event cannot be encoded: {type_name(exc)}") from exc
+    if other is not None:
+        raise other
+    return data
 
 
 def decode(data: bytes) -> Event:

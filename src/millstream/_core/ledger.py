@@ -179,7 +179,7 @@ class Ledger:
         """All counters, of one and the same moment."""
         with self._lock:
             accepted, _, used = self._counts
-            return Totals(accepted, *self._ended.values(), self._spooled, used)
+            return Totals(accepted, **self._ended, spooled=self._spooled, queue_bytes=used)
 
     def let_go(self) -> None:
         """At the end of the process: if this thread holds the lock, a signal has cut it off, and it does not come back.

@@ -140,6 +140,10 @@ class AsyncDriver(Driver):
             binding.release()
         runtime.post(plugins.release)
 
+    def avoid_loop(self) -> None:
+        """Deliver without the event loop that runs in this thread: the call must return with the outcome."""
+        self._loop_runtime.binding.avoid(_get_running_loop())
+
     def _without_loop(self, what: Callable[[float], FlushResult], timeout: float) -> FlushResult:
         """Do this on a thread that may hang; but there need not be such a thread."""
         begun, self._begun = self._begun, None

@@ -139,11 +139,19 @@ class Backlog:
             self._begin()
         until = now + worker.pace.slice
         more = self.adopt(lambda: worker.clock() >= until)
-        engine, plugins = worker.channels[0].engine, worker.plugins
-        while self.readable and engine.hungry and not (plugins.stalled or engine.at_rest):
+        while self.due:
             worker.route(self.read())
             worker.flush_all()  # these have waited long enough
         return more
+
+    @property
+    def due(self) -> bool:
+        """Whether there is something on disk alone that a channel can do with."""
+        worker = self._worker
+        engine = worker.channels[0].engine
+        if worker.finished or not (self.readable and engine.hungry):
+            return False
+        return not (worker.plugins.stalled or engine.at_rest)
 
     def due_at(self, now: float) -> float | None:
         """Return when the spool must be forced to disk again, or its adoption begins. What is due now is done."""

@@ -189,6 +189,9 @@ class Driver:
         """Leave the event loop, in steps that all clients take together. Without a loop there is nothing to leave."""
         return iter(())
 
+    def avoid_loop(self) -> None:
+        """Deliver without the event loop that runs in this thread, if any."""
+
     def retire(self, then: Command, *, close_http: bool) -> None:
         """Deliver what is left and end, because no call can come any more; does nothing where no turns run.
 

@@ -101,6 +101,9 @@ class LoopRuntime:
                 loop.call_soon_threadsafe(self._on_turn, loop, context=Context())
         except RuntimeError:  # closed at this very moment: the mail waits for the next one
             self._scheduled = None
+        except BaseException:  # a signal handler's, before or after the turn was asked for
+            self._scheduled = None
+            raise
 
     def runs(self) -> bool:
         """Whether turns run without a caller: while a loop does."""

@@ -59,6 +59,10 @@ class LoopBinding:
         """Whether there is a loop that will do what it is told."""
         return self.loop is not None and self.loop.is_running()
 
+    def avoid(self, running: asyncio.AbstractEventLoop | None) -> None:
+        """Do not bind to this loop, as if it had ended."""
+        self._left = running
+
     @property
     def at_work(self) -> bool:
         """Whether there are tasks that an event's delivery waits for."""

@@ -133,7 +133,7 @@ class Worker:
                 more = step() or more
             now = self.clock()
             sent, moments = self._drive_channels(now)
-            more = more or self.plugins.due
+            more = more or self.plugins.due or (self.backlog is not None and self.backlog.due)
             if moments:
                 if not (sent or more) and self.mailbox.empty():
                     self._summary.tick(now)

@@ -78,7 +78,7 @@ def _until_text(lines: Iterator[bytes]) -> list[bytes]:
 
 
 def _fault(line: bytes) -> str:
-    """What is wrong with a line, if it is no JSON."""
+    """Why a line is no JSON; empty if it is."""
     try:
         decode(_stripped(line))
     except (msgspec.DecodeError, RecursionError) as exc:
@@ -118,22 +118,22 @@ def _documents(data: bytes, skip: int) -> Iterator[Item]:
                     yield _item(event, str(number), number=number, end=end, unit="event")
         except InvalidEvent as exc:
             number += 1
-            yield Item(number, end, fault=str(exc), unit="event")
+            if number > skip:
+                yield Item(number, end, fault=str(exc), unit="event")
 
 
 _REMEDY = "make it lines, for instance with `jq -c '.[]'`"
 _value = json.JSONDecoder(parse_int=float).raw_decode
 """Finds the end of a value, for which `decode` has no way. It reads all numbers, however long."""
-
-
-_space = re.compile(r"\s*").match
+_something = re.compile(r"\S").search
 
 
 def _values(data: bytes) -> Iterator[bytes]:
     """The JSON values of a text, one after another; what is no JSON comes as one piece, with all that follows."""
     text = _stripped(data).decode("utf-8", "surrogateescape")
     end = 0
-    while (start := _space(text, end).end()) < len(text):  # type: ignore[union-attr] - it always matches
+    while begun := _something(text, end):
+        start = begun.start()
         try:
             _, end = _value(text, start)
         except (ValueError, RecursionError):

@@ -32,7 +32,8 @@ class Output(io.TextIOWrapper):
 
     def __init__(self, file: int, encoding: str | None, *, strict: bool) -> None:
         raw = io.FileIO(file, "w", closefd=False)
-        super().__init__(io.BufferedWriter(raw), encoding, "replace", line_buffering=raw.isatty())
+        # Written through to the buffer, text and bytes keep their order.
+        super().__init__(io.BufferedWriter(raw), encoding, "replace", line_buffering=raw.isatty(), write_through=True)
         self.error: OSError | None = None
         self._strict = strict
 
@@ -46,7 +47,6 @@ class Output(io.TextIOWrapper):
     def write_bytes(self, data: bytes) -> None:
         """Write bytes as they are, whatever the encoding."""
         try:
-            super().flush()
             self.buffer.write(data)
         except OSError as error:
             self._lose(error)

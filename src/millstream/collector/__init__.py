@@ -14,7 +14,9 @@
     oauth     tokens for those who can prove who they are
     asgi      requests and answers without a framework
     app       the ASGI application
+    connection  uvicorn's connection, with limits: one request at a time, heads that end, answers that are read
     direct    requests to the Tracking API, around ASGI
+    internals what these two use of uvicorn, looked for at the start
     server    a socket, uvicorn and the signals
     debugger  the live page
 

@@ -55,7 +55,7 @@ class Reader:
         most: bytes of all bodies that are not complete yet.
     """
 
-    def __init__(self, most: int = 256 << 20) -> None:
+    def __init__(self, most: int = 128 << 20) -> None:
         self._left = most
 
     async def read(self, receive: Receive) -> bytes:

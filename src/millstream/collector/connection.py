@@ -60,7 +60,10 @@ class Connection(HttpToolsProtocol):
     """The end of what was parsed last: an empty line may have come in two reads."""
     _held: tuple[bytes, int] | None = None
     """What waits for the answer to the request before it: bytes, and where in them it begins."""
+    _unsent = 0
+    """Bytes of answers, when the client stopped reading."""
     _counted = 0
+    """What this one holds of the budget."""
 
     def __init__(self, *, budget: Budget, **config: Any) -> None:
         super().__init__(**config)
@@ -73,7 +76,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._held = None
-        self._count(0)
+        self._head = self._unsent = 0
+        self._count()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -120,7 +124,7 @@ class Connection(HttpToolsProtocol):
             if at < size and not self.transport.is_closing():
                 self._hold(data, at)
         elif self._head or self._counted:
-            self._count(self._head)
+            self._count()
 
     def _end_of_head(self, data: bytes, at: int) -> int:
         """Count what begins at `at` as head, and return where it ends: after the first empty line, or with the data.
@@ -168,7 +172,7 @@ class Connection(HttpToolsProtocol):
         self._held = data, at
         self.flow.pause_reading()
         cast("_Flow", self.flow).holding = True
-        self._count(len(data))
+        self._count()
         if not self._is_busy():
             self.loop.call_soon(self._go_on)
 
@@ -181,11 +185,12 @@ class Connection(HttpToolsProtocol):
         self.flow.resume_reading()
         self._read(data, at)
 
-    def _count(self, held: int) -> None:
+    def _count(self) -> None:
         """Take from the budget what this connection holds now. One for which there is no room ends."""
-        self._budget.left += self._counted - held
-        self._counted = held
-        if held and self._budget.left < 0:
+        holds = self._unsent + (len(self._held[0]) if self._held else self._head)
+        self._budget.left += self._counted - holds
+        self._counted = holds
+        if holds and self._budget.left < 0 and not self.transport.is_closing():
             self._abort()
 
     def _abort(self) -> None:
@@ -203,7 +208,7 @@ class Connection(HttpToolsProtocol):
         self._chunked = False
         for name, value in self.headers:
             if name == b"content-length":
-                self._body_left = int(value)
+                self._body_left = int(value)  # of more digits than Python reads: an error, which the parser passes on
             elif name == b"transfer-encoding":
                 self._chunked = True
         self._begin()
@@ -242,10 +247,14 @@ class Connection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self.unsent_since = monotonic()
+        self._unsent = self.transport.get_write_buffer_size()
+        self._count()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self.unsent_since = None
+        self._unsent = 0
+        self._count()
         if self._held is not None:
             self.loop.call_soon(self._go_on)
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from millstream.errors import SettingsError
 
-from . import fence
+from . import internals
 from .app import Collector
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def serve(
         access_log=False,
         server_header=False,
         lifespan="off",
-        http="httptools",
+        http=asyncio.Protocol,  # below is another
         ws="none",
         limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=keep_alive,
@@ -104,9 +104,9 @@ def serve(
 
 def _stopping_signals() -> list[int]:
     """SIGHUP comes when the terminal is closed; under `nohup` it is ignored, and stays so. Windows has none."""
-    hangup = getattr(signal, "SIGHUP", None)
-    ignored = hangup is None or signal.getsignal(hangup) is signal.SIG_IGN
-    return [signal.SIGINT, signal.SIGTERM, *([] if ignored else [hangup])]
+    if not hasattr(signal, "SIGHUP") or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return [signal.SIGINT, signal.SIGTERM]
+    return [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 def _raise_file_limit() -> None:
@@ -145,7 +145,7 @@ def _cut_short(app: ASGIApp) -> ASGIApp:
 
 def _connection(app: ASGIApp, config: uvicorn.Config) -> Any:
     """What makes a connection of this application, as uvicorn calls it."""
-    if lacking := fence.missing_for_connection(config):
+    if lacking := internals.missing_for_connection(config):
         raise SettingsError(
             f"uvicorn {uvicorn.__version__} cannot be used, because it lacks {', '.join(lacking)}: "
             "pip install 'millstream[collector]' brings one that can"
@@ -154,7 +154,7 @@ def _connection(app: ASGIApp, config: uvicorn.Config) -> Any:
 
     if not isinstance(app, Collector):
         return partial(Connection, budget=Budget())
-    if lacking := fence.missing_for_direct(config):
+    if lacking := internals.missing_for_direct(config):
         _log.warning(
             "uvicorn %s lacks %s: the collector is a little slower with it", uvicorn.__version__, ", ".join(lacking)
         )

@@ -13,7 +13,7 @@ from .segments import segments_in
 __all__ = ["PREFIX", "Record", "records_in", "stored_files"]
 
 PREFIX = "events-"
-"""What the names of the collector's files begin with."""
+"""Beginning of the names of the collector's files."""
 _CHUNK = 1 << 20
 
 

@@ -98,14 +98,14 @@ def connect(
 ) -> DuckDBPyConnection:
     """A DuckDB connection with all views of the warehouse, as they are at this moment: for a notebook, for data frames.
 
-    The database is in memory and the caller's own: what it writes there changes no event. What is left out of the
-    views is logged as a warning.
+    The database is in memory and the caller's own: tables that it makes there change no event. The counts of lines and
+    values that are left out of the views are logged as warnings.
 
     Args:
         directory: what `millstream serve` has as `--data`.
         received: from when, and until when, the events that count were received.
         external_access: whether its SQL may use files, extensions and the network: COPY, ATTACH, INSTALL, `read_csv`.
-            Without, DuckDB refuses them, and the SQL may come from somebody who may see the events and nothing else.
+            Without, DuckDB refuses them, so that SQL from users who may see the events reaches nothing else.
 
     Raises:
         SettingsError: there is no such directory.

@@ -43,13 +43,11 @@ _TEXTS = {
     "groupId": "group_id",
     "previousId": "previous_id",
     "sourceId": "source_id",
-}
-_MOMENTS = {
-    "timestamp": "timestamp",
     "originalTimestamp": "original_timestamp",
     "sentAt": "sent_at",
-    "receivedAt": "received_at",
 }
+_MOMENTS = {"timestamp": "timestamp", "receivedAt": "received_at"}
+"""Times that the collector has written. Those of the sender are read where a question asks for them."""
 
 
 def read(

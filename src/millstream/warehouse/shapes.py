@@ -18,7 +18,18 @@ from typing import Any, cast
 
 from .names import identifier
 
-__all__ = ["ISO_DATE", "LARGE_NUMBER", "MAX_COLUMNS", "MAX_DEPTH", "Column", "Node", "Source", "columns_of", "shallow"]
+__all__ = [
+    "ISO_DATE",
+    "LARGE_NUMBER",
+    "MAX_COLUMNS",
+    "MAX_DEPTH",
+    "STORED_TIME",
+    "Column",
+    "Node",
+    "Source",
+    "columns_of",
+    "shallow",
+]
 
 MAX_COLUMNS = 1_000
 """Columns that the objects of one table become, the most frequent first: names that are data (`{"user-17": …}`) must
@@ -31,10 +42,15 @@ recursion, and the caller's stack may be deep already."""
 _TIME = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?"
 ISO_DATE = rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ]{_TIME}( ?(Z|[+-][0-9]{{2}}(:?[0-9]{{2}})?))?)?"
 """What a string looks like that is a day or a moment. `re` and DuckDB agree on it."""
+STORED_TIME = (
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([T ]([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?(Z|[+-]([01][0-9]|2[0-3])(:?[0-9]{2})?)?)?"
+)
+"""The shape of the times that the collector stores; a sender's time of any other shape is none."""
 _is_date = re.compile(ISO_DATE).fullmatch
 
 LARGE_NUMBER = r"[0-9]{19}|[0-9][eE][+]?[0-9]{3,}\s*[],}]"
-"""What is in an object with a number that BIGINT or DOUBLE may not hold: RE2's and `re`'s syntax."""
+"""Finds a number that BIGINT or DOUBLE may not hold, in the text of an object: a regular expression of DuckDB's."""
 
 _INTEGERS = {"BIGINT", "UBIGINT", "HUGEINT", "UHUGEINT"}
 _BRACKET_OR_STRING = re.compile(r'[][{}]|"(?:[^"\\]|\\.)*"')

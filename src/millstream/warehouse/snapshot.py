@@ -23,10 +23,10 @@ end."""
 ALWAYS: Period = (None, None)
 
 OMITTED = {
-    "same_name": "{view}: {count:,} values are not shown, as another value of the event has the same column",
-    "too_many_columns": f"{{view}}: {{count:,}} values have no column, as the view has {MAX_COLUMNS:,} already",
-    "nul_in_name": "{view}: {count:,} values have no column, as there is a NUL in their name",
-    "too_many_views": f"{{view}}: {{count:,}} events have no view of their own, as there are {MAX_TABLES:,} already",
+    "same_name": "values that are not shown, as another of the event has the same column",
+    "too_many_columns": f"values without a column, as the view has {MAX_COLUMNS:,} already",
+    "nul_in_name": "values without a column, as there is a NUL in their name",
+    "too_many_views": f"events without a view of their own, as there are {MAX_TABLES:,} already",
 }
 """Why a value is in no column. It is in the JSON of the view `events`."""
 
@@ -47,10 +47,10 @@ class Snapshot:
 
     @property
     def warnings(self) -> list[str]:
-        """What is left out, in words."""
-        told = [f"{self.unreadable:,} lines cannot be read, and are left out"] if self.unreadable else []
+        """Sentences that count the lines and values that are left out."""
+        told = [f"lines that cannot be read, and are left out: {self.unreadable:,}"] if self.unreadable else []
         return told + [
-            OMITTED[reason].format(view=view, count=count)
+            f"{view}: {OMITTED[reason]}: {count:,}"
             for view, reasons in self.omitted.items()
             for reason, count in reasons.items()
         ]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .names import literal, quoted
-from .shapes import ISO_DATE, Column, Source
+from .shapes import ISO_DATE, STORED_TIME, Column, Source
 
 __all__ = ["OBJECTS", "STANDARD", "Members", "Table", "event_table", "moment"]
 
@@ -24,6 +24,8 @@ OBJECTS = ("properties", "traits", "context")
 """The fields of an event that hold objects."""
 
 _WHO = ("id", "timestamp", "user_id", "anonymous_id")
+_OF_THE_SENDER = ("original_timestamp", "sent_at")
+"""Times that are kept as they came: text, until a question asks for them."""
 _WHENCE = ("original_timestamp", "sent_at", "received_at", "source_id")
 _TRACKED = ("event", "event_text")
 _NAMED = ("name", "category")
@@ -101,6 +103,8 @@ class Table:
         return f"CASE WHEN {column} <> {self._member(column)} THEN 1 ELSE 0 END"
 
     def _standard(self, column: str) -> str:
+        if column in _OF_THE_SENDER:
+            return f"CASE WHEN regexp_full_match({column}, {literal(STORED_TIME)}) THEN {moment(column)} END"
         return f"coalesce({column}, {self._member(column)})" if column in self.taken_in else column
 
     def _member(self, column: str) -> str:

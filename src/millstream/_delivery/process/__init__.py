@@ -56,6 +56,9 @@ _ended = False  # what is recorded from here on is delivered in its call, becaus
 
 def watch(client: Client, final: FinalDelivery, *, handle_sigterm: bool) -> None:
     """Have this client take part. Called with each driver that it makes: a forked child makes another."""
+    if sys.is_finalizing():  # in a `__del__`, after all exit hooks; nothing can be imported or started any more
+        client.after_end(0.0)
+        return
     who = id(client)
     known = who in _clients
     _clients[who] = _Watched(weakref.ref(client), final)
@@ -92,7 +95,7 @@ def _exit_hooks_run() -> bool:
     """
     main = threading.main_thread()
     if main.is_alive() or main.ident != threading.get_ident():
-        return sys.is_finalizing()
+        return False
     frame = sys._getframe()
     while frame.f_back is not None:
         frame = frame.f_back

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..._clock import monotonic
 from .greenlets import in_hub
@@ -151,5 +151,6 @@ def _signal_handlers() -> set[CodeType]:
 def _code_of(handler: Any) -> CodeType | None:
     while isinstance(handler, partial):
         handler = handler.func
-    code = getattr(handler, "__code__", None)  # of a bound method, too
-    return code or getattr(getattr(type(handler), "__call__", None), "__code__", None)  # noqa: B004 - not asked whether
+    kind = cast("type[object]", type(handler))
+    own = getattr(handler, "__code__", None)  # of a bound method, too
+    return own or getattr(getattr(kind, "__call__", None), "__code__", None)  # noqa: B004 - not asked whether it has one

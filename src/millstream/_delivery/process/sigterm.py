@@ -2,7 +2,7 @@
 
 Python runs a handler on the main thread, between two steps of whatever is there. That may be `track()` with a lock in
 hand that the worker needs, or the very event loop that has to deliver. So the handler only starts a thread, which
-delivers and then kills; until the gate closes (ending.py) the program goes on, as if the signal had come a little later.
+delivers and then kills. Until the gate closes (ending.py) the program goes on, as if the signal had come later.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""What the collector uses of uvicorn's inside, which may be another in any release: looked for before it is used."""
+"""Names of uvicorn's internals that the collector uses. Any release may change them, so they are looked for first."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
 from pkgutil import resolve_name
+from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
@@ -64,7 +65,12 @@ def _missing(config: Config, used: Mapping[str, tuple[str, ...]]) -> list[str]:
         try:
             thing = resolve_name(where)
             if inspect.isclass(thing):  # one is made of it, with most arguments None: what it has is not there before
-                known = {"config": config, "server_state": ServerState(), "app_state": {}, "_loop": object()}
+                known: dict[str, Any] = {
+                    "config": config,
+                    "server_state": ServerState(),
+                    "app_state": {},
+                    "_loop": object(),
+                }
                 thing = thing(**{name: known.get(name) for name in inspect.signature(thing).parameters})
                 getattr(thing, "on_message_begin", dict)()  # a request has an attribute only when it begins
         except (ImportError, AttributeError, TypeError) as error:

@@ -11,7 +11,7 @@ from load import WAYS, Process
 from uvicorn import Config
 from uvicorn.protocols.http import flow_control, httptools_impl
 
-from millstream.collector import Collector, connection, direct, fence, listen, serve
+from millstream.collector import Collector, connection, direct, internals, listen, serve
 from millstream.errors import SettingsError
 
 
@@ -24,8 +24,8 @@ def config() -> Config:
 
 def test_the_uvicorn_that_is_installed_has_all_of_it(config: Config) -> None:
     """Else every request would take the slower way, or none could be answered."""
-    assert fence.missing_for_connection(config) == []
-    assert fence.missing_for_direct(config) == []
+    assert internals.missing_for_connection(config) == []
+    assert internals.missing_for_direct(config) == []
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,9 @@ def test_the_uvicorn_that_is_installed_has_all_of_it(config: Config) -> None:
 )
 def test_every_name_that_is_used_is_looked_for(ours: type, theirs: type) -> None:
     """An attribute of uvicorn's that the code touches stands in a list, so that a uvicorn without it is noticed."""
-    looked_for = {name for used in (fence.CONNECTION, fence.DIRECT) for names in used.values() for name in names}
+    looked_for = {
+        name for used in (internals.CONNECTION, internals.DIRECT) for names in used.values() for name in names
+    }
     made_here = {name for kind in ours.__mro__[: ours.__mro__.index(theirs)] for name in vars(kind)} | {
         "_api",
         "_budget",
