@@ -57,6 +57,7 @@ def test_every_name_that_is_used_is_looked_for(ours: type, theirs: type) -> None
 SELVES = {"self", "super()", "self.cycle", "self.flow", "self.server_state"}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("where", "name"),
     [

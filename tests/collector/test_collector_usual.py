@@ -149,7 +149,7 @@ def with_more(text: str, more: str, *, first: bool) -> bytes:
     return (f"{{{more},{text[1:]}" if first else f"{text[:-1]},{more}}}").encode()
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 @given(
     events=st.lists(st.tuples(EVENTS | ODD_EVENTS, REPEATS, st.booleans()), min_size=1, max_size=4),
     sent_at=st.none() | TIMES,

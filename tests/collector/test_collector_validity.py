@@ -66,7 +66,7 @@ def sent(event: dict[str, Any]) -> bytes:
     return data
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=250)
 @given(event=EVENTS)
 def test_what_the_collector_accepts_can_be_sent(event: dict[str, Any]) -> None:
     """A replay of a stored event is refused neither by `send` nor by the next collector."""
@@ -77,7 +77,7 @@ def test_what_the_collector_accepts_can_be_sent(event: dict[str, Any]) -> None:
         assert received(json.loads(again))[1] == []
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=250)
 @given(event=EVENTS.map(lambda event: {"messageId": "m", **event}))
 def test_what_the_collector_rejects_cannot_be_sent(event: dict[str, Any]) -> None:
     """Of an event that is whole, both say the same, and `send` says it to its caller."""

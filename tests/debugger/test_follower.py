@@ -68,7 +68,15 @@ def test_a_watcher_chooses_how_far_to_look_back(last, seen):
         (f"{BOOT}-{'9' * 5000}", list(range(1, 201))),
         ("", list(range(1, 201))),
     ],
-    ids=["in the middle", "at the end", "beyond the end", "of another process", "nonsense", "none"],
+    ids=[
+        "in the middle",
+        "at the end",
+        "beyond the end",
+        "of another process",
+        "nonsense",
+        "too long a number",
+        "none",
+    ],
 )
 def test_a_watcher_goes_on_after_the_last_message(after, seen):
     """With the id of a message of this process; after a restart, or with nonsense, from the beginning."""

@@ -12,8 +12,13 @@ from pathlib import Path
 import pytest
 
 import millstream
+from support.needs import needs
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="its sanitizers are those of gcc on Linux"),
+]
 
 SRC = Path(millstream.__file__).parent
 TESTS = Path(__file__).parents[1]
@@ -36,9 +41,8 @@ sys.exit(code)
 def compiler() -> str:
     found = shutil.which("gcc")
     headers = Path(sysconfig.get_path("include")) / "Python.h"
-    if found is None or not headers.exists() or not sys.platform.startswith("linux"):
-        pytest.skip("it needs Linux, gcc and Python's headers")
-    return found
+    needs(found and headers.exists(), "no gcc with Python's headers found: apt-get install gcc")
+    return str(found)
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ OBJECTS = st.dictionaries(KEYS, VALUES | WIDE | DEEP, max_size=5)
 WIDE_ORDER = {"revenue": 99.75, "coupon": "X9", "bulk": True, "products": [{"sku": n} for n in range(98)]}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(OBJECTS, OBJECTS), min_size=1, max_size=5))
 @example([({"revenue": 10, "coupon": 5}, {}), (WIDE_ORDER, {})])
 @example([({"a": {"0": 1}}, {}), ({"a": [7]}, {})])
