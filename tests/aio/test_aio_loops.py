@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,7 +183,8 @@ def test_threads_are_not_needed(make: Make, run: Run, remote: Any, monkeypatch: 
         async with make(http_client=remote) as analytics:
             await analytics.track("A", user_id="u", callback=lambda *_: asyncio.sleep(0))
             analytics.track("B", user_id="u")
-        analytics._at_exit(time.monotonic())
+        analytics._lifecycle.at_gate()
+        analytics._lifecycle.driver.close(5)
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", none)

@@ -284,7 +284,7 @@ WAYS_OF_A_POOL = {
 
 
 @pytest.mark.parametrize("way", WAYS_OF_A_POOL)
-@pytest.mark.parametrize("method", ["fork"])
+@pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_pool_of_multiprocessing(api: Api, tmp_path: Path, method: str, way: str) -> None:
     """Each of the three ways to keep the events of a Pool's children loses none; without a spool one line says so."""
     module = tmp_path / "module.py"

@@ -53,7 +53,7 @@ class Lifecycle:
         self._beginning = RLock()
         self._parents: Driver | None = None
         self.driver = cast("Driver", _BeginsWhenUsed(self))
-        if not self._is_in_pool_child():
+        if not (self._is_in_pool_child() or fork_hooks.is_spawned()):
             self.begin()
 
     # -- it begins --------------------------------------------------------------------------------------

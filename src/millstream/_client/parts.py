@@ -13,6 +13,11 @@ from ..auth import oauth_of
 from ..destinations import Limits, TrackingAPI
 from ..emitter import Emitter
 from ..http import as_client
+from ..http._environment import need_socks
+
+# Loaded with the client, and not by the worker: a fork while the worker is at it would leave the child with half a module
+# and a lock on it that is never released; and at interpreter teardown nothing can be imported any more.
+from ..http.urllib3 import Urllib3Client
 from ..settings import Settings
 from ..types import HTTPClient
 
@@ -49,14 +54,7 @@ def parts_of(settings: Settings, emitter: Emitter, summary: Summary, *, may_awai
 
 
 def default_client(proxy: str | None) -> Callable[[], HTTPClient]:
-    """Return what makes the HTTP client of a thread, if none was given.
-
-    Loaded here, with the client, and not by the worker: a fork while the worker is at it would leave the child with
-    half a module and a lock on it that is never released.
-    """
-    from ..http._environment import need_socks  # noqa: PLC0415 - not with the import of millstream
-    from ..http.urllib3 import Urllib3Client  # noqa: PLC0415
-
+    """Return what makes the HTTP client of a thread, if none was given."""
     need_socks(proxy)
     return lambda: Urllib3Client(proxy=proxy)
 

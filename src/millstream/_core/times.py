@@ -46,7 +46,7 @@ def from_epoch(seconds: float) -> str:
     """Return seconds since the epoch as the same text; what is less than a millisecond is cut off."""
     milliseconds = int(seconds * 1000)
     moment = datetime.fromtimestamp(milliseconds // 1000, _UTC)
-    return f"{moment.strftime('%Y-%m-%dT%H:%M:%S')}.{milliseconds % 1000:03d}Z"
+    return f"{moment.isoformat()[:19]}.{milliseconds % 1000:03d}Z"
 
 
 def _moment(value: object) -> datetime | None:

@@ -15,7 +15,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-__all__ = ["is_daemon", "of_multiprocessing", "on_fork", "watch"]
+__all__ = ["is_daemon", "is_spawned", "of_multiprocessing", "on_fork", "watch"]
 
 LAST = -100
 """Priority of our finalizer: after those of the application, and of multiprocessing's own queues."""
@@ -40,7 +40,15 @@ def watch(client: object, end: Callable[[], object]) -> None:
 def of_multiprocessing() -> bool:
     """Whether this process is a child of multiprocessing."""
     process: Any = sys.modules.get("multiprocessing.process")
-    return process is not None and process.parent_process() is not None
+    return is_spawned() or (process is not None and process.parent_process() is not None)
+
+
+def is_spawned() -> bool:
+    """Whether multiprocessing has started this process with an interpreter of its own.
+
+    While such a child imports the main module, it does not know its parent yet, nor whether it is a daemon.
+    """
+    return "--multiprocessing-fork" in sys.orig_argv
 
 
 def is_daemon() -> bool:
