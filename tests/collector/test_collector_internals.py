@@ -58,6 +58,7 @@ SELVES = {"self", "super()", "self.cycle", "self.flow", "self.server_state"}
 
 
 @pytest.mark.process
+@pytest.mark.server
 @pytest.mark.parametrize(
     ("where", "name"),
     [

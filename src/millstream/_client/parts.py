@@ -15,8 +15,8 @@ from ..emitter import Emitter
 from ..http import as_client
 from ..http._environment import need_socks
 
-# Loaded with the client, and not by the worker: a fork while the worker is at it would leave the child with half a module
-# and a lock on it that is never released; and at interpreter teardown nothing can be imported any more.
+# Loaded with the client, and not by the worker: a fork while the worker is at it would leave the child with half a
+# module and a lock on it that is never released; and at interpreter teardown nothing can be imported any more.
 from ..http.urllib3 import Urllib3Client
 from ..settings import Settings
 from ..types import HTTPClient

@@ -221,8 +221,7 @@ class Page(Screen, tag="page", gc=False):
     def check(self) -> object:
         given = super().check()
         if self.category is not None:  # the page call alone makes it a property too (reference library: the same)
-            given = mapping("properties", given)
-            self.properties = {**given, "category": self.category}
+            self.properties = {**mapping("properties", given), "category": self.category}
         return given
 
 

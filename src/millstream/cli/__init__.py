@@ -24,14 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     does, changes nothing of that; an output that could not be written is a failure.
     """
     with standard_streams() as stdout:
-        code = _code_of(arguments)
+        status = _code_of(arguments)
         with suppress(Lost):
             sys.stdout.flush()
         if stdout.error and not isinstance(stdout.error, BrokenPipeError):
             why = "it is closed" if stdout.error.errno == errno.EBADF else stdout.error.strerror
             sys.stderr.write(f"millstream: cannot write to standard output: {why}\n")
-            code = code or 1
-    sys.exit(code)
+            status = status or 1
+    sys.exit(status)
 
 
 def _code_of(arguments: Sequence[str] | None) -> int | str | None:
