@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Copies"]
 
+WORST_LAST = ("delivered", "dropped", "failed", "kept")
+"""Kinds of outcomes. An event with a part that is kept on disk is kept, so that the part is sent."""
+
 
 class Copy(Struct, eq=False):
     """One event on its way to one destination."""
@@ -105,7 +108,7 @@ class Copies:
         """Note the outcome of parts; the event's copy has the worst, when all are there."""
         for item in items:
             copy = cast("Copy", cast("CopyPart", item).copy)
-            if outcome.error is not None or copy.outcome.error is None:
+            if WORST_LAST.index(outcome.kind) >= WORST_LAST.index(copy.outcome.kind):
                 copy.outcome = outcome
             copy.parts -= 1
             if not copy.parts:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from itertools import permutations
 from typing import Any, ClassVar
 
 import pytest
 
-from millstream import Dropped, QueueFull, Receipt, Rejected, Request, Response
+from millstream import Abandoned, Dropped, QueueFull, Receipt, Rejected, Request, Response
 from millstream._core.ledger import Ledger
 from millstream._core.receipt import DELIVERED, Outcome
 from millstream._core.ticket import Ticket
@@ -18,6 +19,8 @@ from millstream.destinations import Event, Limits, Part, Skip
 from support.units import receipt
 
 REFUSED = Outcome(Rejected(400), 1)
+DROPPED = Outcome(Dropped("a plugin"))
+KEPT = Outcome(Abandoned(spooled=True))
 
 
 class Words:
@@ -82,6 +85,19 @@ def test_an_event_without_parts_has_its_outcome_at_once(prepared: Callable[..., 
     assert (delivery(one).kind, copied.copies.counts[kind], copied.copies.pending) == (kind, 1, 0)
     assert says in str(delivery(one).error)
     assert copied.settled == [], "it decides for no event"
+
+
+@pytest.mark.parametrize("order", permutations([DELIVERED, DROPPED, REFUSED, KEPT]))
+def test_a_copy_has_the_worst_outcome_of_its_parts(order: tuple[Outcome, ...]) -> None:
+    """In whatever order they come: an event with a part that is kept on disk is kept, so that the part is sent."""
+    copied = Copied(prepared=lambda _: (Part(b"a"), Part(b"b"), Part(b"c"), Part(b"d")))
+    for number, worst in ((4, KEPT), (3, REFUSED), (2, DROPPED)):
+        one = receipt()
+        items = copied.make(one)
+        parts = [outcome for outcome in order if outcome in (DELIVERED, DROPPED, REFUSED, KEPT)[:number]]
+        for item, outcome in zip(items, [*parts, *[DELIVERED] * (4 - number)], strict=True):
+            copied.settle([item], outcome)
+        assert delivery(one) is worst
 
 
 @pytest.mark.parametrize("order", [(DELIVERED, REFUSED), (REFUSED, DELIVERED)])
