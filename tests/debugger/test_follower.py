@@ -139,7 +139,11 @@ def test_a_program_is_told_everything():
     assert read(follower.portion()[0])[2]["skipped"] == feed.first - 1 - (TOO_FAR + 200) > 0
 
 
-@pytest.mark.parametrize(("after", "skipped"), [(f"{BOOT}-50", 1950), (f"{BOOT}-2500", 0), ("other-50", 2000), ("", 0)])
+@pytest.mark.parametrize(
+    ("after", "skipped"),
+    [(f"{BOOT}-50", 1950), (f"{BOOT}-2500", 0), ("other-50", 2000), ("", 0)],
+    ids=["forgotten", "remembered", "of another process", "none"],
+)
 def test_what_was_forgotten_while_a_watcher_was_away(after, skipped):
     """It is counted for one that comes again; a new one misses nothing."""
     feed = Feed(1000)

@@ -263,6 +263,7 @@ def test_a_watcher_who_does_not_read_holds_up_nobody(served: Served):
         "/debug/app.py",
         "/debug/",
     ],
+    ids=lambda path: path.replace(BOOT, "this process"),  # of which each has its own
 )
 def test_no_question_is_too_odd(served: Served, path: str):
     """A query that makes no sense is one without it; a path that makes none is not found."""

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from millstream import Receipt, Rejected, RetriesExhausted
-from millstream._core.receipt import DELIVERED, Outcome, SpooledReceipt
+from millstream._core.outcome import DELIVERED, Outcome
+from millstream._core.receipt import SpooledReceipt
 from millstream._delivery.assemble import inline
 from millstream._delivery.backlog import GRACE, Backlog
 from millstream._delivery.driver import Driver

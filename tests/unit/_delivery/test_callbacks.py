@@ -13,7 +13,7 @@ import pytest
 from millstream import DropEvent, Rejected
 from millstream._clock import monotonic
 from millstream._core.ledger import Ledger
-from millstream._core.receipt import DELIVERED, Outcome
+from millstream._core.outcome import DELIVERED, Outcome
 from millstream._delivery.callbacks import Callbacks, CallbackThreads
 from support.units import Told, receipt
 

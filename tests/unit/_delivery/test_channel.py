@@ -10,8 +10,8 @@ import pytest
 from millstream import Receipt, Rejected, Request, Response, RetriesExhausted, TransportError
 from millstream._core.actions import Send, Wait
 from millstream._core.engine import Engine
+from millstream._core.outcome import Outcome
 from millstream._core.policy import Policy
-from millstream._core.receipt import Outcome
 from millstream._core.verdicts import Verdict
 from millstream._delivery.channel import Channel, transport_error
 from millstream._delivery.transport import Command, ThreadTransport

@@ -11,7 +11,7 @@ import pytest
 
 from millstream import Abandoned, Dropped, QueueFull, Receipt, Rejected, Request, Response
 from millstream._core.ledger import Ledger
-from millstream._core.receipt import DELIVERED, Outcome
+from millstream._core.outcome import DELIVERED, Outcome
 from millstream._core.ticket import Ticket
 from millstream._core.verdicts import Delivered, Refused, Verdict
 from millstream._delivery.copies import Copies
@@ -87,7 +87,7 @@ def test_an_event_without_parts_has_its_outcome_at_once(prepared: Callable[..., 
     assert copied.settled == [], "it decides for no event"
 
 
-@pytest.mark.parametrize("order", permutations([DELIVERED, DROPPED, REFUSED, KEPT]))
+@pytest.mark.parametrize("order", list(permutations([DELIVERED, DROPPED, REFUSED, KEPT])))
 def test_a_copy_has_the_worst_outcome_of_its_parts(order: tuple[Outcome, ...]) -> None:
     """In whatever order they come: an event with a part that is kept on disk is kept, so that the part is sent."""
     copied = Copied(prepared=lambda _: (Part(b"a"), Part(b"b"), Part(b"c"), Part(b"d")))
