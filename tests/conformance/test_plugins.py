@@ -295,7 +295,7 @@ def test_order_is_by_type(client: Make) -> None:
     order: list[str] = []
     analytics = client()
     for stage in (after, destination, enrichment, before):
-        name = stage._stage
+        name = stage.__name__
         analytics.register(stage(name=name)(lambda ctx, name=name: order.append(name)))
     analytics.track("A", user_id="u").wait(timeout=10)
     assert order == ["before", "enrichment", "destination", "after"]

@@ -16,9 +16,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from stored import STANDARD_COLUMNS, Directory, event
 
+from millstream.spec import MAX_DEPTH
 from millstream.warehouse import query
 from millstream.warehouse.names import identifier
-from millstream.warehouse.shapes import MAX_DEPTH
 
 BEYOND = "@1e400@"
 """Stands for a number that is written so: Python reads infinity, and would not write it."""

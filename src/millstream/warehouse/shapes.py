@@ -16,14 +16,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from ..spec import MAX_DEPTH
 from .names import identifier
 
 __all__ = [
     "ISO_DATE",
     "LARGE_NUMBER",
     "MAX_COLUMNS",
-    "MAX_DEPTH",
-    "STORED_TIME",
     "Column",
     "Node",
     "Source",
@@ -35,18 +34,9 @@ MAX_COLUMNS = 1_000
 """Columns that the objects of one table become, the most frequent first: names that are data (`{"user-17": …}`) must
 not make a table without end."""
 
-MAX_DEPTH = 100
-"""Levels of objects and lists that are looked into. What is deeper is one JSON value: Python reads nested JSON by
-recursion, and the caller's stack may be deep already."""
-
 _TIME = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?"
 ISO_DATE = rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ]{_TIME}( ?(Z|[+-][0-9]{{2}}(:?[0-9]{{2}})?))?)?"
 """What a string looks like that is a day or a moment. `re` and DuckDB agree on it."""
-STORED_TIME = (
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-    r"([T ]([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?(Z|[+-]([01][0-9]|2[0-3])(:?[0-9]{2})?)?)?"
-)
-"""The shape of the times that the collector stores; a sender's time of any other shape is none."""
 _is_date = re.compile(ISO_DATE).fullmatch
 
 LARGE_NUMBER = r"[0-9]{19}|[0-9][eE][+]?[0-9]{3,}\s*[],}]"

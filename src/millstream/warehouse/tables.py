@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..spec import STORED_TIME
 from .names import literal, quoted
-from .shapes import ISO_DATE, STORED_TIME, Column, Source
+from .shapes import ISO_DATE, Column, Source
 
 __all__ = ["OBJECTS", "STANDARD", "Members", "Table", "event_table", "moment"]
 
