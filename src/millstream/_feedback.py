@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from logging import LogRecord
+from types import FrameType
 
 __all__ = ["exchanging", "feeds_back", "in_log_call", "is_exchanging"]
 
@@ -31,14 +33,37 @@ def feeds_back() -> bool:
     To deliver it takes a request, which writes lines, of this client or of another that the handler records with. What
     a signal handler or a `__del__` records, in whatever thread, is not of that kind.
     """
-    return is_exchanging() and in_log_call()
+    return is_exchanging() and _in_log_handler()
 
 
 def in_log_call() -> bool:
     """Whether a log handler has called. It holds its own lock, and other threads that log wait for that."""
     frame = inspect.currentframe()
     while frame is not None:
-        if frame.f_globals.get("__name__") == "logging":
+        if _is_logging(frame):
             return True
         frame = frame.f_back
     return False
+
+
+def _in_log_handler() -> bool:
+    """Whether `logging` has handed a record, or the making of one, to the code that calls now.
+
+    A `__del__` or a signal handler that cuts in while `logging` itself runs was handed none.
+    """
+    frame, called = inspect.currentframe(), None
+    while frame is not None:
+        if called is not None and not _is_logging(called) and _is_logging(frame):
+            return frame.f_code.co_name == "makeRecord" or _has_record(called)
+        frame, called = frame.f_back, frame
+    return False
+
+
+def _is_logging(frame: FrameType) -> bool:
+    return frame.f_globals.get("__name__") == "logging"
+
+
+def _has_record(frame: FrameType) -> bool:
+    given = inspect.getargvalues(frame)
+    rest = given.locals.get(given.varargs, ()) if given.varargs else ()
+    return any(isinstance(value, LogRecord) for value in (*map(given.locals.get, given.args), *rest))

@@ -100,6 +100,36 @@ def test_nor_does_one_on_an_event_loop(api: Api, http_client: Any) -> None:
     assert lines(api) == ["hello"]
 
 
+def test_what_cuts_in_while_logging_runs_is_accepted(api: Api, client: Make) -> None:
+    """A `__del__`, in the middle of the log line of a request: it was handed no record, and feeds on nothing."""
+
+    class Leaves:
+        def __del__(self) -> None:
+            analytics.track("Logged", user_id="u", properties={"line": "left"})
+
+    class LockThatClears:
+        def acquire(self) -> None:
+            if threading.current_thread() is not threading.main_thread():
+                left.clear()
+
+        def release(self) -> None:
+            pass
+
+        __enter__ = acquire
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    analytics = client(flush_at=1)
+    left = [Leaves()]
+    handler = logging.NullHandler(logging.DEBUG)
+    handler.handle = logging.Handler.handle.__get__(handler)  # type: ignore[method-assign]
+    handler.lock = LockThatClears()  # type: ignore[assignment]
+    with hears_everything(handler):
+        analytics.track("Logged", user_id="u", properties={"line": "first"})
+        assert [event["properties"]["line"] for event in api.wait_for_events(2)] == ["first", "left"]
+
+
 def test_what_is_recorded_beside_a_request_is_accepted(api: Api, client: Make) -> None:
     """Whatever else a thread that sends comes to run may record: a `__del__`, say; and a callback may log."""
 
