@@ -77,6 +77,7 @@ READS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:HTTPResponse.getheader")  # deprecated in urllib3 2.2, and kept in later ones
 @pytest.mark.parametrize("what", READS)
 @pytest.mark.parametrize("answer", [Answer(), Answer(200, {"Connection": "close"}, then="close"), Answer(204)])
 def test_a_wrapper_may_read_the_response(

@@ -54,8 +54,16 @@ def encode(event: Event | Struct, given: list[object] | None = None) -> bytes:
 
 
 def decode(data: bytes) -> Event:
-    """An encoded event as a dict. A number that a float cannot hold exactly (money, say) is a Decimal."""
-    event: Event = _decode(data)
+    """An encoded event as a dict. A number that a float cannot hold exactly (money, say) is a Decimal.
+
+    Raises:
+        msgspec.DecodeError: it is no JSON.
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        event: Event = _decode(data)
+    except UnicodeDecodeError as exc:  # of msgspec 0.18
+        raise msgspec.DecodeError(str(exc)) from None
     return event
 
 
