@@ -53,6 +53,9 @@ class AiohttpClient:
         Raises:
             TransportError: there was no whole answer; what was raised below (by aiohttp, for one) is the cause.
         """
+        for name, value in request.headers.items():
+            if not {"\r", "\n"}.isdisjoint(name + value):  # aiohttp 3.10 refuses it too, and leaves the connection open
+                raise TransportError(f"a line break in the header {name!r}: remove it")
         attempt = Attempt(request)
         response = await self._exchange(request, attempt)
         while attempt.goes_on(response):
