@@ -6,7 +6,9 @@ import inspect
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from itertools import pairwise
 from logging import LogRecord
+from traceback import walk_stack
 from types import FrameType
 
 __all__ = ["exchanging", "feeds_back", "in_log_call", "is_exchanging"]
@@ -38,12 +40,7 @@ def feeds_back() -> bool:
 
 def in_log_call() -> bool:
     """Whether a log handler has called. It holds its own lock, and other threads that log wait for that."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        if _is_logging(frame):
-            return True
-        frame = frame.f_back
-    return False
+    return any(_is_logging(frame) for frame, _ in walk_stack(inspect.currentframe()))
 
 
 def _in_log_handler() -> bool:
@@ -51,11 +48,9 @@ def _in_log_handler() -> bool:
 
     A `__del__` or a signal handler that cuts in while `logging` itself runs was handed none.
     """
-    frame, called = inspect.currentframe(), None
-    while frame is not None:
-        if called is not None and not _is_logging(called) and _is_logging(frame):
+    for (called, _), (frame, _) in pairwise(walk_stack(inspect.currentframe())):
+        if _is_logging(frame) and not _is_logging(called):
             return frame.f_code.co_name == "makeRecord" or _has_record(called)
-        frame, called = frame.f_back, frame
     return False
 
 

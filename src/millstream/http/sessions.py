@@ -38,47 +38,20 @@ def session_sender(given: object) -> Send | None:
     return None
 
 
-def _with_requests(session: Any) -> Send:
-    def send(request: Request) -> Any:
-        return session.request(
-            request.method,
-            request.url,
-            data=request.body,
-            headers=dict(request.headers),
-            timeout=request.timeout,
-            allow_redirects=False,
-        )
+def _with(body: str, **settings: Any) -> Callable[[Any], Send]:
+    """Make senders of sessions. `body` names the argument for the body; `settings` go with each request."""
 
-    return send
+    def sender(session: Any) -> Send:
+        def send(request: Request) -> Any:
+            given = {body: request.body, "headers": dict(request.headers), "timeout": request.timeout, **settings}
+            return session.request(request.method, request.url, **given)
 
+        return send
 
-def _with_urllib3(pool: Any) -> Send:
-    def send(request: Request) -> Any:
-        return pool.request(
-            request.method,
-            request.url,
-            body=request.body,
-            headers=dict(request.headers),
-            timeout=request.timeout,
-            redirect=False,
-            retries=False,
-        )
-
-    return send
+    return sender
 
 
-def _with_httpx(client: Any) -> Send:
-    def send(request: Request) -> Any:
-        return client.request(
-            request.method,
-            request.url,
-            content=request.body,
-            headers=dict(request.headers),
-            timeout=request.timeout,
-            follow_redirects=False,
-        )
-
-    return send
+_with_httpx = _with("content", follow_redirects=False)
 
 
 def _with_async_httpx(client: Any) -> Send:
@@ -108,8 +81,8 @@ def _with_aiohttp(session: Any) -> Send:
 
 
 _SENDERS: dict[tuple[str, str], Callable[[Any], Send]] = {
-    ("requests", "Session"): _with_requests,
-    ("urllib3", "PoolManager"): _with_urllib3,
+    ("requests", "Session"): _with("data", allow_redirects=False),
+    ("urllib3", "PoolManager"): _with("body", redirect=False, retries=False),
     ("httpx", "Client"): _with_httpx,
     ("httpx", "AsyncClient"): _with_async_httpx,
     ("aiohttp", "ClientSession"): _with_aiohttp,
