@@ -32,6 +32,7 @@ FLOORS = {
     "emitter": 2,
     "http": 2,
     "log": 2,
+    "spool": 2,
     "destinations": 2,
     "plugins": 2,
     "_delivery": 3,
@@ -51,6 +52,7 @@ DOORS = {
     ("plugins", "destinations"),
     ("_log", "emitter"),
     ("settings", "urls"),
+    ("spool", "log"),
     ("types", "urls"),
     ("errors", "_public"),
     ("settings", "_public"),
@@ -226,7 +228,7 @@ def test_a_client_without_an_event_loop_loads_none():
         "import sys\nfrom millstream import Analytics\n"
         "with Analytics('key', host='http://127.0.0.1:9', max_retries=0) as analytics:\n"
         "    analytics.track('Signed Up', user_id='u')\n"
-        "unused = {'asyncio', 'aiohttp', 'jwt', 'typer', 'millstream.log', 'millstream.aio'} & {*sys.modules}\n"
+        "unused = {'asyncio', 'aiohttp', 'jwt', 'typer', 'millstream.log', 'millstream.spool', 'millstream.aio'} & {*sys.modules}\n"
         "assert not unused, unused\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

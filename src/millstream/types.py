@@ -126,7 +126,7 @@ class Stats:
     spool: str | None = None
     """Whether events are on disk: `on`, or `off: ` and why. None without a spool."""
     corrupt: int = 0
-    """Pieces of the spool that could not be read, and were moved aside."""
+    """Pieces of the spool that could not be read, and were moved to quarantine."""
     running_hook: str | None = None
     """The plugin's hook (`name.hook`) that runs at this moment: one that hangs is seen here."""
     running_hook_seconds: float = 0.0

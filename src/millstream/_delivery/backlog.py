@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from .._clock import file_time
-from .._core.log import Place, Stretch, joined
 from .._core.outcome import Outcome
 from .._core.receipt import Driver, Receipt
+from .._core.record import Place, Stretch, joined
 from ..errors import Abandoned, RateLimitExpired, RetriesExhausted
-from ..log import Spool
+from ..spool import Spool
 
 if TYPE_CHECKING:
     from .worker import Worker

@@ -14,7 +14,7 @@ from millstream._core.receipt import SpooledReceipt
 from millstream._delivery.assemble import inline
 from millstream._delivery.backlog import GRACE, Backlog
 from millstream._delivery.driver import Driver
-from millstream.log.inspect import lanes
+from millstream.spool.inspect import lanes
 from support.units import parts, receipt, take_all
 
 Make = Callable[..., Driver]

@@ -1,7 +1,7 @@
 """A lane: one writer's log in a spool, the lock that says whether it lives, and the notes of what is done with.
 
     <source>-<random>/              made under a name with a dot before it, locked, then renamed
-        owner.json                  locked (flock) by the owner for as long as it lives (owner.py)
+        owner.json                  locked (flock) by the owner for as long as it lives (lock.py)
         00000000000000000000.jsonl  a segment
         00000000000000000000.done   which of its records are done with
 
@@ -19,10 +19,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .._core.log import Place, Ranges, Stretch, joined, note, notes, records, valid
-from .files import DIRECTORY_MODE, entries, make_directory, open_file, read_file
-from .owner import OWNER, close_lock, new_lock, release_lock
-from .segments import Log, Segment, force_directory, segments_in
+from .._core.cursor import Ranges, note, notes
+from .._core.record import Place, Stretch, joined, records, valid
+from ..log.files import DIRECTORY_MODE, entries, force_directory, make_directory, open_file, read_file
+from ..log.segments import Segment, SegmentWriter, segments_in
+from .lock import OWNER, close_lock, new_lock, release_lock
 
 __all__ = ["Lane", "Left", "open_records"]
 
@@ -50,7 +51,7 @@ class Lane:
     Its own records come in through `append`, in any thread; all else is for the worker.
     """
 
-    def __init__(self, directory: Path, lock: int, log: Log | None) -> None:
+    def __init__(self, directory: Path, lock: int, log: SegmentWriter | None) -> None:
         self.directory = directory
         self.log = log
         self._lock = lock
@@ -84,7 +85,7 @@ class Lane:
             _clear(hidden)
             release_lock(lock)
             raise
-        return cls(spool / name, lock, Log(spool / name, segment_bytes=SEGMENT_BYTES))
+        return cls(spool / name, lock, SegmentWriter(spool / name, segment_bytes=SEGMENT_BYTES))
 
     def append(self, record: bytes) -> Place:
         """Write one record down.
