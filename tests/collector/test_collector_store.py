@@ -432,7 +432,7 @@ def test_a_collector_that_cannot_begin_leaves_no_lock(tmp_path: Path) -> None:
     folder = tmp_path / "watermark"
     folder.mkdir()
     for _ in range(2):
-        with pytest.raises(SettingsError, match="not a regular file"):
+        with pytest.raises(SettingsError, match="Is a directory"):
             Collector(tmp_path)
     folder.rmdir()
     Collector(tmp_path).close()

@@ -312,7 +312,7 @@ def test_a_file_that_cannot_be_read_is_moved_to_quarantine(spool: Make, tmp_path
     (lane_of(tmp_path) / f"{500:020d}.jsonl").mkdir()
     assert numbers(adopted(spool())) == [1]
     assert len(told) == 1
-    assert "has been moved" in str(told[0])
+    assert "is in quarantine" in str(told[0])
     assert [path.name[-10:] for path in (tmp_path / "spool" / "quarantine").iterdir()] == ["0500.jsonl"]
 
 

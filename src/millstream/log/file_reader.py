@@ -180,8 +180,13 @@ class FileReader:
             data = os.pread(file, min(CHUNK, stop - at - len(rest)), at + len(rest) - segment.base)
             rest += data
             cut = 1 + max(rest.rfind(b"\n"), rest.rfind(b"\0"))
-            if (not data and ended) or (not cut and len(rest) > LONGEST):
-                cut = len(rest)  # a torn end, or a line that is no record
+            if not data and ended:
+                cut = len(rest)  # a torn end
+            elif not cut and len(rest) > LONGEST:
+                end = _line_end(file, at + len(rest) - segment.base, stop - segment.base) + segment.base
+                yield at, end, rest[:LONGEST]
+                at, rest = end, b""
+                continue
             for start, piece in records(rest[:cut], at):
                 yield start, min(start + len(piece) + 1, at + cut), piece
             at, rest = at + cut, rest[cut:]
@@ -255,6 +260,16 @@ def records_after(path: Path, offset: int) -> int:
         while data := file.read(CHUNK):
             count += data.count(b"\n")
     return count
+
+
+def _line_end(file: int, offset: int, stop: int) -> int:
+    """Return the offset after the first newline or NUL from an offset on; `stop` if there is none before."""
+    while data := os.pread(file, min(CHUNK, stop - offset), offset):
+        ends = [end for end in (data.find(b"\n"), data.find(b"\0")) if end >= 0]
+        if ends:
+            return offset + min(ends) + 1
+        offset += len(data)
+    return offset
 
 
 def _end_of(segment: Segment) -> Position:

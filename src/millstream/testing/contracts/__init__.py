@@ -1,0 +1,15 @@
+"""Contracts: what every log, cursor store and destination promises, as tests to inherit.
+
+    class TestMyLog(LogContract):
+        async def open(self, directory):
+            return MyLog(directory)
+
+A class of yours says how to make the thing; pytest finds the tests that it inherits.
+"""
+
+from __future__ import annotations
+
+from .cursor_store import CursorStoreContract
+from .log import LogContract
+
+__all__ = ["CursorStoreContract", "LogContract"]
