@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -50,7 +51,7 @@ class LogContract:
             assert await read_all(reader, 100, 1) == whole  # at least one record, however large
             assert whole[0].start == reader.first()
             assert whole[-1].end == reader.durable()
-            assert all(one.end == two.start for one, two in zip(whole, whole[1:], strict=False))
+            assert all(one.end == two.start for one, two in pairwise(whole))
 
         self._run(tmp_path, scenario)
 
@@ -135,7 +136,12 @@ class LogContract:
             order: list[str] = []
             done = asyncio.Event()
             log.append(event(1) + b"\n", lambda _: order.append("record"))
-            log.append(b"", lambda _: (order.append("nothing"), done.set()))
+
+            def last(_: object) -> None:
+                order.append("nothing")
+                done.set()
+
+            log.append(b"", last)
             await asyncio.wait_for(done.wait(), PATIENCE)
             assert order == ["record", "nothing"]
 
