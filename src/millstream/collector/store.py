@@ -15,8 +15,8 @@ import msgspec
 from millstream._public import publish
 from millstream.log import Done, FileLog, FileReader, MemoryLog, Position
 
+from .clock_skew import json_of
 from .rejects import Rejects
-from .times import json_of
 from .timing import Timing
 
 
