@@ -30,6 +30,7 @@ FLOORS = {
     "_log": 2,
     "auth": 2,
     "emitter": 2,
+    "filters": 2,
     "http": 2,
     "log": 2,
     "destinations": 2,
@@ -48,6 +49,7 @@ FLOORS = {
 # Rooms that share a floor and a door between them: (who, may use whom).
 DOORS = {
     ("settings", "errors"),
+    ("filters", "destinations"),
     ("plugins", "destinations"),
     ("_log", "emitter"),
     ("settings", "urls"),
