@@ -34,6 +34,7 @@ FLOORS = {
     "http": 2,
     "log": 2,
     "destinations": 2,
+    "plan": 2,
     "plugins": 2,
     "_delivery": 3,
     "_client": 4,
@@ -50,7 +51,10 @@ FLOORS = {
 DOORS = {
     ("settings", "errors"),
     ("filters", "destinations"),
+    ("plan", "destinations"),
     ("plugins", "destinations"),
+    ("plugins", "plan"),
+    ("plugins", "_log"),
     ("_log", "emitter"),
     ("settings", "urls"),
     ("types", "urls"),

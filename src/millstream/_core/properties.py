@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
+from .guards import is_list, is_object
 from .sampling import names_of
 
 __all__ = ["Fields", "allow_properties", "drop_properties"]
@@ -36,12 +37,11 @@ def _objects(event: dict[str, Any], fields: Fields) -> Iterator[tuple[dict[str, 
 
 def _visit(value: Any, names: tuple[str, ...], found: Callable[[dict[str, Any]], object]) -> None:
     """Find the objects that a path leads to; a list on the way, or at its end, stands for each of its items."""
-    if isinstance(value, list):
-        for item in cast("list[Any]", value):
+    if is_list(value):
+        for item in value:
             _visit(item, names, found)
-    elif isinstance(value, dict):
-        members = cast("dict[str, Any]", value)
+    elif is_object(value):
         if names:
-            _visit(members.get(names[0]), names[1:], found)
+            _visit(value.get(names[0]), names[1:], found)
         else:
-            found(members)
+            found(value)

@@ -12,6 +12,7 @@ from .doctor import doctor
 from .export import export
 from .keygen import keygen
 from .options import help_of, spelled
+from .plan import app as plan
 from .query import query
 from .replay import replay
 from .send import send
@@ -54,3 +55,4 @@ for panel, commands in {
     for command in commands:
         app.command(help=help_of(command), rich_help_panel=panel)(command)
 app.add_typer(spool, name="spool", rich_help_panel=OPERATE)
+app.add_typer(plan, name="plan", rich_help_panel=OPERATE)

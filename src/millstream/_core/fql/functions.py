@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ..guards import is_list
 from .glob import glob
 
 __all__ = ["ARITIES", "FUNCTIONS", "NUMBERS", "ORDERS", "contained", "equal"]
@@ -40,7 +41,7 @@ def equal(left: Any, right: Any) -> bool:
 
 def contained(value: Any, values: Any) -> bool:
     """Return whether a list has a value; nothing but a list has any."""
-    return isinstance(values, list) and any(equal(value, each) for each in values)
+    return is_list(values) and any(equal(value, each) for each in values)
 
 
 def _contains(text: Any, part: Any) -> bool:
@@ -57,7 +58,7 @@ def _match(text: Any, pattern: Any) -> bool:
 def _length(value: Any) -> int | None:
     if isinstance(value, str):
         return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
-    if isinstance(value, list):
+    if is_list(value):
         return len(value)
     return 0 if value is None else None
 
@@ -82,10 +83,13 @@ def _string(value: Any) -> str | None:
     return str(value) if isinstance(value, Decimal) else msgspec.json.encode(value).decode()
 
 
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?", re.ASCII)
+
+
 def _number(value: Any) -> float | Decimal | None:
-    if value.__class__ in NUMBERS:
-        return value  # type: ignore[no-any-return]
-    if not isinstance(value, str) or not re.fullmatch(r"\s*[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?\s*", value):
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value.strip()):
         return None
     try:
         return Decimal(value.strip())

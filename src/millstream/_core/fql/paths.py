@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import msgspec
 
+from ..guards import is_mapping
+
 __all__ = ["Names", "Reader", "value_at"]
 
 Names = tuple[str, ...]
@@ -16,9 +18,9 @@ Names = tuple[str, ...]
 def value_at(value: Any, names: Sequence[str]) -> Any:
     """Return what some names in a row lead to; None where there is nothing."""
     for name in names:
-        if value.__class__ is not dict and not isinstance(value, Mapping):  # the first is the usual, and fast to see
+        if value.__class__ is not dict and not is_mapping(value):  # the first is the usual, and fast to see
             return None
-        value = cast("Mapping[str, Any]", value).get(name)
+        value = value.get(name)
     return value
 
 
@@ -36,7 +38,9 @@ class Reader:
         struct, attributes = _struct(roots)
         self._decode = msgspec.json.Decoder(struct).decode
         # The first once more, and nobody reads it: of one name alone, attrgetter makes no tuple.
-        self._values = attrgetter(*attributes, attributes[0]) if attributes else lambda _: ()
+        self._values: Callable[[Any], Sequence[Any]] = (
+            attrgetter(*attributes, attributes[0]) if attributes else _nothing
+        )
         self._lookup = None if len(roots) == len(self._paths) else _lookup(self._paths, roots)
 
     def from_mapping(self, event: Mapping[str, Any]) -> Sequence[Any]:
@@ -50,10 +54,14 @@ class Reader:
             msgspec.DecodeError: it is no JSON.
         """
         try:
-            values: Sequence[Any] = self._values(self._decode(data))
+            values = self._values(self._decode(data))
         except msgspec.ValidationError:  # something on the way to a value is no object
             return self.from_mapping(msgspec.json.decode(data))
         return values if self._lookup is None else self._lookup(values)
+
+
+def _nothing(_: Any) -> Sequence[Any]:
+    return ()
 
 
 def _struct(paths: Sequence[Names]) -> tuple[type[msgspec.Struct], list[str]]:
