@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+from ._core.delivery.verdicts import Refused, Verdict
 from ._core.filters import Filter, Filters, Sample
 from ._core.fql import Conditions
-from ._core.verdicts import Refused, Verdict
 from ._public import publish
 from .destinations import Destination, Event, Part, Skip
 from .types import Request, Response

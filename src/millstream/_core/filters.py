@@ -9,7 +9,7 @@ from typing import Any, cast
 import msgspec
 
 from ..errors import SettingsError
-from .encoding import decode, encode
+from .events.encode import decode, encode
 from .fql import Conditions
 from .properties import Fields, allow_properties, drop_properties
 from .sampling import names_of, sampled

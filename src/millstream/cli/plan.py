@@ -70,11 +70,11 @@ class Tally:
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The tracking plan, as JSON.", show_default=False)],
     *,
-    data: Annotated[Path, option(told="The collector's data directory.", shape="DIR")] = Path("millstream-data"),
+    data: Annotated[Path, option(help="The collector's data directory.", metavar="DIR")] = Path("millstream-data"),
     since: Annotated[
-        str | None, option(told="Received from then on: a time (ISO 8601), or 90m, 2h, 7d ago.", shape="TIME")
+        str | None, option(help="Received from then on: a time (ISO 8601), or 90m, 2h, 7d ago.", metavar="TIME")
     ] = None,
-    until: Annotated[str | None, option(told="Received before then.", shape="TIME")] = None,
+    until: Annotated[str | None, option(help="Received before then.", metavar="TIME")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what the stored events break of a tracking plan, most often first.

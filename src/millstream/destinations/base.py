@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
-from .._core.encoding import decode, head
-from .._core.verdicts import Refused, Verdict
+from .._core.delivery.verdicts import Refused, Verdict
+from .._core.events.encode import decode, head
 from .._public import publish
 from ..types import Request, Response
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from .._core.retry import judge
-from .._core.times import from_epoch
-from .._core.verdicts import Verdict
+from .._core.delivery.retry import judge
+from .._core.delivery.verdicts import Verdict
+from .._core.events.timestamps import from_epoch
 from .._public import publish
 from .._version import __version__
 from ..types import Request, Response

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .._core.context import Context
-from .._log import warn
+from .._logging import warn
 from .._public import publish
 from ..plan import Mode, Plan, Policy, Violation
 from .base import Plugin
