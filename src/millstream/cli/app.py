@@ -18,6 +18,7 @@ from .replay import replay
 from .send import send
 from .serve import serve
 from .spool import app as spool
+from .suppression import suppress
 from .tail import tail
 
 SEND, RECEIVE, OPERATE = "Send events", "Receive events", "Look after it"
@@ -50,7 +51,7 @@ def millstream(
 for panel, commands in {
     SEND: (send, replay),
     RECEIVE: (serve, tail, query, export),
-    OPERATE: (doctor, keygen),
+    OPERATE: (doctor, keygen, suppress),
 }.items():
     for command in commands:
         app.command(help=help_of(command), rich_help_panel=panel)(command)
