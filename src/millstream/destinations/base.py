@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -25,6 +25,11 @@ class Event:
         self.data = data
         """The event as JSON."""
         self._whole: Mapping[str, Any] | None = None
+
+    @property
+    def timestamp(self) -> str:
+        """When it happened, decoded without the rest of it."""
+        return head(self.data).timestamp
 
     @property
     def integrations(self) -> Mapping[str, Any]:
@@ -65,16 +70,25 @@ class Limits:
     overhead: int = 0
     """Bytes of a request's body that are not parts."""
     timeout: float = 10.0
+    max_age: float | None = None
+    """Seconds after its `timestamp` for which the destination takes an event. None: it takes any."""
+    lanes: int = 4
+    """Groups of users in a router: the events of one lane are sent in order, a slow one delays no other."""
+    in_flight: int = 4
+    """Requests at a time, at most."""
 
 
 @runtime_checkable
 class Destination(Protocol):
-    """Maps events to requests and answers to verdicts. No I/O, clock or randomness."""
+    """Maps events to requests and answers to verdicts. No I/O, clock or randomness.
+
+    It may also have `alternative_names` (further names that stand for it in `integrations`), `deduplicates` (by what the
+    receiver finds an event that it has already, and for how long) and `probe(now)` (a request that proves the
+    credentials and stores nothing).
+    """
 
     name: str
     """What `integrations` and `ctx.deliveries` call it."""
-    alternative_names: ClassVar[Sequence[str]]
-    """Further names that stand for it in `integrations`."""
     limits: Limits
 
     def prepare(self, event: Event, options: Mapping[str, Any]) -> tuple[Part, ...] | Skip | Refused:

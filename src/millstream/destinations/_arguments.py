@@ -1,0 +1,33 @@
+"""What the arguments of destinations have in common: their checks."""
+
+from __future__ import annotations
+
+from ..errors import SettingsError
+from ..urls import objection, redacted
+
+__all__ = ["base_url", "endpoint"]
+
+
+def base_url(name: str, value: str) -> str:
+    """Return a base URL without a slash at its end.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    wanted = objection(value) if isinstance(value, str) else "a str"
+    if wanted:
+        raise SettingsError(f"{name} is {redacted(str(value))!r}; it must be {wanted}")
+    return value.rstrip("/")
+
+
+def endpoint(name: str, value: str) -> str:
+    """Return a URL that requests go to as it is, with the query that it may have.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    if not isinstance(value, str):
+        raise SettingsError(f"{name} is a {type(value).__name__}; it must be a str")
+    if wanted := objection(value.partition("?")[0]):
+        raise SettingsError(f"{name} is {redacted(value)!r}; it must be {wanted}")
+    return value
