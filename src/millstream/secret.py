@@ -53,4 +53,4 @@ class Secret:
         raise TypeError("a Secret cannot be pickled or copied: give the other process the place that it is read from")
 
 
-publish("millstream", Secret)
+publish("millstream.destinations", Secret)

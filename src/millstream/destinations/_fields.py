@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
 from typing import Any, cast
 
 import msgspec
 from msgspec import Raw
 
-from .._core.times import iso
+from .._core.events.timestamps import epoch_ms
 from .base import Event
 
 __all__ = ["NO_FIELDS", "Fields", "encode", "epoch_ms", "fields_of", "indexes", "object_in", "renamed", "section", "value_of"]
 
 NO_FIELDS: Mapping[str, Any] = {}
-EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - both sides of the difference are in UTC
-MILLISECOND = timedelta(milliseconds=1)
 
 encode = msgspec.json.Encoder().encode
 
@@ -76,13 +73,6 @@ def value_of(properties: Mapping[str, Raw], name: str) -> Any:
     """Return a property's value, decoded; None if there is none."""
     raw = properties.get(name)
     return None if raw is None else msgspec.json.decode(raw)
-
-
-def epoch_ms(timestamp: str) -> int:
-    """Return a time of an event as milliseconds since the epoch."""
-    if len(timestamp) != 24 or timestamp[23] != "Z":  # not as the library and the collector write it
-        timestamp = iso(timestamp)
-    return (datetime.fromisoformat(timestamp[:23]) - EPOCH) // MILLISECOND
 
 
 def renamed(source: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:

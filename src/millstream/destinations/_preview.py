@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from .._core.routing import options
-from .._core.verdicts import Refused
+from .._core.delivery.verdicts import Refused
 from .._public import publish
 from ..types import Request
 from .base import Destination, Event, Part, Skip

@@ -8,8 +8,8 @@ from urllib.parse import quote_plus
 
 from msgspec import Meta
 
-from .._core.retry import judge
-from .._core.verdicts import Delivered, Limited, Partial, Refused, Retry, Verdict
+from .._core.delivery.retry import judge
+from .._core.delivery.verdicts import Delivered, Limited, Partial, Refused, Retry, Verdict
 from .._public import publish
 from .._version import __version__
 from ..errors import Rejected

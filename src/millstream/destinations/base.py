@@ -10,6 +10,7 @@ import msgspec
 
 from .._core.delivery.verdicts import Refused, Verdict
 from .._core.events.encode import decode, head
+from .._core.events.timestamps import epoch_ms
 from .._public import publish
 from ..types import Request, Response
 
@@ -102,6 +103,13 @@ class Destination(Protocol):
     def judge(self, response: Response, parts: Sequence[Part], now: float) -> Verdict:
         """Return what the answer means for the parts."""
         ...
+
+
+def too_old(event: Event, limits: Limits, now: float) -> str:
+    """Return why a destination does not take an event any more; an empty text if it does."""
+    if limits.max_age is None or now - epoch_ms(event.timestamp) / 1000 <= limits.max_age:
+        return ""
+    return f"it happened more than {limits.max_age / 3600:g} hours ago"
 
 
 publish("millstream.destinations", Destination, Event, Limits, Part, Skip)

@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from .._core.retry import CREDENTIALS, judge
-from .._core.verdicts import Verdict
+from .._core.delivery.retry import CREDENTIALS, judge
+from .._core.delivery.verdicts import Verdict
 from .._public import publish
 from .._version import __version__
 from ..errors import SettingsError

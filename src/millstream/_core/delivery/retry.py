@@ -12,6 +12,7 @@ import re
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 
+from ..._public import publish
 from ...errors import Rejected
 from ...types import Response
 from .verdicts import Delivered, Limited, Paused, Refused, Retry, Split, Unauthorized, Verdict
@@ -128,3 +129,6 @@ def backoff(failures: int, jitter: float) -> float:
     """
     base = min(BACKOFF_BASE * 2.0 ** min(failures, 16), BACKOFF_CAP / 2)
     return base * (1.0 + jitter)
+
+
+publish("millstream.destinations", judge)
