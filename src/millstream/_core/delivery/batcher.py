@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from itertools import accumulate, groupby, islice, takewhile
 from typing import Protocol, cast
@@ -37,19 +37,23 @@ class Batch:
     __slots__ = (
         "attempts",
         "attempts_before",
+        "began",
         "bisection",
         "failures",
         "first_failure",
         "items",
+        "key",
         "last",
         "limited",
         "reauthorized",
         "resting",
     )
 
-    def __init__(self, items: list[Item]) -> None:
+    def __init__(self, items: list[Item], key: str = "") -> None:
         self.items = items
+        self.key = key  # that its events share
         self.attempts = 0  # all of them: what X-Retry-Count tells
+        self.began: float | None = None  # when it was first sent
         self.failures = 0  # those that count against max_retries
         self.first_failure: float | None = None  # when max_total_backoff_duration began
         self.last: DeliveryError | None = None  # what its last attempt met with
@@ -66,11 +70,11 @@ class Batch:
 
     def part(self, items: list[Item]) -> Batch:
         """Return a batch of some of these events, with the history of this one."""
-        part = Batch(items)
+        part = Batch(items, self.key)
         part.attempts, part.failures = self.attempts, self.failures
         part.first_failure, part.reauthorized = self.first_failure, self.reauthorized
         part.attempts_before, part.last = self.attempts_before, self.last
-        part.bisection = self.bisection
+        part.bisection, part.began = self.bisection, self.began
         return part
 
     def worth_splitting(self) -> bool:
@@ -200,20 +204,27 @@ class Batcher:
         """What is in the queue is due now; what comes later is not."""
         self._forced = {key: len(queue.items) for key, queue in self._queues.items()}
 
-    def due_at(self, now: float) -> float | None:
-        """When the next batch is due: `now` if it is, None if nothing waits."""
-        if not self._length:
+    def due_at(self, now: float, held: Set[str] = frozenset()) -> float | None:
+        """When the next batch is due: `now` if it is, None if nothing waits. `held`: keys of which none may be cut."""
+        key = self._first(held)
+        if key is None:
             return None
-        if self._full or self._forced:
+        if not (self._full <= held and self._forced.keys() <= held):
             return now
-        due = next(iter(self._queues.values())).since + self._interval
+        due = self._queues[key].since + self._interval
         if self._due_since is not None:
             due = min(due, self._due_since + self.linger)
         return max(now, due)
 
-    def cut(self, now: float) -> Batch:
+    def _first(self, held: Set[str]) -> str | None:
+        """The key that has waited longest, of those that are not held."""
+        return next((key for key in self._queues if key not in held), None) if self._length else None
+
+    def cut(self, now: float, held: Set[str] = frozenset()) -> Batch:
         """The largest batch that fits, of the key that has waited longest: at least one event."""
-        key, queue = next(iter(self._queues.items()))
+        key = self._first(held)
+        assert key is not None  # noqa: S101 - only what is due is cut
+        queue = self._queues[key]
         items, size = queue.cut(self._max_events, self._room)
         self._length -= len(items)
         self._bytes -= size
@@ -226,7 +237,7 @@ class Batcher:
         if (forced := self._forced.pop(key, 0) - len(items)) > 0:
             self._forced[key] = forced
         self._due_since = now if self._length >= self._flush_at else None
-        return Batch(items)
+        return Batch(items, key)
 
     def clear(self) -> list[Item]:
         """Take out everything."""

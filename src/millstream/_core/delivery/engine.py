@@ -10,7 +10,7 @@ of the queue keeps its attempts.
     state       fact                                     next        also
     ─────────── ──────────────────────────────────────── ─────────── ─────────────────────────────────────────
     queued      due (count, age, bytes, flush, close),   in flight   Send
-                slot free, gate open
+                slot free, gate open, key free if ordered
     in flight   delivered                                settled     the rate-limit window ends; a shut gate stays shut
     in flight   limited: retry after t                   limited     the gate is shut until t; not counted
     in flight   failed, or an answer worth a retry       backing off counted
@@ -72,6 +72,7 @@ class Engine:
         self._halves: deque[Batch] = deque()  # cut already, in order, waiting for a slot
         self._sent: dict[Batch, Send] = {}  # in flight
         self._waiting: dict[Batch, float] = {}  # backing off or limited, and when they may go
+        self._max_unsettled = max(policy.max_unsettled, policy.max_in_flight)
         self._gate = RateLimit(policy.max_rate_limit)
         self._paused = False
         self.paused_by: DeliveryError | None = None
@@ -108,6 +109,10 @@ class Engine:
         """Send nothing for now (a critical plugin is not loaded)."""
         self._paused = True
 
+    def pause_for(self, error: DeliveryError) -> None:
+        """Send nothing until `resume`: the destination refuses whatever it is sent."""
+        self._paused, self.paused_by = True, error
+
     def resume(self) -> None:
         """Send again."""
         self._paused = False
@@ -141,7 +146,7 @@ class Engine:
             case verdicts.Paused(error) if self._policy.pauses and not self._closing:
                 batch.attempts -= 1
                 self._waiting[batch] = now
-                self._paused, self.paused_by = True, error
+                self.pause_for(error)
             case verdicts.Refused(error) | verdicts.Unauthorized(error) | verdicts.Paused(error):
                 self._fail(batch, error)
 
@@ -218,6 +223,11 @@ class Engine:
         return not (self._queue or self._halves or self._sent or self._waiting)
 
     @property
+    def troubled_by(self) -> DeliveryError | None:
+        """What the batches that wait for another attempt met last; None if none waits."""
+        return next((batch.last for batch in reversed(self._waiting) if batch.last is not None), None)
+
+    @property
     def in_flight(self) -> int:
         """Requests on their way."""
         return len(self._sent)
@@ -226,7 +236,7 @@ class Engine:
 
     def _ready(self, now: float) -> Batch | None:
         """The next batch that may go now, if any: those that hold a slot first, then in order of arrival."""
-        if self._paused or self._gate.is_shut(now):
+        if self._paused or self._gate.is_shut(now) or len(self._sent) >= self._policy.max_in_flight:
             return None
         self._gate.opened()
         for batch, due in self._waiting.items():
@@ -235,16 +245,26 @@ class Engine:
                 return batch
         if not self._slot_free():
             return None
-        if self._halves:
-            return self._halves.popleft()
-        due_at = self._queue.due_at(now)
-        return self._queue.cut(now) if due_at is not None and due_at <= now else None
+        held = self._held()
+        half = next((batch for batch in self._halves if batch.key not in held), None)
+        if half is not None:
+            self._halves.remove(half)
+            return half
+        held |= {batch.key for batch in self._halves}
+        due_at = self._queue.due_at(now, held)
+        return self._queue.cut(now, held) if due_at is not None and due_at <= now else None
 
     def _slot_free(self) -> bool:
-        return len(self._sent) + len(self._waiting) < self._policy.max_in_flight
+        sent = len(self._sent)
+        return sent < self._policy.max_in_flight and sent + len(self._waiting) < self._max_unsettled
+
+    def _held(self) -> set[str]:
+        """Keys of which nothing may be sent until a batch that is under way has its outcome."""
+        return {batch.key for batch in (*self._sent, *self._waiting)} if self._policy.ordered else set()
 
     def _send(self, batch: Batch, now: float) -> Send:
         batch.attempts += 1
+        batch.began = now if batch.began is None else batch.began
         batch.limited = batch.resting = False
         self.requests += 1
         self.retries += batch.attempts > 1
@@ -277,7 +297,7 @@ class Engine:
         if parts.delivered:
             self._arrived(batch, parts.delivered, now)
         for reason, items in parts.refused.items():
-            self._settled.append((items, Outcome(reason, batch.attempts)))
+            self._settled.append((items, Outcome(reason, batch.attempts, batch.began)))
         match parts.retry:
             case verdicts.Limited(seconds, error):
                 self._limit(rest, seconds, error, now)
@@ -333,7 +353,7 @@ class Engine:
         self._halves.appendleft(second)
 
     def _fail(self, batch: Batch, error: DeliveryError) -> None:
-        self._settled.append((batch.items, Outcome(error, batch.attempts)))
+        self._settled.append((batch.items, Outcome(error, batch.attempts, batch.began)))
 
     def _expire(self, now: float) -> None:
         """What time alone decides."""
@@ -359,12 +379,15 @@ class Engine:
     def _next_moment(self, now: float) -> float | None:
         """When time alone will change something."""
         moments = [send.deadline for send in self._sent.values() if send.deadline < math.inf]
-        if not self._paused:
+        if not self._paused and len(self._sent) < self._policy.max_in_flight:
             gate = self._gate.opens_at(now)
             moments += [max(due, gate) for due in self._waiting.values()]
-            due_at = gate if self._halves else self._queue.due_at(now)
-            if due_at is not None and self._slot_free():  # else it is not time that they wait for
-                moments.append(max(due_at, gate))
+            if self._slot_free():  # else it is not time that they wait for
+                held = self._held()
+                halves = {batch.key for batch in self._halves}
+                due_at = gate if halves - held else self._queue.due_at(now, held | halves)
+                if due_at is not None:
+                    moments.append(max(due_at, gate))
         limit = self._gate.patience_ends()
         if limit is not None:
             moments.append(limit)

@@ -22,7 +22,11 @@ class Policy:
     overhead: int = 0
     keyed: bool = False
     """Whether events have keys, and share a batch with those of their key only."""
+    ordered: bool = False
+    """Whether events of a key are sent in order: one batch of a key at a time, its retries included."""
     max_in_flight: int = 4
+    max_unsettled: int = 0
+    """Batches in flight or waiting for another attempt, at most. 0: as many as may be in flight."""
     max_retries: int = 3
     extra_attempts: int = 20
     """Attempts beyond `max_retries` after which a batch fails, whatever the answers were (as the reference library)."""
