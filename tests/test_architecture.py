@@ -41,6 +41,7 @@ FLOORS = {
     "_client": 4,
     "aio": 4,
     "client": 4,
+    "router": 4,
     "collector": 5,
     "cli": 5,
     "integrations": 5,

@@ -40,6 +40,7 @@ class Channel:
         clock: monotonic seconds.
         copies: makes parts of events, and an event's outcome of theirs. None: events are sent as they are, and the
             outcome is the event's own.
+        masks: take the destination's secrets out of what answers quote, also without copies.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class Channel:
         tokens: Tokens | None,
         clock: Clock,
         copies: Copies | None = None,
+        *,
+        masks: bool = False,
     ) -> None:
         self.name = destination.name
         self.engine = engine
@@ -64,7 +67,7 @@ class Channel:
         self._transport = transport
         self._emitter = emitter
         self._tokens = tokens
-        self._secrets = () if copies is None else secrets_of(destination)
+        self._secrets = secrets_of(destination) if masks or copies is not None else ()
         self._closing = False
         self._limit: float | None = None  # when a request ends at the latest: the process is ending, or the client
 

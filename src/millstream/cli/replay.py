@@ -5,27 +5,46 @@ from __future__ import annotations
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+import typer
 
+from millstream.errors import SettingsError
 from millstream.log import FileReader
 
 from . import options, output
+from .configured import Config, configuration_of, data_of
 from .delivery import QUEUE, Delivery
 from .options import Access, option
 from .report import report
 from .stored import Selection, Stored, moment, open_log, stored
 
+if TYPE_CHECKING:
+    from millstream.router import Configuration, RouteStatus
+
 _WHICH = "Which events"
 
 
 def replay(
-    to: Annotated[str, option(help="Base URL of the Tracking API that gets them.", metavar="URL", panel=options.WHERE)],
+    to: Annotated[
+        str,
+        option(
+            help="Base URL of the Tracking API that gets them, or the name of a destination in --config.",
+            metavar="URL|NAME",
+            panel=options.WHERE,
+        ),
+    ],
+    config: Config = None,
     write_key: options.WriteKey = None,
-    data: Annotated[Path, option(help="The collector's data directory.", metavar="DIR", panel=_WHICH)] = Path(
-        "millstream-data"
-    ),
+    data: Annotated[
+        Path | None,
+        option(
+            help="The collector's directory. Default: the configuration's, or millstream-data.",
+            metavar="DIR",
+            panel=_WHICH,
+        ),
+    ] = None,
     since: Annotated[
         str | None,
         option(help="Received from then on: a time (ISO 8601), or 90m, 2h, 7d ago.", metavar="TIME", panel=_WHICH),
@@ -49,12 +68,15 @@ def replay(
     oauth_auth_server: options.OAuthAuthServer = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Send what a collector has stored to any Tracking API.
+    """Send what a collector has stored to any Tracking API, or to one of its own destinations.
 
     [bold]millstream replay --to https://api.segment.io --since 2h --dry-run[/]
 
+    [bold]millstream replay --to product --config collector.toml --since 2h[/]
+
     Events keep their ids and times, so a receiver that deduplicates keeps one of each, however often this runs. The
-    collector may be running.
+    collector may be running. A destination gets what its integrations and filters allow, and no other gets anything;
+    what it does not take becomes a dead letter.
 
     Exit code: 0 if all was delivered, 1 if not, 2 for wrong usage.
     """
@@ -65,15 +87,51 @@ def replay(
         events=frozenset(event or ()),
         sources=frozenset(source or ()),
     )
-    log = open_log(data)
+    configuration = None if config is None else configuration_of(config)
+    directory = data_of(data, configuration)
+    log = open_log(directory)
     if dry_run:
         _count(log, selection, as_json=as_json)
+        return
+    if "://" not in to:
+        _resend(to, configuration_of(config), directory, log, selection, as_json=as_json)
         return
     access = Access(to, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
     client = access.client(
         max_retries=max_retries, max_in_flight=1 if in_order else 4, max_queue_events=QUEUE, overflow="block"
     )
     _send(Delivery(client, rate), log, selection, timeout, as_json=as_json)
+
+
+def _resend(
+    name: str, configuration: Configuration, directory: Path, log: FileReader, selection: Selection, *, as_json: bool
+) -> None:
+    """Send them to a destination of the configuration."""
+    from millstream.router.resend import resend  # noqa: PLC0415 - other replays need no router
+
+    if name not in configuration.routes:
+        known = ", ".join(configuration.routes) or "none"
+        raise SettingsError(f"--to {name!r} is no URL, and the configuration has no such destination; it has {known}")
+    began, begin, end = time.monotonic(), log.first(), log.durable()
+    with output.progress("replaying", end - begin) as advance:
+
+        def watch(status: RouteStatus) -> bool:
+            advance(status.position - begin, f"{status.counters.delivered:,} events; {status.last_error[:60]}")
+            return status.state != "paused"
+
+        found = resend(configuration.routes[name], directory, begin, end, selection.wants, watch)
+    counters = found.counters
+    dropped = sum(counters.dropped.values())
+    if as_json:
+        output.print_json({"delivered": counters.delivered, "dropped": dropped, "dead": counters.dead, "error": found.last_error})
+    else:
+        output.say(f"Delivered {counters.delivered:,} events to {name} in {time.monotonic() - began:.1f} s.")
+        if dropped:
+            output.say(f"{dropped:,} were not for it.")
+        if counters.dead or found.state == "paused":
+            output.say(f"{counters.dead:,} are dead letters. {output.printable(found.last_error)}", "red")
+    if counters.dead or found.state == "paused":
+        raise typer.Exit(1)
 
 
 def _send(delivery: Delivery, log: FileReader, selection: Selection, timeout: float, *, as_json: bool) -> None:

@@ -60,6 +60,14 @@ class Selection:
         )
 
 
+    def wants(self, record: Record) -> bool:
+        """Whether a record is an event among them. One that cannot be read is none."""
+        try:
+            return self.has(_head.decode(record.data))
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            return False
+
+
 @dataclass(frozen=True)
 class Stored:
     """One stored event: where it is, and when it was received. `end` is the position in the log after it."""

@@ -21,7 +21,7 @@ from millstream.errors import SettingsError
 from millstream.spec import REASONS
 
 from . import metrics
-from .admission import Admission, Rate
+from .admission import Admission, NamedSource, Rate
 from .asgi import HTTPAnswer, Reader, error_response, headers_of
 from .debugger import Access, routes
 from .debugger.access import Forbidden
@@ -36,6 +36,8 @@ from .suppression import SuppressionList
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+
+    from millstream.router import Source
 
 _OK = HTTPAnswer(200, b'{"success": true}')
 _NOT_FOUND = error_response(404, "unknown_route", "there is no such route")
@@ -59,6 +61,7 @@ class Collector:
         token: what the page, `/stats` and `/metrics` are to be seen with from other machines; None is not at all.
         hosts: names under which the page is served, beside localhost and addresses.
         prefix: a path that a proxy leaves before ours, as in `/tracking/v1/batch`: requests come with it, or without.
+        sources: those that have a name, by it; their write keys may write, too, and `keys` is none but these then.
         clock: what time it is, in UTC.
 
     Raises:
@@ -79,6 +82,7 @@ class Collector:
         token: str | None = None,
         hosts: Collection[str] = (),
         prefix: str = "",
+        sources: Mapping[str, Source] | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         if isinstance(keys, str):
@@ -94,7 +98,9 @@ class Collector:
             keys,
             tokens=self._tokens if applications else None,
             rate=None if rate_limit is None else Rate(rate_limit),
+            sources=_by_key(sources or {}),
         )
+        self._gate = gate
         self.store = Files(store) if isinstance(store, str | os.PathLike) else store
         try:
             suppressions = SuppressionList(self.store.path) if isinstance(self.store, Files) else None
@@ -162,6 +168,10 @@ class Collector:
             done(_with_cors(self._answer(verdict, headers), headers))
 
         self._ingest.take(ROUTES[path[len(_API) :]], headers, body, taken, strict=self._is_strict(headers))
+
+    def use_sources(self, sources: Mapping[str, Source]) -> None:
+        """Let these sources write, in place of those before that had a name. Call it on the event loop."""
+        self._gate.use(_by_key(sources))
 
     def stop(self) -> None:
         """Let those go that would stay for ever: who watches the page. May be called in a signal handler."""
@@ -250,6 +260,18 @@ class Collector:
     async def _lifespan(self, _: Starlette) -> AsyncGenerator[None, None]:
         yield
         self.close()
+
+
+def _by_key(sources: Mapping[str, Source]) -> dict[str, NamedSource]:
+    return {
+        each.key: NamedSource(
+            name,
+            None if each.rate_limit is None else Rate(each.rate_limit),
+            frozenset(origin.lower().rstrip("/") for origin in each.origins),
+            each.ip,
+        )
+        for name, each in sources.items()
+    }
 
 
 def _prefix(text: str) -> str:

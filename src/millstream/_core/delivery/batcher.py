@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from itertools import accumulate, groupby, islice, takewhile
+from itertools import accumulate, islice, takewhile
 from typing import Protocol, cast
 
 from ...errors import Abandoned, DeliveryError, TransportError
@@ -29,6 +29,13 @@ class KeyedItem(Item, Protocol):
 
     @property
     def key(self) -> str: ...
+
+
+class OrderedItem(Item, Protocol):
+    """An event that shares a batch with those of its queue only, and is sent in order with them."""
+
+    @property
+    def queue(self) -> str: ...
 
 
 class Batch:
@@ -133,6 +140,7 @@ class Batcher:
         max_bytes: bytes of a request body, at most.
         overhead: bytes of a request body that are not events.
         keyed: whether events have a `key`.
+        ordered: whether they have a `queue`, which then is the key that counts.
     """
 
     def __init__(
@@ -145,13 +153,14 @@ class Batcher:
         overhead: int,
         linger: float = 0.0,
         keyed: bool = False,
+        ordered: bool = False,
     ) -> None:
         self._flush_at = min(flush_at, max_events)
         self._interval = flush_interval
         self.linger = linger
         self._max_events = max_events
         self._room = max_bytes - overhead + 1  # the last event needs no comma
-        self._keyed = keyed
+        self._key_of = _queue_of if ordered else _key_of if keyed else None
         # A key that leaves something behind its cut goes to the end, so that none waits for ever behind a busy one.
         # Its rest may then be cut one interval late, if ever there is so little to send.
         self._queues: dict[str, _Queue] = {}
@@ -181,9 +190,12 @@ class Batcher:
 
     def put(self, items: Sequence[Item], now: float) -> None:
         """Add events at the end."""
-        if self._keyed:
-            for key, alike in groupby(cast("Sequence[KeyedItem]", items), lambda item: item.key):
-                self._put(key, list(alike), now)
+        if self._key_of is not None:
+            alike: dict[str, list[Item]] = {}
+            for item in items:
+                alike.setdefault(self._key_of(item), []).append(item)
+            for key, those in alike.items():
+                self._put(key, those, now)
         else:
             self._put("", items, now)
         self._length += len(items)
@@ -245,6 +257,14 @@ class Batcher:
         self._queues, self._full, self._forced = {}, set(), {}
         self._length, self._bytes, self._due_since = 0, 0, None
         return items
+
+
+def _key_of(item: Item) -> str:
+    return cast("KeyedItem", item).key
+
+
+def _queue_of(item: Item) -> str:
+    return cast("OrderedItem", item).queue
 
 
 class _Queue:

@@ -227,6 +227,10 @@ class Engine:
         """What the batches that wait for another attempt met last; None if none waits."""
         return next((batch.last for batch in reversed(self._waiting) if batch.last is not None), None)
 
+    def limited_until(self, now: float) -> float | None:
+        """When the server will take more, if it has asked for patience."""
+        return self._gate.opens_at(now) if self._gate.is_shut(now) else None
+
     @property
     def in_flight(self) -> int:
         """Requests on their way."""

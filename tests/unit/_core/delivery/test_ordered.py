@@ -13,12 +13,12 @@ from millstream.errors import Rejected
 
 class Item(NamedTuple):
     data: bytes
-    key: str
+    queue: str
 
 
 def engine(**more: int) -> Engine:
     policy = {"flush_interval": 0.0, "max_batch_events": 2, "max_in_flight": 2, "max_unsettled": 8, **more}
-    return Engine(Policy(keyed=True, ordered=True, **policy), lambda: 0.0)
+    return Engine(Policy(ordered=True, **policy), lambda: 0.0)
 
 
 def items(*texts: str) -> list[Item]:
