@@ -82,8 +82,9 @@ class Seen:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The events in the body; none if it is no batch."""
-        return self.json["batch"] if self.body else []
+        """The events in the body, that of the Tracking API or of a webhook; none if it is no batch."""
+        found = self.json if self.body else []
+        return found if isinstance(found, list) else found.get("batch", [found])
 
     def header(self, name: str) -> str | None:
         """The header of this name, in any case; None if there is none."""

@@ -53,7 +53,10 @@ RESUME_AFTER = 300.0
 """Seconds until a paused destination is asked again."""
 REFUSALS = 100
 """Events refused in a row, without one that was taken, after which a destination pauses: it is not the events."""
+REASONS = 100
+"""Reasons for which events are dropped that are told apart."""
 NOTABLE = 500
+"""Events that were not just delivered, of which the state tells what became of them."""
 UNSETTLED_FACTOR = 4
 """Batches under trial for each that may be in flight, at most: how often a destination that is down is asked."""
 
@@ -141,10 +144,12 @@ class Route:
         self._select = select
         self._pending: dict[Position, Routed] = {}
         self._pending_bytes = 0
+        self._fault = ""
+        """What the disk does not do at present; empty: it does."""
         self._unwritten: deque[Routed] = deque()
         self._unsaved = True
         self._save_at = 0.0
-        self._read_at = 0.0  # when the log may be read again that could not be
+        self._try_at = 0.0  # when the disk is tried again that did not do what it should
         self._resume_at = 0.0
         self._refusals = 0
         self._closing = False
@@ -196,6 +201,7 @@ class Route:
     def release(self) -> None:
         """Store the cursor, and release everything. What has no outcome is sent again by the next router."""
         if self.stopped is None:
+            self._channel.settle(self._settled)  # what was answered since the last turn
             self._write_letters(monotonic())
             self._save(monotonic(), at_once=True)
         self._letters.close()
@@ -209,16 +215,16 @@ class Route:
 
     def _read(self, now: float) -> bool:
         """Read the next chunk, if there is room for it. Returns whether there may be another."""
-        if now < self._read_at or not self._has_room() or self.finished:
+        if now < self._try_at or not self._has_room() or self.finished:
             return False
         try:
             records, end = self._reader.read(self._at, CHUNK_EVENTS, CHUNK_BYTES)
         except OSError as error:
-            self._errors.note(f"the log cannot be read: {error}")
-            self._read_at = now + AFTER_A_FAULT
+            self._blocked(f"the log cannot be read: {error.strerror}", now)
             return False
         if end == self._at:
             return False
+        self._unsaved = True  # what ends a fault, if there was one
         if not records:
             self._progress.skip(self._at, end)
         self._at = end
@@ -286,7 +292,9 @@ class Route:
             if outcome.attempts > 1:
                 self._recent.append((routed.message_id, f"delivered with attempt {outcome.attempts}"))
         elif isinstance(error, Dropped):
-            self.counters.dropped[error.reason] = self.counters.dropped.get(error.reason, 0) + 1
+            dropped = self.counters.dropped
+            reason = error.reason if error.reason in dropped or len(dropped) < REASONS else "other reasons"
+            dropped[reason] = dropped.get(reason, 0) + 1
             self._recent.append((routed.message_id, str(error)))
         else:
             routed.outcome = outcome
@@ -312,20 +320,27 @@ class Route:
 
     def _write_letters(self, now: float) -> None:
         """Write dead letters. An event is settled when its letter is written."""
-        if now < self._read_at:
+        if now < self._try_at:
             return
         while self._unwritten:
             routed = self._unwritten[0]
             try:
                 self._letters.add(self._letter(routed))
             except OSError as error:
-                self._errors.note(f"dead letters cannot be written: {error.strerror}")
-                self._read_at = now + AFTER_A_FAULT
+                self._blocked(f"dead letters cannot be written: {error.strerror}", now)
                 return
             self._unwritten.popleft()
             self.counters.dead += 1
             self._recent.append((routed.message_id, f"dead letter: {routed.outcome.error}"))
             self._settle(routed)
+
+    def _blocked(self, why: str, now: float) -> None:
+        """Note what the disk did not do: it is tried again a little later, and nothing is lost meanwhile."""
+        if not self._fault:
+            _log.warning("%s waits: %s", self.name, why)
+        self._fault = why
+        self._errors.note(why)
+        self._try_at = now + AFTER_A_FAULT
 
     def _letter(self, routed: Routed) -> DeadLetter:
         error = cast("DeliveryError", routed.outcome.error)
@@ -361,11 +376,13 @@ class Route:
             self._revision = self._cursors.save(self.name, "0", self._progress.cursor, self._revision)
             self._reader.hold(self.name, low)
             self._unsaved = False
+            if not self._unwritten:
+                self._fault = ""
         except Fenced as error:
             self.stopped = error
             _log.error("%s is stopped: %s", self.name, error)  # noqa: TRY400 - there is nothing to trace
         except OSError as error:
-            self._errors.note(f"the cursor cannot be stored: {error.strerror}")
+            self._blocked(f"the cursor cannot be stored: {error.strerror}", now)
             self._save_at = now + AFTER_A_FAULT
 
     # -- the status -------------------------------------------------------------------------------------
@@ -399,7 +416,7 @@ class Route:
             pending=len(self._pending),
             in_flight=self._engine.in_flight,
             counters=self.counters,
-            last_error=self._errors.last,
+            last_error=self._fault or self._errors.last,
             last_error_at=self._errors.at,
             lost=self._reader.lost(self.name),
             fallback=self._fallback,
@@ -412,7 +429,7 @@ class Route:
     def _state_at(self, now: float) -> str:
         if self.stopped is not None:
             return "fenced"
-        if self._unwritten or now < self._read_at:
+        if self._fault:
             return "blocked"
         if self._engine.paused_by is not None:
             return "paused"

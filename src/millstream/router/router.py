@@ -49,6 +49,7 @@ class Router:
         self._routes: dict[str, Route] = {}
         self._files: dict[str, StatusFile] = {}
         self._failed: dict[str, RouteSettings] = {}
+        self._leaving: dict[str, tuple[RouteSettings | None, float]] = {}
         self._retry_at = 0.0
         self._status_at = 0.0
         self._stopping = False
@@ -66,19 +67,23 @@ class Router:
         self._stopping = True
 
     def apply(self, wanted: Iterable[RouteSettings]) -> list[str]:
-        """Open, replace and end routes, so that they are those that are wanted. Returns what has changed, in words."""
+        """Open, replace and end routes, so that they are those that are wanted. Returns what changes, in words.
+
+        A route that changes or ends is sent nothing more, and goes when what is in flight has been answered.
+        """
         by_name = {settings.name: settings for settings in wanted}
         changes: list[str] = []
-        for name in [*self._routes, *self._failed]:
+        for name, route in self._routes.items():
             settings = by_name.get(name)
-            if settings is not None and name in self._routes and self._routes[name].settings.fingerprint == settings.fingerprint:
+            if settings is not None and route.settings.fingerprint == settings.fingerprint and name not in self._leaving:
                 continue
             changes.append(f"{name} is {'removed' if settings is None else 'changed'}")
-            self._end(name, forget=settings is None)
+            route.close()
+            self._leaving[name] = (settings, monotonic() + GRACE)
+        self._failed = {name: by_name[name] for name in self._failed if name in by_name}
         for name, settings in by_name.items():
             if name not in self._routes:
-                if not any(change.startswith(f"{name} is") for change in changes):
-                    changes.append(f"{name} is new")
+                changes.append(f"{name} is new")
                 self._open(settings)
         return changes
 
@@ -103,6 +108,12 @@ class Router:
         if self._failed and now >= self._retry_at:
             for settings in list(self._failed.values()):
                 self._open(settings)
+        for name, (settings, deadline) in list(self._leaving.items()):
+            if not self._routes[name].busy or now >= deadline:
+                del self._leaving[name]
+                self._end(name, forget=settings is None)
+                if settings is not None:
+                    self._open(settings)
         pause = STATUS_EVERY
         for route in self._routes.values():
             try:
