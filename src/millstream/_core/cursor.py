@@ -1,7 +1,8 @@
 """The cursor: which positions of a log are settled, as it is stored and as it grows.
 
 A cursor is one position, below which all is settled, and ranges above it that are settled, too. It is stored as a line
-with a checksum. What is settled in a lane of the spool is noted as ranges, a line each: `start end`. A line that was
+with a checksum. What is settled in a lane of the spool is noted as ranges, a line each: `start end`, or
+`start end channel` while other channels have yet to settle it. A line that was
 only half written is ignored in both: what it spoke of is sent again.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from urllib.parse import quote, unquote
 from zlib import crc32
 
 import msgspec
@@ -21,6 +23,7 @@ __all__ = [
     "Mark",
     "Progress",
     "Ranges",
+    "channel_notes",
     "decode_cursor",
     "encode_cursor",
     "note",
@@ -174,17 +177,18 @@ class Ranges:
         return before >= 0 and position < self._ends[before]
 
 
-def note(places: Sequence[Place]) -> bytes:
-    """The lines that say that these are done with.
+def note(places: Sequence[Place], channel: str = "") -> bytes:
+    """The lines that say that these are settled: by one channel, or by all.
 
     The first byte is a newline, so that a line before it that was only half written spoils nothing.
     """
     ranges = Ranges((place.start, place.end) for place in places)
-    return b"\n" + b"".join([b"%d %d\n" % pair for pair in ranges])
+    end = b" " + quote(channel, safe="").encode() if channel else b""
+    return b"\n" + b"".join([b"%d %d%s\n" % (*pair, end) for pair in ranges])
 
 
 def notes(data: bytes) -> Ranges:
-    """What is done with, by the lines of a file; a line that is none, or has no end, is passed over."""
+    """What all channels have settled, by the lines of a file; a line that is none, or has no end, is passed over."""
     ranges = Ranges()
     for line in data.split(b"\n")[:-1]:
         match = _NOTE.fullmatch(line)
@@ -193,4 +197,15 @@ def notes(data: bytes) -> Ranges:
     return ranges
 
 
+def channel_notes(data: bytes) -> dict[str, Ranges]:
+    """What each channel has settled that others have not, by the lines of a file."""
+    settled: dict[str, Ranges] = {}
+    for line in data.split(b"\n")[:-1]:
+        match = _CHANNEL_NOTE.fullmatch(line)
+        if match is not None and int(match[1]) < int(match[2]):
+            settled.setdefault(unquote(match[3].decode()), Ranges()).add(int(match[1]), int(match[2]))
+    return settled
+
+
 _NOTE = re.compile(rb"(\d{1,20}) (\d{1,20})")
+_CHANNEL_NOTE = re.compile(rb"(\d{1,20}) (\d{1,20}) ([!-~]+)")

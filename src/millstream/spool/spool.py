@@ -343,6 +343,22 @@ class Spool:
             if lane.log is None and lane.empty():
                 self._let_go(lane)
 
+    def note_channel(self, places: Sequence[Place], channel: str) -> None:
+        """Note that one channel has settled these events, and others have not."""
+        by_lane: dict[object, list[Place]] = {}
+        for place in places:
+            by_lane.setdefault(place.lane, []).append(place)
+        for one, mine in by_lane.items():
+            lane = cast("Lane", one)
+            try:
+                lane.note_channel(mine, channel)
+            except OSError as exc:
+                self._tell(f"what {channel} has had cannot be noted in {lane.directory}: {exc.strerror or exc}", exc)
+
+    def settled_by(self, place: Place) -> frozenset[str]:
+        """Return the channels that had settled an event when the process that recorded it died."""
+        return cast("Lane", place.lane).settled_by(place)
+
     def written_at(self, place: Place) -> float:
         """When its segment was last written to (by file_time)."""
         return cast("Lane", place.lane).written_at(place)

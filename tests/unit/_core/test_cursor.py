@@ -10,6 +10,7 @@ from millstream._core.cursor import (
     Mark,
     Progress,
     Ranges,
+    channel_notes,
     decode_cursor,
     encode_cursor,
     note,
@@ -107,6 +108,17 @@ def test_a_note_says_what_is_done_with(ranges: list[tuple[int, int]], torn: int)
     assert list(notes(whole)) == list(Ranges(ranges))
     half = note([Place(None, 12_345, 67_890)])[: torn % 12]
     assert list(notes(whole + half + note([Place(None, 1000, 1010)]))) == list(Ranges([*ranges, (1000, 1010)]))
+
+
+@given(RANGES, st.sampled_from(["Segment.io", "a b", "Ä/%"]))
+def test_a_channel_s_note_is_none_of_all(ranges: list[tuple[int, int]], channel: str):
+    """What one channel has settled is told from what all have, whatever its name is."""
+    places = [Place(None, start, end) for start, end in ranges]
+    data = b"".join(note([place], channel) for place in places) + note([Place(None, 900, 901)])
+    assert list(notes(data)) == [(900, 901)]
+    found = channel_notes(data + b"1 2 x y\n3 1 x\n7 8 torn")
+    assert list(found.get(channel, Ranges())) == list(Ranges(ranges))
+    assert set(found) <= {channel}
 
 
 def test_rubbish_among_the_notes_is_passed_over():
