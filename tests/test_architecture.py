@@ -42,6 +42,7 @@ FLOORS = {
     "collector": 5,
     "cli": 5,
     "integrations": 5,
+    "router": 5,
     "testing": 5,
     "warehouse": 5,
     "__main__": 5,
