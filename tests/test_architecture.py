@@ -65,6 +65,7 @@ DOORS = {
     ("client", "_client"),
     ("aio", "_client"),
     ("cli", "collector"),
+    ("cli", "router"),
     ("cli", "warehouse"),
     ("testing", "collector"),
     ("__main__", "cli"),
