@@ -31,7 +31,7 @@ SYSTEMS = (
 )
 BOT = re.compile(r"bot\b|crawl|spider|slurp|headless|preview|monitor|curl/|python-requests|^$", re.IGNORECASE)
 EURO = {"EUR": Decimal(1), "USD": Decimal("0.92"), "GBP": Decimal("1.17"), "CHF": Decimal("1.06")}
-"""What one unit is in euro. A real one is read when the module is imported, or looked up."""
+"""Euro for one unit of a currency. Real rates are read when the module is imported, or looked up."""
 
 
 def browser(event: Event) -> Event:

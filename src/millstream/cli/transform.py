@@ -29,7 +29,7 @@ def transform(
     since: Annotated[
         str | None, option(help="Received from then on: a time (ISO 8601), or 90m, 2h, 7d ago.", metavar="TIME")
     ] = None,
-    limit: Annotated[int, option("--limit", "-n", help="So many events, and no more.", metavar="N", min=1)] = 10,
+    limit: Annotated[int, option("--limit", "-n", help="Number of events.", metavar="N", min=1)] = 10,
     deadline: Annotated[float, option(help="How long one event may take.", metavar="SECONDS", min=0.01)] = 1.0,
 ) -> None:
     """Show what a function would make of stored events, before and after, one JSON object a line.

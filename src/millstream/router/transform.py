@@ -196,10 +196,10 @@ class _Process:
     def ending(self) -> str:
         """Say how the process has ended."""
         try:
-            code = self._popen.wait(1.0)
+            status = self._popen.wait(1.0)
         except subprocess.TimeoutExpired:
             return "it closed its pipe"
-        return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+        return f"exit code {status}" if status >= 0 else f"signal {signal.Signals(-status).name}"
 
     def kill(self) -> None:
         """End the process, whatever it does, and release the pipes."""
