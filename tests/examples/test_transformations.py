@@ -13,12 +13,8 @@ from examples import transformations
 from millstream.router.transform import Transformation, Transformed
 
 EXAMPLES = Path(transformations.__file__).parent
-CHROME = (
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML) Chrome/131.0.0.0 Safari/537.36"
-)
-SAFARI = (
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1) AppleWebKit/605 (KHTML) Version/18.1 Mobile Safari/604.1"
-)
+CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML) Chrome/131.0.0.0 Safari/537.36"
+SAFARI = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1) AppleWebKit/605 (KHTML) Version/18.1 Mobile Safari/604.1"
 
 
 def event(**more: Any) -> dict[str, Any]:

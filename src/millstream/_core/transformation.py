@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 from ..errors import EventTooLarge, InvalidEvent
 from ..spec import MAX_EVENT_BYTES, MAX_MESSAGE_ID
 from .events.build import NO_DEFAULTS, whole
 from .events.encode import encode, largest_field
-from .guards import is_list, is_mapping
+from .guards import is_mapping
 
 __all__ = ["MOST_RESULTS", "results"]
 
@@ -37,9 +37,9 @@ def results(returned: Any, message_id: str, timestamp: str) -> tuple[bytes, ...]
         return ()
     if is_mapping(returned):
         return (_sealed(returned, message_id, timestamp),)
-    if not (is_list(returned) or isinstance(returned, tuple)):
+    if not isinstance(returned, list | tuple):
         raise InvalidEvent(f"it returned {type(returned).__name__}: return the event, None, or a list of events")
-    events: Sequence[Any] = returned
+    events = cast("Sequence[Any]", returned)
     if len(events) > MOST_RESULTS:
         raise InvalidEvent(f"it returned {len(events):,} events: {MOST_RESULTS} are allowed")
     return tuple(_sealed(event, _numbered(message_id, n), timestamp) for n, event in enumerate(events))

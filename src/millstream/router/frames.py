@@ -1,4 +1,4 @@
-"""What a router and a process that runs a transformation say to each other: frames on two pipes.
+"""Frames on the two pipes between a router and a process that runs a transformation.
 
 To the process: an event as JSON. From it, in the same order: what became of each. The first frame from it says whether
 its function could be loaded.

@@ -34,7 +34,7 @@ class Transformation:
     Args:
         spec: `module:function`.
         deadline: seconds for one event; then the process is killed, and the event has failed.
-        memory: bytes of address space for the process; 0 is without a limit. On macOS there is none.
+        memory: bytes of address space for the process; 0 sets no limit. macOS does not enforce it.
         cpu: seconds of processor time after which the process is replaced.
         start_timeout: seconds for the process to start, and to import the module.
         folder: where the module is looked for first.
