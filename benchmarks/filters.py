@@ -18,6 +18,7 @@ import msgspec
 from millstream.destinations import Event, TrackingAPI
 from millstream.filters import compile as compile_fql
 from millstream.filters import filtered
+from millstream.plan import Plan
 
 EVENT: dict[str, Any] = {
     "type": "track",
@@ -44,6 +45,34 @@ FOUR_TERMS = (
     "type = 'track' and event = 'Order Completed' and properties.revenue > 10 and match(context.library.version, '0.*')"
 )
 
+PLAN = {
+    "rules": [
+        {"type": "COMMON", "version": 1, "jsonSchema": {"properties": {"context": {"type": "object"}}}},
+        {
+            "type": "TRACK",
+            "key": "Order Completed",
+            "version": 1,
+            "jsonSchema": {
+                "type": "object",
+                "properties": {
+                    "properties": {
+                        "type": "object",
+                        "required": ["order_id", "revenue"],
+                        "additionalProperties": False,
+                        "properties": {
+                            "order_id": {"type": "string"},
+                            "revenue": {"type": "number", "minimum": 0},
+                            "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
+                            "email": {"type": "string"},
+                            "products": {"type": "array", "items": {"type": "object", "required": ["sku"]}},
+                        },
+                    }
+                },
+            },
+        },
+    ]
+}
+
 
 def cases() -> dict[str, Callable[[bytes], object]]:
     """The functions that are measured, by name."""
@@ -51,10 +80,15 @@ def cases() -> dict[str, Callable[[bytes], object]]:
     drop = filtered(TrackingAPI("key"), FOUR_TERMS)
     trim = filtered(TrackingAPI("key"), {"if": FOUR_TERMS, "drop_properties": {"properties": ["email"]}})
     sample = filtered(TrackingAPI("key"), {"sample": {"percent": 0.5, "path": "userId"}})
+    plan = Plan.parse(PLAN)
+    decoded = msgspec.json.decode(msgspec.json.encode(EVENT))
     return {
         "a condition of four terms": condition,
+        "a condition of four terms, of a decoded event": lambda _: condition(decoded),
         "a filter that drops": lambda data: drop.prepare(Event(data), {}),
         "a filter that removes a property": lambda data: trim.prepare(Event(data), {}),
+        "a tracking plan with a common rule": plan.check,
+        "a tracking plan, of a decoded event": lambda _: plan.check(decoded),
         "a sample by userId": lambda data: sample.prepare(Event(data), {}),
     }
 

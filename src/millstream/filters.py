@@ -53,7 +53,7 @@ class _Filtered:
 
     def __init__(self, destination: Destination, filters: Filters) -> None:
         self.name = destination.name
-        self.alternative_names: Sequence[str] = destination.alternative_names
+        self.alternative_names: Sequence[str] = getattr(destination, "alternative_names", ())
         self.limits = destination.limits
         self._destination = destination
         self._filters = filters

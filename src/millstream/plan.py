@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 import msgspec
 
 from ._core.guards import is_mapping
-from ._core.plan import COMMON, Action, Kind, Mode, Policy, Rule, Rules, Violation, rules_of
+from ._core.plan import COMMON, Kind, Mode, Policy, Rule, Rules, Violation, rules_of
 from ._public import publish
 from .destinations import Event
 from .errors import MissingExtra, SettingsError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ._core.fql.paths import Names
 
-__all__ = ["Action", "Kind", "Mode", "Plan", "Policy", "Violation"]
+__all__ = ["Kind", "Mode", "Plan", "Policy", "Violation"]
 
 Validator = Any
 """One of jsonschema-rs: which class it has depends on the draft that the schema names."""
@@ -32,7 +32,7 @@ _PLAIN = {"$schema", "$id", "type", "title", "description", "properties", "requi
 _TIME = re.compile(STORED_TIME, re.ASCII)
 _DATE = len("2026-11-30")
 _WITH_VALUES = ("value", "context", "error")
-"""What jsonschema-rs says of an error that may quote the event."""
+"""Attributes of an error of jsonschema-rs that may quote the event."""
 _TYPES = {"str": "string", "bool": "boolean", "int": "integer", "float": "number", "list": "array", "NoneType": "null"}
 _SHOWN = 100
 """Characters of a schema's value in a message."""

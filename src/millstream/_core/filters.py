@@ -27,7 +27,7 @@ class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"condition": "if"}):
-    """What is done with events for which a condition is true. In a configuration the condition is called `if`."""
+    """An action on events for which a condition is true. In a configuration the condition is called `if`."""
 
     condition: str = "all"
     """An FQL expression, or `all`."""

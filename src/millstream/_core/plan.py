@@ -11,13 +11,12 @@ from ..errors import SettingsError
 from ..spec import TYPES
 from .guards import is_list, is_mapping, is_object
 
-__all__ = ["COMMON", "Action", "Kind", "Mode", "Policy", "Rule", "Rules", "Violation", "rules_of"]
+__all__ = ["COMMON", "Kind", "Mode", "Policy", "Rule", "Rules", "Violation", "rules_of"]
 
 Kind: TypeAlias = Literal["unplanned_event", "unplanned_property", "missing_property", "wrong_type", "other"]
-"""What is wrong: the plan has no such event, or no such property; a property is missing, has another type than the plan
-wants, or breaks another rule (a pattern, a list of values, a limit)."""
+"""Kinds of violations: the plan has no such event, or no such property; a property is missing, has another type than
+the plan wants, or breaks another rule (a pattern, a list of values, a limit)."""
 Mode: TypeAlias = Literal["allow", "warn", "drop", "block"]
-Action: TypeAlias = Mode
 MODES: tuple[Mode, ...] = get_args(Mode)
 COMMON = "common"
 """The type of the rule that is for all events."""
@@ -48,13 +47,13 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is done with events that break the plan, by what they break."""
+    """The modes in which a plan is applied, by kind of violation."""
 
     unplanned_events: Mode = "warn"
     unplanned_properties: Mode = "warn"
     other_violations: Mode = "warn"
 
-    def decide(self, violations: Iterable[Violation]) -> Action:
+    def decide(self, violations: Iterable[Violation]) -> Mode:
         """Return the strictest mode that violations ask for: block before drop, drop before warn."""
         asked = [MODES.index(self.mode(violation)) for violation in violations]
         return MODES[max(asked, default=0)]

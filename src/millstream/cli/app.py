@@ -23,6 +23,7 @@ from .serve import serve
 from .spool import app as spool
 from .suppression import suppress
 from .tail import tail
+from .transform import transform
 
 SEND, RECEIVE, OPERATE = "Send events", "Receive events", "Look after it"
 
@@ -54,7 +55,7 @@ def millstream(
 for panel, commands in {
     SEND: (send, replay),
     RECEIVE: (serve, reload, tail, query, export),
-    OPERATE: (doctor, keygen, suppress),
+    OPERATE: (doctor, keygen, suppress, transform),
 }.items():
     for command in commands:
         app.command(help=help_of(command), rich_help_panel=panel)(command)

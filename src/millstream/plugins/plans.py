@@ -13,7 +13,7 @@ from .base import Plugin
 __all__ = ["tracking_plan"]
 
 MOST_KNOWN = 256
-"""Kinds of violations that the log has, each once: more would tell nobody more."""
+"""Number of different violations that are logged, each once."""
 
 
 def tracking_plan(

@@ -37,7 +37,7 @@ class Reader:
         roots = [path for path in self._paths if not any(path[:n] in self._paths for n in range(1, len(path)))]
         struct, attributes = _struct(roots)
         self._decode = msgspec.json.Decoder(struct).decode
-        # The first once more, and nobody reads it: of one name alone, attrgetter makes no tuple.
+        # The first is repeated, because attrgetter makes no tuple of one name alone.
         self._values: Callable[[Any], Sequence[Any]] = (
             attrgetter(*attributes, attributes[0]) if attributes else _nothing
         )
