@@ -20,7 +20,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # Two stamps, so that the demo does not wait for tools it does not use.
-$(VENV)/.run: pyproject.toml setup.py requirements/newest.txt src/millstream/_core/_look.c src/millstream/collector/_usual.c | $(BIN)/python
+$(VENV)/.run: pyproject.toml setup.py requirements/newest.txt src/millstream/_core/events/_fastpath.c src/millstream/collector/_validate.c | $(BIN)/python
 	$(PIP) --editable '.[async,collector,oauth]'
 	@touch $@
 
@@ -48,7 +48,7 @@ test-matrix: $(VENV)/.dev  ## the fast tests on every Python found here, and wit
 
 # An environment of its own: what other people's tools bring must not stand in for a dependency that is missing.
 NEIGHBOURS := $(VENV)-neighbours
-$(NEIGHBOURS)/.run: requirements/neighbours.txt pyproject.toml src/millstream/_core/_look.c
+$(NEIGHBOURS)/.run: requirements/neighbours.txt pyproject.toml src/millstream/_core/events/_fastpath.c
 	$(PYTHON) -m venv $(NEIGHBOURS)
 	$(NEIGHBOURS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< --editable '.[async,collector]'
 	@touch $@

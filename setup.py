@@ -5,8 +5,15 @@ import sys
 from setuptools import Extension, setup
 
 parts = [
-    Extension("millstream._core._look", ["src/millstream/_core/_look.c"], optional=True, py_limited_api=True),
-    Extension("millstream.collector._usual", ["src/millstream/collector/_usual.c"], optional=True, py_limited_api=True),
+    Extension(
+        "millstream._core.events._fastpath",
+        ["src/millstream/_core/events/_fastpath.c"],
+        optional=True,
+        py_limited_api=True,
+    ),
+    Extension(
+        "millstream.collector._validate", ["src/millstream/collector/_validate.c"], optional=True, py_limited_api=True
+    ),
 ]
 compiled = sys.implementation.name == "cpython"
 

@@ -27,8 +27,7 @@ FLOORS = {
     "spec": 0,
     "_core": 1,
     "_feedback": 2,
-    "_stamp": 2,
-    "_log": 2,
+    "_logging": 2,
     "auth": 2,
     "emitter": 2,
     "http": 2,
@@ -50,7 +49,7 @@ FLOORS = {
 DOORS = {
     ("settings", "errors"),
     ("plugins", "destinations"),
-    ("_log", "emitter"),
+    ("_logging", "emitter"),
     ("settings", "urls"),
     ("types", "urls"),
     ("errors", "_public"),

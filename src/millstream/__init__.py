@@ -93,7 +93,7 @@ __all__ = [
     "utility",
 ]
 
-_ROOMS = {
+_EXPORTS = {
     "._core.context": ("Context", "ErrorEvent"),
     "._core.receipt": ("Receipt",),
     ".aio": ("AsyncAnalytics",),
@@ -105,13 +105,13 @@ _ROOMS = {
     ".settings": ("OAuthSettings",),
     ".types": ("FlushResult", "HTTPClient", "Request", "Response", "Stats"),
 }
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+_MODULE_OF = {name: room for room, names in _EXPORTS.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_ROOM_OF.get(name, ".errors"), __name__), name)
+    value = getattr(import_module(_MODULE_OF.get(name, ".errors"), __name__), name)
     globals()[name] = value
     return value
 

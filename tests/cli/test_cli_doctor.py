@@ -71,7 +71,7 @@ def test_the_report_as_json(millstream: Program) -> None:
     done = millstream("doctor", "--json")
     assert (done.code, done.json["problems"]) == (0, 0)
     assert set(statuses(done)) >= {"versions", "write key", "host", "connection", "answer"}
-    assert all(set(finding) == {"status", "subject", "told", "remedy"} for finding in done.json["findings"])
+    assert all(set(finding) == {"status", "subject", "message", "remedy"} for finding in done.json["findings"])
 
 
 @pytest.mark.usefixtures("no_way_out")
@@ -93,7 +93,7 @@ def test_the_key(millstream: Program, key: str, host: str | None, expected: str)
     where = ["--host", host] if host else []
     finding = found(millstream("doctor", "--json", "--write-key", key, *where), "write key")
     assert finding["status"] == expected
-    assert KEY not in finding["told"]
+    assert KEY not in finding["message"]
     assert bool(finding["remedy"]) == (expected != "ok")
 
 
@@ -122,7 +122,7 @@ def test_the_host(millstream: Program, host: str, expected: str, said: str) -> N
     """Regions, old names, a path too much and a missing s are seen without asking the network."""
     finding = found(millstream("doctor", "--json", "--host", host), "host")
     assert finding["status"] == expected
-    assert said in finding["told"]
+    assert said in finding["message"]
 
 
 def test_a_host_that_is_no_url(millstream: Program) -> None:
@@ -146,7 +146,7 @@ def test_nobody_there(millstream: Program) -> None:
         port = taken.getsockname()[1]
     done = millstream("doctor", "--json", "--host", f"http://127.0.0.1:{port}")
     assert done.code == 1
-    assert found(done, "connection")["told"] == f"127.0.0.1 port {port}: Connection refused"
+    assert found(done, "connection")["message"] == f"127.0.0.1 port {port}: Connection refused"
     assert "answer" not in statuses(done)
 
 
@@ -182,8 +182,8 @@ def test_the_clock(millstream: Program, api: Api, seconds: int, expected: str) -
     finding = found(millstream("doctor", "--json"), "clock")
     assert finding["status"] == expected
     if seconds:
-        assert ("behind" if seconds > 0 else "ahead of") in finding["told"]
-        assert 590 < int(re.findall(r"\d+", finding["told"])[0]) < 610
+        assert ("behind" if seconds > 0 else "ahead of") in finding["message"]
+        assert 590 < int(re.findall(r"\d+", finding["message"])[0]) < 610
 
 
 def test_disabled(millstream: Program, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +201,7 @@ def test_a_good_certificate(millstream: Program, tls_api: Api, monkeypatch: pyte
     monkeypatch.setenv("SSL_CERT_FILE", PEM)
     done = millstream("doctor", "--json", "--host", tls_api.url)
     assert done.code == 0
-    assert re.fullmatch(r"TLSv1\.\d, certificate good for [\d,]+ days", found(done, "TLS")["told"])
+    assert re.fullmatch(r"TLSv1\.\d, certificate good for [\d,]+ days", found(done, "TLS")["message"])
     assert found(done, "answer")["status"] == "ok"
 
 
@@ -256,8 +256,8 @@ def test_the_way_leads_through_the_proxy(
     monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//user:s%40cret@"))
     done = millstream("doctor", "--json", "--host", tls_api.url)
     assert done.code == 0
-    assert found(done, "proxy")["told"].startswith("http://…@127.0.0.1")
-    assert str(tls_api.port) not in found(done, "connection")["told"]
+    assert found(done, "proxy")["message"].startswith("http://…@127.0.0.1")
+    assert str(tls_api.port) not in found(done, "connection")["message"]
     assert found(done, "TLS")["status"] == "ok"
     assert all("CONNECT" in head and "Basic dXNlcjpzQGNyZXQ=" in head for head in proxy.seen)
     assert "cret" not in done.out
@@ -297,7 +297,7 @@ def test_a_token_that_is_not_granted(millstream: Program, auth: AuthServer, tmp_
     auth.script(status(401, b'{"error": "invalid_client"}'))
     done = millstream("doctor", "--json", *with_oauth(tmp_path, auth.url))
     assert done.code == 1
-    assert "invalid_client" in found(done, "OAuth")["told"]
+    assert "invalid_client" in found(done, "OAuth")["message"]
     assert "the key's id" in found(done, "OAuth")["remedy"]
 
 
@@ -333,6 +333,6 @@ def test_the_spool(millstream: Program, tmp_path: Path) -> None:
         return found(millstream("doctor", "--json", "--spool", str(path)), "spool")
 
     (tmp_path / "file").touch()
-    assert "is writable" in spool(tmp_path)["told"]
-    assert "does not exist yet" in spool(tmp_path / "new")["told"]
+    assert "is writable" in spool(tmp_path)["message"]
+    assert "does not exist yet" in spool(tmp_path / "new")["message"]
     assert (spool(tmp_path / "file")["status"], list(tmp_path.iterdir())) == ("problem", [tmp_path / "file"])

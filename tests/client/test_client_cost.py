@@ -20,7 +20,7 @@ import msgspec
 import pytest
 
 from millstream import Analytics, Response
-from millstream._core.plain import all_usual
+from millstream._core.events.fastpath import all_usual
 
 COMPILED = type(all_usual) is not FunctionType
 STEPS = 500 if COMPILED else 1_000

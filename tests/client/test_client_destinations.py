@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import pytest
 
 from millstream import Analytics, Dropped, QueueFull, Rejected, Request, Response, SettingsError
-from millstream._core.retry import judge
-from millstream._core.verdicts import Delivered, Partial, Refused, Verdict
+from millstream._core.delivery.retry import judge
+from millstream._core.delivery.verdicts import Delivered, Partial, Refused, Verdict
 from millstream.destinations import Event, Limits, Part, Skip, TrackingAPI
 from support.api import Api, status
 from support.driven import DRIVEN, Driven

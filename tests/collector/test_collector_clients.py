@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from load import Process
 
-from millstream.collector.wire import source_of
+from millstream.collector.request import source_of
 from support.auth_server import pem
 from support.needs import needs
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from millstream.collector import Collector, Memory
 from millstream.collector.commit import Done
-from millstream.collector.core import ROUTES
-from millstream.collector.wire import MAX_BODY
+from millstream.collector.judge import ROUTES
+from millstream.collector.request import MAX_BODY
 from millstream.errors import SettingsError
 
 TRACK = {"type": "track", "event": "Paid", "userId": "u1"}
@@ -317,5 +317,5 @@ def test_bodies_of_all_kinds_leave_nothing_behind(collector: Collector) -> None:
         post(collector, "/v1/batch", body)
     assert len(collector.counts.refused) + len(collector.counts.rejected) < 10
     assert collector._reader._left == 128 << 20
-    feed = collector._intake.feed
+    feed = collector._ingest.feed
     assert feed.last - feed.first < feed.size

@@ -1,4 +1,4 @@
-"""Tokens: who can prove who he is gets one, and it opens the door for an hour."""
+"""TokenVerifier: who can prove who he is gets one, and it opens the door for an hour."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def test_the_librarys_oauth_works_with_it(tmp_path: Path, rsa_key: Any, ec_key: 
 
 @pytest.mark.process
 def test_a_collector_that_starts_anew_has_the_client_ask_again(tmp_path: Path, rsa_key: Any) -> None:
-    """Tokens are forgotten with the process; a client hears 401, and gets another by itself."""
+    """TokenVerifier are forgotten with the process; a client hears 401, and gets another by itself."""
     (tmp_path / "acme.public.pem").write_bytes(public(rsa_key))
     keys = ("--oauth-key", f"{tmp_path}/acme.public.pem")
     with Process(tmp_path / "data", *keys) as collector:

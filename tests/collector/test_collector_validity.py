@@ -15,10 +15,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from millstream import Analytics, InvalidEvent
-from millstream._core.encoding import decode, encode
-from millstream._core.events import LIBRARY, Defaults, whole
+from millstream._core.events.build import LIBRARY, Defaults, whole
+from millstream._core.events.encode import decode, encode
 from millstream.cli.stored import RECEIVERS_OWN
-from millstream.collector.core import judge
+from millstream.collector.judge import judge
 from millstream.spec import IDS, MAX_EVENT_BYTES, MAX_NUMBER, OBJECTS, REASONS, TEXTS, TYPES
 from support.api import Api
 from support.program import Collector, end, start

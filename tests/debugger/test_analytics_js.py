@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from millstream.collector.wire import source_of
+from millstream.collector.request import source_of
 from support.browser import chromium
 from support.needs import needs
 from support.watched import Served

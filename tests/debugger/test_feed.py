@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from millstream.collector.debugger import Feed
-from millstream.collector.debugger.feed import MAX_SOURCES, SECONDS
+from millstream.collector.feed import MAX_SOURCES, SECONDS
 from support.watched import NOON, accepted, publish, rejected
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from millstream.collector import Collector
-from millstream.collector.debugger.follower import BOOT
+from millstream.collector.debugger.subscriber import BOOT
 from support.background import Background
 from support.watched import Served
 

@@ -379,9 +379,7 @@ def test_slack_gets_a_text_of_the_events_fields(event: dict[str, Any]) -> None:
     url = "https://hooks.slack.example/services/T/B/x"
     text = "{event}: {properties.revenue:.1f} by {userId} {traits.name} {properties[order_id]} {context.page.url}"
     (request,) = preview(Slack(url, text=text), {**event, "userId": "<!channel>"})
-    assert sent(request) == {
-        "text": "Order Completed: 40.0 by &lt;!channel&gt;  o-5 https://shop.example/done"
-    }
+    assert sent(request) == {"text": "Order Completed: 40.0 by &lt;!channel&gt;  o-5 https://shop.example/done"}
     (request,) = preview(Slack(url), event)
     assert sent(request) == {"text": "track Order Completed by u-1001a-77"}
     assert preview(Slack(url, events=["Signed Up"]), event) == []

@@ -17,8 +17,8 @@ from docs_pages import page
 
 import millstream
 from millstream import Plugin, Response, errors
-from millstream._core import retry, verdicts
-from millstream._core.events import KINDS
+from millstream._core.delivery import retry, verdicts
+from millstream._core.events.build import KINDS
 from millstream.cli.app import app
 from millstream.collector import Collector
 from millstream.collector.counts import Counts

@@ -15,7 +15,7 @@ from unittest.mock import MagicMock, Mock
 import pytest
 
 from millstream import Analytics, AsyncAnalytics, MillstreamError, SettingsError, flush_on_return
-from millstream._log import logger
+from millstream._logging import logger
 from support.api import Api
 
 Make = Callable[..., Analytics]

@@ -32,10 +32,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from millstream import InvalidEvent
-from millstream._core.encoding import encode, largest_field
-from millstream._core.events import Defaults, Page
-from millstream._core.plain import all_usual, is_plain, write
-from millstream._core.repair import repaired
+from millstream._core.events.build import Defaults, Page
+from millstream._core.events.encode import encode, largest_field
+from millstream._core.events.fastpath import all_usual, is_plain, write
+from millstream._core.events.normalize import normalized
 
 DEEP = os.environ.get("MILLSTREAM_HYPOTHESIS") == "deep"
 EFFORT = settings(max_examples=20_000 if DEEP else 200, deadline=None)
@@ -357,7 +357,7 @@ def test_both_paths_give_the_same_bytes(value: Any) -> None:
         data = write(event)
     except UnicodeEncodeError:  # the only thing that the first look does not see
         return
-    assert write(repaired(event)) == data
+    assert write(normalized(event)) == data
 
 
 @EFFORT

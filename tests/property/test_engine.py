@@ -20,15 +20,25 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from millstream._core.actions import Done, Send, Wait
-from millstream._core.engine import Engine
+from millstream._core.delivery.actions import Done, Send, Wait
+from millstream._core.delivery.engine import Engine
+from millstream._core.delivery.policy import Policy
+from millstream._core.delivery.retry import backoff
+from millstream._core.delivery.verdicts import (
+    Delivered,
+    Limited,
+    Partial,
+    Paused,
+    Refused,
+    Retry,
+    Split,
+    Unauthorized,
+    Verdict,
+)
 from millstream._core.ledger import Ledger
 from millstream._core.outcome import Outcome
-from millstream._core.policy import Policy
 from millstream._core.receipt import Receipt
-from millstream._core.retry import backoff
 from millstream._core.ticket import Ticket
-from millstream._core.verdicts import Delivered, Limited, Partial, Paused, Refused, Retry, Split, Unauthorized, Verdict
 from millstream.destinations.tracking_api import TrackingAPI
 from millstream.errors import (
     Abandoned,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from millstream import Abandoned, Analytics, ErrorEvent, RetriesExhausted, SpoolError, Stats
-from millstream._core.policy import Policy
+from millstream._core.delivery.policy import Policy
 from support.api import Answer, Api, status
 from support.processes import run_script
 

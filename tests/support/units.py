@@ -7,11 +7,11 @@ from typing import Any
 
 from millstream import ErrorEvent, Request, Response
 from millstream._client.parts import parts_of
-from millstream._core.encoding import encode
+from millstream._core.events.encode import encode
 from millstream._core.receipt import Receipt
 from millstream._delivery.assemble import Parts, inline
 from millstream._delivery.driver import Driver
-from millstream._log import Summary
+from millstream._logging import Summary
 from millstream.emitter import Emitter
 from millstream.settings import Settings
 

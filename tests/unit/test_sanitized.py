@@ -48,8 +48,8 @@ def compiler() -> str:
 @pytest.mark.parametrize(
     ("name", "tests"),
     [
-        ("millstream._core._look", "unit/_core/test_look.py"),
-        ("millstream.collector._usual", "collector/test_collector_usual.py"),
+        ("millstream._core.events._fastpath", "unit/_core/events/test_fastpath.py"),
+        ("millstream.collector._validate", "collector/test_collector_validate.py"),
     ],
 )
 def test_no_bytes_lead_the_compiled_parts_astray(tmp_path: Path, compiler: str, name: str, tests: str) -> None:

@@ -11,8 +11,8 @@ from datetime import datetime, timezone
 
 import pytest
 
-from millstream._core.times import from_epoch
-from millstream._stamp import stamp, start_anew
+from millstream._clock import stamp, start_anew
+from millstream._core.events.timestamps import from_epoch
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 

@@ -242,16 +242,16 @@ def test_fields_of_any_kind_do_not_break_the_reading(stored: Directory) -> None:
 def test_a_file_that_goes_while_it_is_read(stored: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Retention may take a file between the look into the directory and the reading: then it begins anew."""
     gone, _ = stored.add(track("Old")), stored.add(track("Paid"))
-    from millstream.warehouse import reading
+    from millstream.warehouse import reader
 
-    look = reading._files
+    look = reader._files
 
     def and_then_it_goes(directory: Path) -> list[str]:
         files = look(directory)
         gone.unlink(missing_ok=True)
         return files
 
-    monkeypatch.setattr(reading, "_files", and_then_it_goes)
+    monkeypatch.setattr(reader, "_files", and_then_it_goes)
     assert stored.ask("select event_text from tracks") == [("Paid",)]
 
 

@@ -7,18 +7,17 @@ from datetime import datetime
 from typing import Any, NoReturn, SupportsIndex, TypeAlias, TypeVar, overload
 from uuid import UUID
 
-from .._clock import monotonic
-from .._core import events
+from .._clock import monotonic, stamp
 from .._core.context import Callback
-from .._core.encoding import decode, encode, largest_field
-from .._core.events import LIBRARY, MAX_EVENT_BYTES, Defaults, WireEvent
+from .._core.events import build
+from .._core.events.build import LIBRARY, MAX_EVENT_BYTES, Defaults, WireEvent
+from .._core.events.encode import decode, encode, largest_field
 from .._core.receipt import Receipt, SpooledReceipt
 from .._delivery.assemble import Parts
 from .._delivery.driver import Driver
 from .._delivery.process import gate
 from .._feedback import feeds_back, in_log_call, is_exchanging
-from .._log import Summary
-from .._stamp import stamp
+from .._logging import Summary
 from ..emitter import Emitter, Listener
 from ..errors import ClientClosed, DeliveryError, Dropped, EventTooLarge, InvalidEvent, SettingsError
 from ..http import as_client
@@ -111,7 +110,7 @@ class EventCalls:
             InvalidEvent: an argument cannot be sent; the message names it (see the setting `on_invalid`).
             QueueFull: the queue is full, and `overflow` is `raise`.
         """
-        made = events.Identify(message_id, timestamp, user_id, anonymous_id, context, integrations, traits)
+        made = build.Identify(message_id, timestamp, user_id, anonymous_id, context, integrations, traits)
         return self._record(made, callback)
 
     def track(
@@ -135,7 +134,7 @@ class EventCalls:
 
         The other arguments, and what is raised: see `identify`.
         """
-        made = events.Track(message_id, timestamp, user_id, anonymous_id, context, integrations, event, properties)
+        made = build.Track(message_id, timestamp, user_id, anonymous_id, context, integrations, event, properties)
         return self._record(made, callback)
 
     def page(
@@ -162,7 +161,7 @@ class EventCalls:
         The other arguments, and what is raised: see `identify`.
         """
         own = name, category, properties
-        made = events.Page(message_id, timestamp, user_id, anonymous_id, context, integrations, *own)
+        made = build.Page(message_id, timestamp, user_id, anonymous_id, context, integrations, *own)
         return self._record(made, callback)
 
     def screen(
@@ -181,7 +180,7 @@ class EventCalls:
     ) -> Receipt:
         """Record a view of an app's screen. The arguments are those of `page`; `category` is not made a property."""
         own = name, category, properties
-        made = events.Screen(message_id, timestamp, user_id, anonymous_id, context, integrations, *own)
+        made = build.Screen(message_id, timestamp, user_id, anonymous_id, context, integrations, *own)
         return self._record(made, callback)
 
     def group(
@@ -205,7 +204,7 @@ class EventCalls:
 
         The other arguments, and what is raised: see `identify`.
         """
-        made = events.Group(message_id, timestamp, user_id, anonymous_id, context, integrations, group_id, traits)
+        made = build.Group(message_id, timestamp, user_id, anonymous_id, context, integrations, group_id, traits)
         return self._record(made, callback)
 
     def alias(
@@ -227,7 +226,7 @@ class EventCalls:
 
         The other arguments, and what is raised: see `identify`.
         """
-        made = events.Alias(message_id, timestamp, user_id, None, context, integrations, previous_id)
+        made = build.Alias(message_id, timestamp, user_id, None, context, integrations, previous_id)
         return self._record(made, callback)
 
     def send(self, event: Mapping[str, Any], *, callback: Callback | None = None) -> Receipt:
@@ -240,7 +239,7 @@ class EventCalls:
             InvalidEvent: the event is not one that the Tracking API would keep.
         """
         try:
-            whole = events.whole(event, stamp(), self._defaults)
+            whole = build.whole(event, stamp(), self._defaults)
             data = encode(whole)
         except InvalidEvent as exc:
             return self._invalid("send", exc, callback)
@@ -358,7 +357,7 @@ class EventCalls:
                 merged.update(provider())
             except Exception as exc:  # noqa: BLE001 - it is the user's code, and the event goes on without it
                 self._emitter.fault("context_provider", exc)
-        return {**merged, **events.mapping("context", context)}
+        return {**merged, **build.mapping("context", context)}
 
     def _invalid(self, kind: str, exc: InvalidEvent, callback: Callback | None) -> Receipt:
         """Raise, or report: an `error` event, and a receipt that has failed already."""

@@ -16,7 +16,7 @@ from .._delivery import process
 from .._delivery.driver import Driver
 from .._delivery.process import fork_hooks
 from .._delivery.process.final_delivery import FinalDelivery
-from .._log import Summary, to_stderr, warn
+from .._logging import Summary, to_stderr, warn
 from ..errors import ClientClosed
 from ..settings import Settings
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._core.policy import Policy
+from .._core.delivery.policy import Policy
 from .._delivery.assemble import Parts
-from .._log import Summary
+from .._logging import Summary
 from ..auth import oauth_of
 from ..destinations import Limits, TrackingAPI
 from ..emitter import Emitter

@@ -11,7 +11,7 @@ from msgspec import Struct
 from .._public import publish
 from ..errors import DeliveryError, DropEvent
 from ..types import Event
-from .encoding import decode
+from .events.encode import decode
 from .outcome import Outcome
 
 __all__ = ["Callback", "Context", "ErrorEvent", "LogEntry", "Metric", "Metrics", "Shared"]

@@ -36,7 +36,7 @@ from .._version import __version__
 from ..errors import AuthError
 from ..types import Request, Response
 from ..urls import hidden
-from .retry import backoff, header, retry_after, server_time
+from .delivery.retry import backoff, header, retry_after, server_time
 
 __all__ = ["REFUSAL_REMEMBERED", "ClientCredentials", "Sign", "TokenRequest", "TokenState", "ask"]
 

@@ -25,8 +25,8 @@ from msgspec import Struct
 
 from ..errors import DeliveryError, DropEvent, Dropped, EventTooLarge, InvalidEvent, PluginError
 from .context import Context, Shared
-from .encoding import encode, head, largest_field
-from .events import MAX_EVENT_BYTES, NO_DEFAULTS, whole
+from .events.build import MAX_EVENT_BYTES, NO_DEFAULTS, whole
+from .events.encode import encode, head, largest_field
 from .outcome import Outcome
 from .receipt import Receipt
 from .routing import allows, options

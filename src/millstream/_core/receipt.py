@@ -13,10 +13,10 @@ from .context import Context
 from .log import Place
 from .outcome import Outcome
 
-__all__ = ["Driver", "Receipt", "SpooledReceipt"]
+__all__ = ["Receipt", "SpooledReceipt", "Waiter"]
 
 
-class Driver(Protocol):
+class Waiter(Protocol):
     """The driver that an event was handed to. It alone knows how to wait."""
 
     def wait(self, receipt: Receipt, timeout: float | None) -> None: ...
@@ -36,7 +36,7 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
     data: bytes
     kind: str
     message_id: str
-    _driver: Driver
+    _driver: Waiter
     _integrations: bool = False  # whether the event says anything of where it goes
     _outcome: Outcome | None = None
     _epoch: int = 0
@@ -98,7 +98,7 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
             context._settle(self._outcome.attempts, self._outcome.error)
         return context
 
-    def _move(self, driver: Driver) -> None:
+    def _move(self, driver: Waiter) -> None:
         """Another driver has the event from here on."""
         self._driver = driver
 

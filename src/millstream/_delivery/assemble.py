@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .._core.engine import Engine
-from .._core.policy import Policy
-from .._log import Summary
+from .._core.delivery.engine import Engine
+from .._core.delivery.policy import Policy
+from .._logging import Summary
 from ..auth import OAuth
 from ..destinations import Destination, TrackingAPI
 from ..emitter import Emitter

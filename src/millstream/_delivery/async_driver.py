@@ -18,7 +18,7 @@ from .async_runner import AsyncRunner
 from .callbacks import Callbacks
 from .driver import CLOSE_GRACE, TAKE_OVER_GRACE, Driver
 from .event_loop import LoopRuntime
-from .process.exit_thread import Job
+from .process.exit_thread import ExitJob
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class AsyncDriver(Driver):
         self._loop_runtime = runtime
         self._runner = runner
         self._hook_timeout = hook_timeout
-        self._begun: Job[FlushResult] | None = None  # the flush or close that has begun
+        self._begun: ExitJob[FlushResult] | None = None  # the flush or close that has begun
 
     async def aflush(self, timeout: float) -> FlushResult:
         """Send everything submitted before now, and wait for its outcome, `timeout` seconds at most."""

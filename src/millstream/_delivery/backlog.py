@@ -17,7 +17,7 @@ import msgspec
 from .._clock import file_time
 from .._core.log import Place, Stretch, joined
 from .._core.outcome import Outcome
-from .._core.receipt import Driver, Receipt
+from .._core.receipt import Receipt, Waiter
 from ..errors import Abandoned, RateLimitExpired, RetriesExhausted
 from ..log import Spool
 
@@ -51,7 +51,7 @@ class Backlog:
     """
 
     def __init__(
-        self, worker: Worker, spool: Spool, max_age: float, sync: Callable[[Callable[[], object]], object], home: Driver
+        self, worker: Worker, spool: Spool, max_age: float, sync: Callable[[Callable[[], object]], object], home: Waiter
     ) -> None:
         self.spool = spool
         self.sync_requested = False

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from .._core.actions import Action, Send
-from .._core.engine import Engine
+from .._core.delivery.actions import Action, Send
+from .._core.delivery.engine import Engine
 from .._core.outcome import Outcome
 from .._core.receipt import Receipt
 from .._core.routing import allows

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, cast
 
 from msgspec import Struct
 
+from .._core.delivery.verdicts import Refused
 from .._core.ledger import Ledger
 from .._core.outcome import DELIVERED, Outcome
 from .._core.receipt import Receipt
 from .._core.routing import options
-from .._core.verdicts import Refused
 from ..destinations.base import Destination, Event, Part, Skip, too_old
 from ..errors import Dropped, QueueFull, TransportError
 
 if TYPE_CHECKING:
-    from .._core.batcher import Item
+    from .._core.delivery.batcher import Item
     from .backlog import Backlog
 
 __all__ = ["Copies"]

@@ -23,7 +23,7 @@ TOGETHER, AT_ONCE = 64, 0.002
 """Answers that are posted together, at most, and the seconds for which the first of them waits, at most."""
 
 
-class Job(Struct, eq=False):
+class HookJob(Struct, eq=False):
     """A hook to be called: the one for this kind of event."""
 
     beside: Beside
@@ -57,7 +57,7 @@ class HookThreads:
         self._answered = answered
         self._threads: dict[str, _HookThread] = {}  # by the plugin's name; the worker alone adds to it
 
-    def run(self, job: Job) -> None:
+    def run(self, job: HookJob) -> None:
         """Run a hook, and have the worker told what came of it."""
         name = job.plugin.name
         thread = self._threads.get(name)
@@ -106,11 +106,11 @@ class _HookThread:
         self.running: tuple[str, float] | None = None
         self._call = call
         self._report = report
-        self._jobs: SimpleQueue[Job | Command] = SimpleQueue()
+        self._jobs: SimpleQueue[HookJob | Command] = SimpleQueue()
         self._lock = threading.Lock()  # between the worker and the thread; no user code runs under it
         self._alive = False
 
-    def put(self, item: Job | Command) -> None:
+    def put(self, item: HookJob | Command) -> None:
         self._jobs.put(item)
         with self._lock:
             if self._alive:
@@ -128,7 +128,7 @@ class _HookThread:
         try:
             while True:
                 item = self._jobs.get_nowait()
-                if not isinstance(item, Job):
+                if not isinstance(item, HookJob):
                     item()
         except Empty:
             pass
@@ -137,14 +137,14 @@ class _HookThread:
         self.ident = threading.get_ident()
         try:
             while (item := self._next(linger)) is not None:
-                if isinstance(item, Job):
+                if isinstance(item, HookJob):
                     self._report(self._answers(item))
                 else:
                     item()
         finally:
             self.ident = None
 
-    def _next(self, linger: float) -> Job | Command | None:
+    def _next(self, linger: float) -> HookJob | Command | None:
         try:
             return self._jobs.get(timeout=linger)
         except Empty:
@@ -153,7 +153,7 @@ class _HookThread:
             self._alive = not self._jobs.empty()
             return self._jobs.get_nowait() if self._alive else None
 
-    def _answers(self, job: Job) -> list[tuple[Beside, PluginLike, Answer | None]]:
+    def _answers(self, job: HookJob) -> list[tuple[Beside, PluginLike, Answer | None]]:
         """Run a hook, and those that wait behind it, for a moment."""
         answers: list[tuple[Beside, PluginLike, Answer | None]] = []
         began = now = monotonic()
@@ -175,7 +175,7 @@ class _HookThread:
                 item = self._jobs.get_nowait()
             except Empty:
                 return answers
-            if not isinstance(item, Job):
+            if not isinstance(item, HookJob):
                 self._report(answers)
                 answers = []
                 item()

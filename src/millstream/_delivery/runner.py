@@ -16,7 +16,7 @@ from .._core.pipeline import Answer, Awaited, Beside, Dialog, PluginLike, Plugin
 from .._core.receipt import Receipt
 from ..emitter import Emitter, reportable
 from ..errors import PluginError
-from .hook_threads import Answered, HookThreads, Job
+from .hook_threads import Answered, HookJob, HookThreads
 from .worker_lock import Superseded, WorkerLock
 
 __all__ = ["PipelineRun", "Runner"]
@@ -157,7 +157,7 @@ class Runner:
         assert self._threads is not None  # noqa: S101 - `runs_beside`
         self._beside[beside.receipt] = beside
         for plugin, context in zip(beside.plugins, contexts, strict=True):
-            self._threads.run(Job(beside, plugin, context))
+            self._threads.run(HookJob(beside, plugin, context))
 
     def _call_beside(self, plugin: PluginLike, hook: str, context: Context) -> Answer | None:
         """Call a hook, on its plugin's thread."""

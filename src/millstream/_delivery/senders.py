@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-from .._log import logger
+from .._logging import logger
 from ..types import Clock
 from .process.greenlets import start_thread
 

@@ -6,11 +6,11 @@ import random
 import time
 import uuid
 
-from .._core.actions import Send
 from .._core.context import ErrorEvent
-from .._core.engine import Engine
+from .._core.delivery.actions import Send
+from .._core.delivery.engine import Engine
+from .._core.delivery.verdicts import Delivered, Refused, Unauthorized, Verdict
 from .._core.oauth import Dialog, TokenRequest, TokenState, ask
-from .._core.verdicts import Delivered, Refused, Unauthorized, Verdict
 from ..auth import OAuth, Signer, bearer
 from ..emitter import Emitter
 from ..errors import AuthError

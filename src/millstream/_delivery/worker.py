@@ -17,15 +17,15 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._clock import monotonic
-from .._core.actions import Done, Send, Wait
 from .._core.context import ErrorEvent
-from .._core.encoding import head
-from .._core.events import KINDS
+from .._core.delivery.actions import Done, Send, Wait
+from .._core.events.build import KINDS
+from .._core.events.encode import head
 from .._core.ledger import COUNTED, COUNTED_ON_DISK, Ledger
 from .._core.outcome import Outcome
 from .._core.receipt import Receipt
 from .._core.ticket import Ticket
-from .._log import Summary, label
+from .._logging import Summary, label
 from ..destinations import Destination
 from ..emitter import Emitter
 from ..errors import Abandoned, Dropped, PluginError

@@ -16,7 +16,7 @@ from millstream.http._environment import proxy_from_environment
 from millstream.settings import Settings
 
 from . import options, output
-from .checks import Finding, here, there
+from .checks import Finding, local, remote
 from .options import Access, option
 
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
@@ -26,9 +26,9 @@ def doctor(
     host: options.Host = None,
     write_key: options.WriteKey = None,
     spool: Annotated[
-        Path | None, option(told="Look at this spool directory, too.", shape="DIR", panel=options.WHERE)
+        Path | None, option(help="Look at this spool directory, too.", metavar="DIR", panel=options.WHERE)
     ] = None,
-    timeout: Annotated[float, option(told="How long each step may take.", shape="SECONDS", min=0.1)] = 10.0,
+    timeout: Annotated[float, option(help="How long each step may take.", metavar="SECONDS", min=0.1)] = 10.0,
     oauth_client_id: options.OAuthClientId = None,
     oauth_client_key: options.OAuthClientKey = None,
     oauth_key_id: options.OAuthKeyId = None,
@@ -58,36 +58,36 @@ def doctor(
 
 
 def _findings(access: Access, settings: Settings, spool: Path | None, timeout: float) -> Iterator[Finding]:
-    route = there.Route(settings.url, proxy_from_environment(settings.url), timeout)
-    yield from here.versions()
-    yield from here.disabled()
-    yield from here.key(access.key, route.url)
-    yield from here.host(settings.host)
-    yield from here.proxy(route.proxy)
+    route = remote.Route(settings.url, proxy_from_environment(settings.url), timeout)
+    yield from local.versions()
+    yield from local.disabled()
+    yield from local.key(access.key, route.url)
+    yield from local.host(settings.host)
+    yield from local.proxy(route.proxy)
     if spool is not None:
-        yield from here.spool(spool)
-    oauth, found = here.oauth(access, settings.host, timeout)
+        yield from local.spool(spool)
+    oauth, found = local.oauth(access, settings.host, timeout)
     yield from found
     token = None
     if oauth is not None:
-        token, finding = there.token(oauth)
+        token, finding = remote.token(oauth)
         yield finding
-    for step in (there.name, there.connection, there.tls):
+    for step in (remote.name, remote.connection, remote.tls):
         for finding in step(route):
             yield finding
             if finding.status == "problem":
                 return
-    yield from there.answer(route, access.key, token)
+    yield from remote.answer(route, access.key, token)
 
 
 def _show(finding: Finding) -> None:
-    told, remedy = output.printable(finding.told), output.printable(finding.remedy)
+    message, remedy = output.printable(finding.message), output.printable(finding.remedy)
     status = Text(finding.status, _STYLES[finding.status])
     row = Table.grid(padding=(0, 2, 0, 0))
     row.add_column(width=7)
     row.add_column(width=10)
     row.add_column(ratio=1)
-    row.add_row(status, Text(finding.subject, "bold"), Text(told))
+    row.add_row(status, Text(finding.subject, "bold"), Text(message))
     if remedy:
         row.add_row("", "", Text(f"→ {remedy}", "bold"))
     output.show(row)

@@ -20,7 +20,7 @@ from millstream.log.spool import source_of
 from millstream.types import Request, Response
 
 from . import options, output
-from .checks import there
+from .checks import remote
 from .delivery import Problem
 from .options import Access, SpoolDir, option
 
@@ -44,7 +44,9 @@ def drain(
     write_key: options.WriteKey = None,
     timeout: Annotated[
         float | None,
-        option(told="How long it may take; else as long as events arrive.", shape="SECONDS", panel=options.HOW, min=0),
+        option(
+            help="How long it may take; else as long as events arrive.", metavar="SECONDS", panel=options.HOW, min=0
+        ),
     ] = None,
     max_retries: options.MaxRetries = 3,
     oauth_client_id: options.OAuthClientId = None,
@@ -65,11 +67,11 @@ def drain(
     mine = sum(lane.events for lane in _orphans(directory, access))
     drained = Drained(directory)
     if mine:
-        objection = there.objection(access, url, timeout=10.0)
+        objection = remote.objection(access, url, timeout=10.0)
         if objection is None:
             _deliver(drained, access, mine, timeout, max_retries)
         else:
-            drained.stopped = f"{objection.told}; nothing was touched: {objection.remedy}"
+            drained.stopped = f"{objection.message}; nothing was touched: {objection.remedy}"
     drained.left = sum(lane.events for lane in _orphans(directory, access))
     _report(drained, _not_ours(directory, access), as_json=as_json)
 
@@ -177,8 +179,8 @@ def _lanes(directory: Path) -> list[LaneInfo]:
 def _report(drained: Drained, left_alone: dict[str, int], *, as_json: bool) -> None:
     if as_json:
         names = ("delivered", "refused", "left", "interrupted", "problems")
-        told: dict[str, Any] = {name: value for name, value in asdict(drained).items() if name in names}
-        output.print_json({**told, "stopped": drained.stopped or None, "left_alone": left_alone})
+        message: dict[str, Any] = {name: value for name, value in asdict(drained).items() if name in names}
+        output.print_json({**message, "stopped": drained.stopped or None, "left_alone": left_alone})
     else:
         _say(drained, left_alone)
     if drained.interrupted:

@@ -21,18 +21,18 @@ class Format(str, Enum):
 
 
 def export(
-    to: Annotated[Path, option(told="A file, for one view; or a directory, for many.", shape="FILE|DIR")],
+    to: Annotated[Path, option(help="A file, for one view; or a directory, for many.", metavar="FILE|DIR")],
     *,
-    data: Annotated[Path, option(told="The collector's data directory.", shape="DIR")] = Path("millstream-data"),
-    view: Annotated[list[str] | None, option(told="Which view; repeatable.", shape="NAME")] = None,
+    data: Annotated[Path, option(help="The collector's data directory.", metavar="DIR")] = Path("millstream-data"),
+    view: Annotated[list[str] | None, option(help="Which view; repeatable.", metavar="NAME")] = None,
     file_format: Annotated[
-        Format | None, option("--format", told="What the files are.", shape="parquet|csv|jsonl")
+        Format | None, option("--format", help="What the files are.", metavar="parquet|csv|jsonl")
     ] = None,
     since: Annotated[
-        str | None, option(told="Received from then on: a time (ISO 8601), or 90m, 2h, 7d ago.", shape="TIME")
+        str | None, option(help="Received from then on: a time (ISO 8601), or 90m, 2h, 7d ago.", metavar="TIME")
     ] = None,
-    until: Annotated[str | None, option(told="Received before then.", shape="TIME")] = None,
-    force: Annotated[bool, option("--force", told="Replace files that exist.")] = False,
+    until: Annotated[str | None, option(help="Received before then.", metavar="TIME")] = None,
+    force: Annotated[bool, option("--force", help="Replace files that exist.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the stored events to Parquet, CSV or JSON lines.

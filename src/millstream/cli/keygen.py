@@ -23,7 +23,7 @@ RSA_BITS = 2048
 def keygen(
     name: Annotated[Path, typer.Argument(metavar="NAME", help="What the files are called, before .private.pem.")],
     *,
-    ec: Annotated[bool, option("--ec", told="EC on P-256, which signs ES256; else RSA, which signs RS256.")] = False,
+    ec: Annotated[bool, option("--ec", help="EC on P-256, which signs ES256; else RSA, which signs RS256.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a key pair for OAuth: NAME.private.pem and NAME.public.pem.

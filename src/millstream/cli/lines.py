@@ -14,11 +14,11 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from millstream._core.encoding import decode
+from millstream._core.events.encode import decode
 from millstream.errors import InvalidEvent
 from millstream.types import Event
 
-__all__ = ["Item", "items"]
+__all__ = ["Line", "items"]
 
 MAX_DOCUMENT = 64 << 20
 """Bytes of one line, or of a document that is not in lines: it is in memory as a whole."""
@@ -27,7 +27,7 @@ _IDS = UUID("c8d1b3a8-5a0c-4b71-9f5e-0d6a2f6f9b43")
 
 
 @dataclass(frozen=True)
-class Item:
+class Line:
     """One event of a stream, or what is wrong in its place.
 
     `number` is that of its line (or, in a document, its own); `end` is how many bytes have been read with it.
@@ -43,7 +43,7 @@ class Item:
         return f"{self.unit} {self.number:,}"
 
 
-def items(stream: BinaryIO, *, skip: int = 0) -> Iterator[Item]:
+def items(stream: BinaryIO, *, skip: int = 0) -> Iterator[Line]:
     """The events of a stream, in order. A line holds an event, a list of them, or a batch (`{"batch": […]}`).
 
     If the first line is only the beginning of something, and no whole line follows, the stream is read as JSON
@@ -90,7 +90,7 @@ def _stripped(line: bytes) -> bytes:
     return line.removeprefix(BOM_UTF8).strip()
 
 
-def _lines(lines: Iterable[bytes], skip: int) -> Iterator[Item]:
+def _lines(lines: Iterable[bytes], skip: int) -> Iterator[Line]:
     end = 0
     for number, line in enumerate(lines, 1):
         end += len(line)
@@ -101,13 +101,13 @@ def _lines(lines: Iterable[bytes], skip: int) -> Iterator[Item]:
             for index, event in enumerate(_events(text)):
                 yield _item(event, f"{number}.{index}", number=number, end=end)
         except InvalidEvent as exc:
-            yield Item(number, end, fault=str(exc))
+            yield Line(number, end, fault=str(exc))
 
 
-def _documents(data: bytes, skip: int) -> Iterator[Item]:
+def _documents(data: bytes, skip: int) -> Iterator[Line]:
     end = len(data)
     if end > MAX_DOCUMENT:
-        yield Item(1, end, fault=f"as JSON that is not in lines it is over {MAX_DOCUMENT >> 20} MiB: {_REMEDY}")
+        yield Line(1, end, fault=f"as JSON that is not in lines it is over {MAX_DOCUMENT >> 20} MiB: {_REMEDY}")
         return
     number = 0
     for text in _values(data):
@@ -119,7 +119,7 @@ def _documents(data: bytes, skip: int) -> Iterator[Item]:
         except InvalidEvent as exc:
             number += 1
             if number > skip:
-                yield Item(number, end, fault=str(exc), unit="event")
+                yield Line(number, end, fault=str(exc), unit="event")
 
 
 _REMEDY = "make it lines, for instance with `jq -c '.[]'`"
@@ -141,10 +141,10 @@ def _values(data: bytes) -> Iterator[bytes]:
         yield text[start:end].encode("utf-8", "surrogateescape")
 
 
-def _item(value: object, place: str, **where: Any) -> Item:
+def _item(value: object, place: str, **where: Any) -> Line:
     if not isinstance(value, dict):
-        return Item(**where, fault="an event is a JSON object, and this is none")
-    return Item(**where, event=_with_id(cast("Event", value), place))
+        return Line(**where, fault="an event is a JSON object, and this is none")
+    return Line(**where, event=_with_id(cast("Event", value), place))
 
 
 def _events(text: bytes) -> Iterator[object]:

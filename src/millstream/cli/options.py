@@ -45,16 +45,16 @@ WHERE, HOW, OAUTH = "Where to", "How", "With OAuth"
 """Panels of the help."""
 
 
-def option(*names: str, told: str, shape: str = "", panel: str | None = None, **more: Any) -> Any:
+def option(*names: str, help: str, metavar: str = "", panel: str | None = None, **more: Any) -> Any:  # noqa: A002
     """An option as the help shows it. `shape` is what it takes: `URL`, `JSON` …; a flag takes nothing."""
-    return typer.Option(*names, help=told, metavar=shape, rich_help_panel=panel, **more)
+    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel, **more)
 
 
 Host = Annotated[
     str | None,
     option(
-        told=f"Base URL of the Tracking API; without one {Settings.host}.",
-        shape="URL",
+        help=f"Base URL of the Tracking API; without one {Settings.host}.",
+        metavar="URL",
         panel=WHERE,
         envvar="MILLSTREAM_HOST",
     ),
@@ -62,25 +62,25 @@ Host = Annotated[
 WriteKey = Annotated[
     str | None,
     option(
-        told="The source's key. In the environment it is safer: options can be seen in the list of processes.",
-        shape="KEY",
+        help="The source's key. In the environment it is safer: options can be seen in the list of processes.",
+        metavar="KEY",
         panel=WHERE,
         envvar="MILLSTREAM_WRITE_KEY",
     ),
 ]
-OAuthClientId = Annotated[str | None, option(told="The OAuth application's id.", shape="ID", panel=OAUTH)]
-OAuthClientKey = Annotated[Path | None, option(told="Its private key, a PEM file.", shape="FILE", panel=OAUTH)]
-OAuthKeyId = Annotated[str | None, option(told="The id of the public key.", shape="ID", panel=OAUTH)]
+OAuthClientId = Annotated[str | None, option(help="The OAuth application's id.", metavar="ID", panel=OAUTH)]
+OAuthClientKey = Annotated[Path | None, option(help="Its private key, a PEM file.", metavar="FILE", panel=OAUTH)]
+OAuthKeyId = Annotated[str | None, option(help="The id of the public key.", metavar="ID", panel=OAUTH)]
 OAuthAuthServer = Annotated[
     str | None,
-    option(told=f"The authorization server; without one {OAuthSettings.auth_server}.", shape="URL", panel=OAUTH),
+    option(help=f"The authorization server; without one {OAuthSettings.auth_server}.", metavar="URL", panel=OAUTH),
 ]
-Timeout = Annotated[float, option(told="How long to wait for the last outcome.", shape="SECONDS", panel=HOW, min=0)]
-MaxRetries = Annotated[int, option(told="Attempts after the first, for a request.", shape="N", panel=HOW, min=0)]
-Rate = Annotated[float | None, option(told="Events a second, at most.", shape="N", panel=HOW, min=0.1)]
-InOrder = Annotated[bool, option("--in-order", told="One request at a time: no event overtakes another.", panel=HOW)]
+Timeout = Annotated[float, option(help="How long to wait for the last outcome.", metavar="SECONDS", panel=HOW, min=0)]
+MaxRetries = Annotated[int, option(help="Attempts after the first, for a request.", metavar="N", panel=HOW, min=0)]
+Rate = Annotated[float | None, option(help="Events a second, at most.", metavar="N", panel=HOW, min=0.1)]
+InOrder = Annotated[bool, option("--in-order", help="One request at a time: no event overtakes another.", panel=HOW)]
 SpoolDir = Annotated[Path, typer.Argument(metavar="DIR", help="The spool directory.", show_default=False)]
-AsJson = Annotated[bool, option("--json", told="Print the result as JSON, for programs.")]
+AsJson = Annotated[bool, option("--json", help="Print the result as JSON, for programs.")]
 
 
 def help_of(command: Callable[..., object]) -> str:

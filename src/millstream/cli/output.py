@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 Advance = Callable[[int, str], None]
-"""`advance(done, told)`: how far the work has come, of the total; and in words."""
+"""`advance(done, detail)`: how far the work has come, of the total; and in words."""
 
 ENDLESS = 10_000
 """Columns of what is no terminal."""
@@ -124,15 +124,15 @@ def progress(label: str, total: int | None) -> Generator[Advance, None, None]:
         yield lambda _done, _told: None
         return
     bar = (BarColumn(bar_width=24), TimeRemainingColumn(compact=True)) if total else ()
-    columns = (TextColumn(label, markup=False), *bar, TextColumn("{task.fields[told]}", markup=False))
+    columns = (TextColumn(label, markup=False), *bar, TextColumn("{task.fields[detail]}", markup=False))
     with Progress(*columns, console=err, transient=True) as shown:
-        task = shown.add_task(label, total=total, told="")
+        task = shown.add_task(label, total=total, detail="")
         drawn = 0.0
 
-        def advance(done: int, told: str) -> None:
+        def advance(done: int, detail: str) -> None:
             nonlocal drawn
             if (now := monotonic()) - drawn >= _OFTEN:
                 drawn = now
-                shown.update(task, completed=done, told=told)
+                shown.update(task, completed=done, detail=detail)
 
         yield advance

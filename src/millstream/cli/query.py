@@ -25,7 +25,7 @@ _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
 def query(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="One statement in DuckDB's SQL.", show_default=False)],
     *,
-    data: Annotated[Path, option(told="The collector's data directory.", shape="DIR")] = Path("millstream-data"),
+    data: Annotated[Path, option(help="The collector's data directory.", metavar="DIR")] = Path("millstream-data"),
     as_json: AsJson = False,
 ) -> None:
     """Ask the stored events a question, in SQL.

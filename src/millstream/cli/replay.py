@@ -20,24 +20,24 @@ Files = list[tuple[Path, int]]
 
 
 def replay(
-    to: Annotated[str, option(told="Base URL of the Tracking API that gets them.", shape="URL", panel=options.WHERE)],
+    to: Annotated[str, option(help="Base URL of the Tracking API that gets them.", metavar="URL", panel=options.WHERE)],
     write_key: options.WriteKey = None,
-    data: Annotated[Path, option(told="The collector's data directory.", shape="DIR", panel=_WHICH)] = Path(
+    data: Annotated[Path, option(help="The collector's data directory.", metavar="DIR", panel=_WHICH)] = Path(
         "millstream-data"
     ),
     since: Annotated[
         str | None,
-        option(told="Received from then on: a time (ISO 8601), or 90m, 2h, 7d ago.", shape="TIME", panel=_WHICH),
+        option(help="Received from then on: a time (ISO 8601), or 90m, 2h, 7d ago.", metavar="TIME", panel=_WHICH),
     ] = None,
-    until: Annotated[str | None, option(told="Received before then.", shape="TIME", panel=_WHICH)] = None,
+    until: Annotated[str | None, option(help="Received before then.", metavar="TIME", panel=_WHICH)] = None,
     kind: Annotated[
-        list[str] | None, option("--type", told="Of this type; repeatable.", shape="TYPE", panel=_WHICH)
+        list[str] | None, option("--type", help="Of this type; repeatable.", metavar="TYPE", panel=_WHICH)
     ] = None,
-    event: Annotated[list[str] | None, option(told="Of this name; repeatable.", shape="NAME", panel=_WHICH)] = None,
+    event: Annotated[list[str] | None, option(help="Of this name; repeatable.", metavar="NAME", panel=_WHICH)] = None,
     source: Annotated[
-        list[str] | None, option(told="With this sourceId; repeatable.", shape="ID", panel=_WHICH)
+        list[str] | None, option(help="With this sourceId; repeatable.", metavar="ID", panel=_WHICH)
     ] = None,
-    dry_run: Annotated[bool, option("--dry-run", told="Count them, and send nothing.")] = False,
+    dry_run: Annotated[bool, option("--dry-run", help="Count them, and send nothing.")] = False,
     timeout: options.Timeout = 60.0,
     max_retries: options.MaxRetries = 3,
     rate: options.Rate = None,

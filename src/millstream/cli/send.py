@@ -13,13 +13,13 @@ from typing import Annotated, Any, BinaryIO, cast
 import msgspec
 import typer
 
-from millstream._core.encoding import decode
-from millstream._core.events import KINDS
+from millstream._core.events.build import KINDS
+from millstream._core.events.encode import decode
 from millstream.types import Event
 
 from . import options, output
 from .delivery import QUEUE, Delivery
-from .lines import Item, items
+from .lines import Line, items
 from .options import Access, option
 from .report import report
 
@@ -38,8 +38,8 @@ _NEEDS = {"track": ("event",), "group": ("group_id",), "alias": ("user_id", "pre
 _OBJECTS = {"properties", "traits", "context", "integrations"}
 
 
-def _field(told: str, shape: str) -> Any:
-    return option(told=told, shape=shape, panel="Fields of one event")
+def _field(text: str, metavar: str) -> Any:
+    return option(help=text, metavar=metavar, panel="Fields of one event")
 
 
 def send(
@@ -47,7 +47,7 @@ def send(
         str | None,
         typer.Argument(metavar="TYPE", help=f"{', '.join(KINDS)}; or - for whole events from standard input."),
     ] = None,
-    kind: Annotated[str | None, option("--type", told="TYPE, as an option.", shape="TYPE")] = None,
+    kind: Annotated[str | None, option("--type", help="TYPE, as an option.", metavar="TYPE")] = None,
     user_id: Annotated[str | None, _field("Who did it.", "ID")] = None,
     anonymous_id: Annotated[str | None, _field("Who did it, where the user is not known (yet).", "ID")] = None,
     event: Annotated[str | None, _field('track: what was done, such as "Order Completed".', "NAME")] = None,
@@ -67,7 +67,7 @@ def send(
     max_retries: options.MaxRetries = 3,
     rate: options.Rate = None,
     in_order: options.InOrder = False,
-    skip: Annotated[int, option(told="With -: lines to leave out.", shape="N", panel=options.HOW, min=0)] = 0,
+    skip: Annotated[int, option(help="With -: lines to leave out.", metavar="N", panel=options.HOW, min=0)] = 0,
     oauth_client_id: options.OAuthClientId = None,
     oauth_client_key: options.OAuthClientKey = None,
     oauth_key_id: options.OAuthKeyId = None,
@@ -180,11 +180,11 @@ def _send_many(delivery: Delivery, skip: int, timeout: float, *, as_json: bool) 
 
     delivery.run(feed, timeout)
     done = f"Delivered {delivery.delivered:,} events in {time.monotonic() - began:.1f} s."
-    first: Item | None = delivery.first_undecided()
+    first: Line | None = delivery.first_undecided()
     report(delivery, done, as_json=as_json, resume=f"--skip {first.number - 1 if first else last}")
 
 
-def _hand_over(delivery: Delivery, item: Item) -> None:
+def _hand_over(delivery: Delivery, item: Line) -> None:
     if item.event is None:
         delivery.reject(item, item.fault)
     else:

@@ -39,72 +39,74 @@ def serve(
         Path | None,
         _setting(
             "config",
-            told="TOML file with any of these options, as name = value; others that are given go first.",
-            shape="FILE",
+            help="TOML file with any of these options, as name = value; others that are given go first.",
+            metavar="FILE",
             panel=WHERE,
             is_eager=True,
             callback=_configured,
         ),
     ] = None,
-    host: Annotated[str, _setting("host", told="Address to listen on.", shape="ADDRESS", panel=WHERE)] = "127.0.0.1",
+    host: Annotated[str, _setting("host", help="Address to listen on.", metavar="ADDRESS", panel=WHERE)] = "127.0.0.1",
     port: Annotated[
         int,
-        _setting("port", told="Port to listen on; 0 is any free one.", shape="N", panel=WHERE, min=0, max=65535),
+        _setting("port", help="Port to listen on; 0 is any free one.", metavar="N", panel=WHERE, min=0, max=65535),
     ] = 7070,
     data: Annotated[
-        Path, _setting("data", told="Directory for the events; made if missing.", shape="DIR", panel=WHERE)
+        Path, _setting("data", help="Directory for the events; made if missing.", metavar="DIR", panel=WHERE)
     ] = Path("millstream-data"),
     key: Annotated[
         list[str] | None,
-        _setting("key", told="A write key that may write; repeatable. Without any, all may.", shape="KEY", panel=WHO),
+        _setting("key", help="A write key that may write; repeatable. Without any, all may.", metavar="KEY", panel=WHO),
     ] = None,
     rate_limit: Annotated[
-        float | None, _setting("rate-limit", told="Events per second for each write key.", shape="N", panel=WHO)
+        float | None, _setting("rate-limit", help="Events per second for each write key.", metavar="N", panel=WHO)
     ] = None,
     token: Annotated[
         str | None,
-        _setting("token", told="What the page asks for; other machines see nothing without.", shape="T", panel=WHO),
+        _setting("token", help="What the page asks for; other machines see nothing without.", metavar="T", panel=WHO),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        _setting("allow-host", told="A name the page is served under; repeatable.", shape="NAME", panel=WHO),
+        _setting("allow-host", help="A name the page is served under; repeatable.", metavar="NAME", panel=WHO),
     ] = None,
     prefix: Annotated[
         str | None,
-        _setting("prefix", told="Path that a proxy leaves before ours, as /tracking.", shape="PATH", panel=WHERE),
+        _setting("prefix", help="Path that a proxy leaves before ours, as /tracking.", metavar="PATH", panel=WHERE),
     ] = None,
     strict: Annotated[
-        bool, _setting("strict", told="Say with 400 which events are not valid, and why.", panel=WHAT)
+        bool, _setting("strict", help="Say with 400 which events are not valid, and why.", panel=WHAT)
     ] = False,
     dedup_window: Annotated[
         str,
-        _setting("dedup-window", told="How long duplicates are recognised; 0 is not.", shape="DURATION", panel=WHAT),
+        _setting("dedup-window", help="How long duplicates are recognised; 0 is not.", metavar="DURATION", panel=WHAT),
     ] = "24h",
     max_age: Annotated[
-        str | None, _setting("max-age", told="Files are deleted that are older.", shape="DURATION", panel=WHAT)
+        str | None, _setting("max-age", help="Files are deleted that are older.", metavar="DURATION", panel=WHAT)
     ] = None,
     max_size: Annotated[
         str | None,
-        _setting("max-size", told="The oldest files are deleted when there is more.", shape="SIZE", panel=WHAT),
+        _setting("max-size", help="The oldest files are deleted when there is more.", metavar="SIZE", panel=WHAT),
     ] = None,
     sync: Annotated[
         str,
         _setting(
-            "sync", told="When the disk is forced: always before a 200, or interval:500ms.", shape="HOW", panel=WHAT
+            "sync", help="When the disk is forced: always before a 200, or interval:500ms.", metavar="HOW", panel=WHAT
         ),
     ] = "always",
     oauth_key: Annotated[
         list[str] | None,
         _setting(
             "oauth-key",
-            told="Public key of who gets tokens: FILE, ID=FILE or ID/KEY=FILE; repeatable. All need a token then.",
-            shape="KEY",
+            help="Public key of who gets tokens: FILE, ID=FILE or ID/KEY=FILE; repeatable. All need a token then.",
+            metavar="KEY",
             panel=TOKENS,
         ),
     ] = None,
     oauth_audience: Annotated[
         str | None,
-        _setting("oauth-audience", told="Our URL, as clients know it; else what they say.", shape="URL", panel=TOKENS),
+        _setting(
+            "oauth-audience", help="Our URL, as clients know it; else what they say.", metavar="URL", panel=TOKENS
+        ),
     ] = None,
 ) -> None:
     """Receive events as the Tracking API does, keep them as JSON lines, and show them live on a page.

@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from millstream._core.encoding import decode
+from millstream._core.events.encode import decode
 from millstream.errors import SettingsError
 from millstream.log.inspect import LaneInfo, events, lanes
 
@@ -63,7 +63,9 @@ def count_events(directory: SpoolDir, *, as_json: AsJson = False) -> None:
 def show(
     directory: SpoolDir,
     *,
-    limit: Annotated[int | None, option("--limit", "-n", told="So many events, and no more.", shape="N", min=1)] = None,
+    limit: Annotated[
+        int | None, option("--limit", "-n", help="So many events, and no more.", metavar="N", min=1)
+    ] = None,
 ) -> None:
     """Show the events that are still to be delivered, one a line, the oldest lane first."""
     console = output.console()

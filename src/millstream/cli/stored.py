@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from millstream._core.encoding import decode
-from millstream._core.times import iso
+from millstream._core.events.encode import decode
+from millstream._core.events.timestamps import iso
 from millstream.errors import SettingsError
 from millstream.log import PREFIX, Record, records_in, stored_files
 from millstream.types import Event

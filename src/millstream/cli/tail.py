@@ -14,7 +14,7 @@ import urllib3
 from rich.text import Text
 from urllib3.exceptions import HTTPError
 
-from millstream._core.events import KINDS
+from millstream._core.events.build import KINDS
 from millstream.errors import MillstreamError
 from millstream.http._common import no_answer
 from millstream.http._environment import proxy_from_environment
@@ -42,27 +42,27 @@ _OUTCOME_STYLES = {"duplicate": "yellow", "rejected": "bold red", "refused": "bo
 
 def tail(
     host: Annotated[
-        str, option(told="The collector's base URL.", shape="URL", panel=options.WHERE, envvar="MILLSTREAM_HOST")
+        str, option(help="The collector's base URL.", metavar="URL", panel=options.WHERE, envvar="MILLSTREAM_HOST")
     ] = LOCAL,
     token: Annotated[
         str | None,
         option(
-            told="Its token, if it has one.", shape="TOKEN", panel=options.WHERE, envvar="MILLSTREAM_COLLECTOR_TOKEN"
+            help="Its token, if it has one.", metavar="TOKEN", panel=options.WHERE, envvar="MILLSTREAM_COLLECTOR_TOKEN"
         ),
     ] = None,
     last: Annotated[
-        int, option("--last", "-n", told="Begin with so many that have come before.", shape="N", panel=_WHICH, min=0)
+        int, option("--last", "-n", help="Begin with so many that have come before.", metavar="N", panel=_WHICH, min=0)
     ] = 10,
     kind: Annotated[
-        list[str] | None, option("--type", told="Of this type; repeatable.", shape="TYPE", panel=_WHICH)
+        list[str] | None, option("--type", help="Of this type; repeatable.", metavar="TYPE", panel=_WHICH)
     ] = None,
-    event: Annotated[str | None, option(told="With this in their name.", shape="TEXT", panel=_WHICH)] = None,
-    user: Annotated[str | None, option(told="With this in a user's id.", shape="TEXT", panel=_WHICH)] = None,
-    text: Annotated[str | None, option(told="With this anywhere in them.", shape="TEXT", panel=_WHICH)] = None,
+    event: Annotated[str | None, option(help="With this in their name.", metavar="TEXT", panel=_WHICH)] = None,
+    user: Annotated[str | None, option(help="With this in a user's id.", metavar="TEXT", panel=_WHICH)] = None,
+    text: Annotated[str | None, option(help="With this anywhere in them.", metavar="TEXT", panel=_WHICH)] = None,
     outcome: Annotated[
-        list[str] | None, option(told=f"{', '.join(OUTCOMES)}; repeatable.", shape="OUTCOME", panel=_WHICH)
+        list[str] | None, option(help=f"{', '.join(OUTCOMES)}; repeatable.", metavar="OUTCOME", panel=_WHICH)
     ] = None,
-    as_json: Annotated[bool, option("--json", told="A JSON object for each, for programs.")] = False,
+    as_json: Annotated[bool, option("--json", help="A JSON object for each, for programs.")] = False,
 ) -> None:
     """Follow what comes into a collector, and what becomes of it.
 

@@ -21,24 +21,24 @@ from millstream.errors import SettingsError
 from millstream.spec import REASONS
 
 from . import metrics
-from .asgi import Answer, Reader, headers_of, told
-from .core import ROUTES, Route, Verdict
-from .debugger import Guard, routes
-from .debugger.feed import Feed
-from .debugger.guard import Forbidden
-from .gate import Gate, Rate
-from .intake import Intake, utc_now
+from .admission import Admission, Rate
+from .asgi import HTTPAnswer, Reader, error_response, headers_of
+from .debugger import Access, routes
+from .debugger.access import Forbidden
+from .dedup import Dedup
+from .feed import Feed
+from .ingest import Ingest, utc_now
+from .judge import ROUTES, Route, Verdict
 from .oauth import Application, Denied, TokenServer
+from .request import RequestRefused
 from .store import Files, Memory, Store
-from .window import Window
-from .wire import Refused
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-_OK = Answer(200, b'{"success": true}')
-_NOT_FOUND = told(404, "unknown_route", "there is no such route")
-_NOT_ALLOWED = told(405, "not_allowed", "this route takes POST", {"allow": "POST, OPTIONS"})
+_OK = HTTPAnswer(200, b'{"success": true}')
+_NOT_FOUND = error_response(404, "unknown_route", "there is no such route")
+_NOT_ALLOWED = error_response(405, "not_allowed", "this route takes POST", {"allow": "POST, OPTIONS"})
 _API = "/v1/"
 _A_YEAR = 366 * 86_400
 
@@ -87,21 +87,21 @@ class Collector:
         if not 0 <= dedup_window <= _A_YEAR:
             raise SettingsError("dedup_window must be a number of seconds from 0 to a year")
         self._prefix = _prefix(prefix)
-        self._guard = Guard(token, hosts)
+        self._access = Access(token, hosts)
         self._tokens = TokenServer(applications, audience=audience)
-        gate = Gate(
+        gate = Admission(
             keys,
             tokens=self._tokens if applications else None,
             rate=None if rate_limit is None else Rate(rate_limit),
         )
         self.store = Files(store) if isinstance(store, str | os.PathLike) else store
         try:
-            self._intake = Intake(self.store, gate, Window(dedup_window, dedup_ids), clock=clock)
+            self._ingest = Ingest(self.store, gate, Dedup(dedup_window, dedup_ids), clock=clock)
         except BaseException:
             if self.store is not store:  # else it is the caller's
                 self.store.close()
             raise
-        self.counts = self._intake.counts
+        self.counts = self._ingest.counts
         self._strict = strict
         self._clock = clock
         self._reader = Reader()
@@ -111,7 +111,7 @@ class Collector:
                 routing.Route("/health", self._health),
                 routing.Route("/stats", self._guarded(self._stats)),
                 routing.Route("/metrics", self._guarded(self._metrics)),
-                *routes(self._intake.feed, self._guard),
+                *routes(self._ingest.feed, self._access),
             ],
             lifespan=self._lifespan,
         )
@@ -135,7 +135,7 @@ class Collector:
     @property
     def feed(self) -> Feed:
         """What came lately, and what became of it."""
-        return self._intake.feed
+        return self._ingest.feed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._prefix and scope.get("path", "").startswith(f"{self._prefix}/"):
@@ -148,21 +148,21 @@ class Collector:
         else:
             await self._app(scope, receive, send)
 
-    async def tracking_api(self, method: str, path: str, headers: Mapping[str, str], receive: Receive) -> Answer:
+    async def tracking_api(self, method: str, path: str, headers: Mapping[str, str], receive: Receive) -> HTTPAnswer:
         """The answer to a request under `/v1/`, as it goes out."""
         return _with_cors(await self._tracking_api(method, path, headers, receive), headers)
 
-    def take(self, path: str, headers: Mapping[str, str], body: bytes, done: Callable[[Answer], object]) -> None:
+    def take(self, path: str, headers: Mapping[str, str], body: bytes, done: Callable[[HTTPAnswer], object]) -> None:
         """Call `done` with the answer to a POST to a known path, of which all has come, when its events are kept."""
 
         def taken(verdict: Verdict) -> None:
             done(_with_cors(self._answer(verdict, headers), headers))
 
-        self._intake.take(ROUTES[path[len(_API) :]], headers, body, taken, strict=self._is_strict(headers))
+        self._ingest.take(ROUTES[path[len(_API) :]], headers, body, taken, strict=self._is_strict(headers))
 
     def stop(self) -> None:
         """Let those go that would stay for ever: who watches the page. May be called in a signal handler."""
-        self._intake.feed.close()
+        self._ingest.feed.close()
 
     def close(self) -> None:
         """Let go of the store. Call it when no request can come any more."""
@@ -171,7 +171,7 @@ class Collector:
 
     # -- /v1/ -------------------------------------------------------------------------------------------
 
-    async def _tracking_api(self, method: str, path: str, headers: Mapping[str, str], receive: Receive) -> Answer:
+    async def _tracking_api(self, method: str, path: str, headers: Mapping[str, str], receive: Receive) -> HTTPAnswer:
         name = path[len(_API) :].rstrip("/")
         route = ROUTES.get(name)
         if route is None and name != "m":
@@ -182,8 +182,8 @@ class Collector:
             return _NOT_ALLOWED
         try:
             body = await self._reader.read(receive)
-        except Refused as refused:
-            return self._answer(self._intake.refuse(refused), headers)
+        except RequestRefused as refused:
+            return self._answer(self._ingest.refuse(refused), headers)
         if route is None:  # what analytics.js counts of itself
             return _OK
         return self._answer(await self._taken(route, headers, body), headers)
@@ -195,15 +195,15 @@ class Collector:
             if not verdict.cancelled():  # else nobody waits for it any more
                 verdict.set_result(found)
 
-        self._intake.take(route, headers, body, done, strict=self._is_strict(headers))
+        self._ingest.take(route, headers, body, done, strict=self._is_strict(headers))
         return await verdict
 
     def _is_strict(self, headers: Mapping[str, str]) -> bool:
         return self._strict or headers.get("x-strict-mode") == "1"
 
-    def _answer(self, verdict: Verdict, headers: Mapping[str, str]) -> Answer:
+    def _answer(self, verdict: Verdict, headers: Mapping[str, str]) -> HTTPAnswer:
         if verdict.status != HTTPStatus.OK:
-            return told(verdict.status, verdict.reason, verdict.message, _hints(verdict))
+            return error_response(verdict.status, verdict.reason, verdict.message, _hints(verdict))
         if verdict.rejected and self._is_strict(headers):
             return _rejection(verdict)
         return _OK
@@ -216,7 +216,7 @@ class Collector:
             form = await self._reader.read(request.receive)
             host = request.headers.get("host", "") + request.scope.get("root_path", "")
             granted = self._tokens.grant(form, host, self._clock().timestamp())
-        except Refused as refused:
+        except RequestRefused as refused:
             return JSONResponse({"error": "invalid_request"}, refused.status, headers)
         except Denied as denied:
             return Response(denied.body, denied.status, headers, "application/json")
@@ -226,7 +226,7 @@ class Collector:
         async def guarded(request: Request) -> Response:
             client = request.client.host if request.client else ""
             try:
-                self._guard.check(request.headers, client, request.query_params.get("token", ""))
+                self._access.check(request.headers, client, request.query_params.get("token", ""))
             except Forbidden as forbidden:
                 return PlainTextResponse(f"{forbidden.message}\n", forbidden.status)
             return endpoint()
@@ -237,7 +237,7 @@ class Collector:
         return JSONResponse(self.counts.snapshot())
 
     def _metrics(self) -> Response:
-        text = metrics.exposition(self.counts, remembered=len(self._intake.window), store=self.store)
+        text = metrics.exposition(self.counts, remembered=len(self._ingest.window), store=self.store)
         return Response(text, media_type=metrics.CONTENT_TYPE)
 
     async def _health(self, _: Request) -> Response:
@@ -276,7 +276,7 @@ def _hints(verdict: Verdict) -> dict[str, str]:
     return hints
 
 
-def _rejection(verdict: Verdict) -> Answer:
+def _rejection(verdict: Verdict) -> HTTPAnswer:
     """What is wrong, event by event; those that are not named are kept."""
     kept = len(verdict.kept) + len(verdict.duplicates)
     count = len(verdict.rejected)
@@ -285,10 +285,10 @@ def _rejection(verdict: Verdict) -> Answer:
     ]
     are = "is not valid and was" if count == 1 else "are not valid and were"
     message = f"{count:,} of {count + kept:,} events {are} not kept"
-    return told(400, "events_rejected", message, stored=kept, rejected=rejected)
+    return error_response(400, "events_rejected", message, stored=kept, rejected=rejected)
 
 
-def _preflight(headers: Mapping[str, str]) -> Answer:
+def _preflight(headers: Mapping[str, str]) -> HTTPAnswer:
     """What a browser asks before it sends a page's request. Anybody may send: a write key is no secret in a page."""
     names = headers.get("access-control-request-headers", "")
     allowed = {
@@ -298,13 +298,13 @@ def _preflight(headers: Mapping[str, str]) -> Answer:
     }
     if "access-control-request-private-network" in headers:
         allowed["access-control-allow-private-network"] = "true"
-    return Answer(200, b"", allowed)
+    return HTTPAnswer(200, b"", allowed)
 
 
 _NAMES = re.compile(r"[0-9A-Za-z_, -]+")
 
 
-def _with_cors(answer: Answer, headers: Mapping[str, str]) -> Answer:
+def _with_cors(answer: HTTPAnswer, headers: Mapping[str, str]) -> HTTPAnswer:
     """The same, for the page of any site: also where a browser would send cookies along, on which nothing here depends.
 
     `navigator.sendBeacon` always would, and then a browser takes no `*` for an answer.

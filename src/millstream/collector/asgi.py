@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from .wire import MAX_BODY, Refused
+from .request import MAX_BODY, RequestRefused
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -16,7 +16,7 @@ _PATIENCE = 8 << 20
 """Bytes of a body too large that are read and thrown away: who is still sending does not hear an answer."""
 
 
-class Answer(NamedTuple):
+class HTTPAnswer(NamedTuple):
     """An HTTP answer, with a body of JSON."""
 
     status: int
@@ -37,10 +37,12 @@ class Answer(NamedTuple):
         await send({"type": "http.response.body", "body": self.body})
 
 
-def told(status: int, code: str, message: str, headers: Mapping[str, str] | None = None, **more: Any) -> Answer:
+def error_response(
+    status: int, code: str, message: str, headers: Mapping[str, str] | None = None, **more: Any
+) -> HTTPAnswer:
     """An answer that says why not: a code for programs, a message for people."""
     body = msgspec.json.encode({"success": False, "code": code, "message": message, **more})
-    return Answer(status, body, headers or {})
+    return HTTPAnswer(status, body, headers or {})
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
@@ -62,7 +64,7 @@ class Reader:
         """A whole body.
 
         Raises:
-            Refused: 413 if it is over MAX_BODY, 503 if there is no room for it now, 400 if the client leaves.
+            RequestRefused: 413 if it is over MAX_BODY, 503 if there is no room for it now, 400 if the client leaves.
         """
         parts: list[bytes] = []
         size = held = 0
@@ -70,7 +72,7 @@ class Reader:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise Refused(400, "disconnected", "the client left before its request was complete")
+                    raise RequestRefused(400, "disconnected", "the client left before its request was complete")
                 part: bytes = message.get("body", b"")
                 size += len(part)
                 if size <= MAX_BODY:
@@ -81,9 +83,9 @@ class Reader:
                     held += len(part)
                     self._left -= len(part)
                 if self._left < 0:
-                    raise Refused(503, "busy", "too many requests are being received at once", retry_after=1)
+                    raise RequestRefused(503, "busy", "too many requests are being received at once", retry_after=1)
         finally:
             self._left += held
         if size > MAX_BODY:
-            raise Refused(413, "body_too_large", f"the body is over the limit of {MAX_BODY:,} bytes")
+            raise RequestRefused(413, "body_too_large", f"the body is over the limit of {MAX_BODY:,} bytes")
         return parts[0] if len(parts) == 1 else b"".join(parts)

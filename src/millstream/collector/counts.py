@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .core import Verdict
+    from .judge import Verdict
 
 
 class Counts:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from .asgi import Answer, headers_of, told
+from .asgi import HTTPAnswer, error_response, headers_of
 from .connection import Connection
-from .core import ROUTES
+from .judge import ROUTES
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope
@@ -25,13 +25,17 @@ if TYPE_CHECKING:
 class Api(Protocol):
     """Answers requests to the Tracking API: the collector."""
 
-    def take(self, path: str, headers: Mapping[str, str], body: bytes, done: Callable[[Answer], object]) -> None: ...
+    def take(
+        self, path: str, headers: Mapping[str, str], body: bytes, done: Callable[[HTTPAnswer], object]
+    ) -> None: ...
 
-    async def tracking_api(self, method: str, path: str, headers: Mapping[str, str], receive: Receive) -> Answer: ...
+    async def tracking_api(
+        self, method: str, path: str, headers: Mapping[str, str], receive: Receive
+    ) -> HTTPAnswer: ...
 
 
-_STOPPING = Answer(503)
-_FAILED = told(500, "internal_error", "the collector failed: its log says why", {"connection": "close"})
+_STOPPING = HTTPAnswer(503)
+_FAILED = error_response(500, "internal_error", "the collector failed: its log says why", {"connection": "close"})
 _PATHS = {f"/v1/{name}".encode(): f"/v1/{name}" for name in ROUTES}
 
 
@@ -139,8 +143,8 @@ class _Exchange(RequestResponseCycle):
             await self.flow.drain()
         self._answer(answer)
 
-    def _answer(self, answer: Answer) -> None:
-        """Answer with one write: each is a packet of its own, which takes 20 µs here, and wakes up the client."""
+    def _answer(self, answer: HTTPAnswer) -> None:
+        """HTTPAnswer with one write: each is a packet of its own, which takes 20 µs here, and wakes up the client."""
         if self.disconnected:
             return
         usual = _Exchange.usual
@@ -156,7 +160,7 @@ class _Exchange(RequestResponseCycle):
             self.transport.close()
         self.on_response()
 
-    def _text(self, answer: Answer) -> bytes:
+    def _text(self, answer: HTTPAnswer) -> bytes:
         headers = [*self.default_headers, *answer.encoded_headers()]
         closing = (b"connection", b"close")
         if not self.keep_alive and closing not in headers:
@@ -172,6 +176,6 @@ class _Exchange(RequestResponseCycle):
 class _Written(NamedTuple):
     """An answer as it went out; nearly all are the same, for as long as the date is: 3 µs of a request."""
 
-    answer: Answer
+    answer: HTTPAnswer
     default_headers: list[tuple[bytes, bytes]]
     text: bytes

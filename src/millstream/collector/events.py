@@ -13,12 +13,12 @@ from msgspec import Raw
 
 from millstream.spec import IDS, MAX_EVENT_BYTES, MAX_MESSAGE_ID, OBJECTS, TEXTS, TYPES
 
+from .clock_skew import as_stored, json_of, moment_of
 from .portable import each_member_once, integer_too_large, too_deep
-from .times import as_stored, json_of, moment_of
-from .wire import ABSENT
+from .request import ABSENT
 
 try:
-    from ._usual import usual
+    from ._validate import usual
 except ImportError:  # not compiled: docs/decisions/0026
 
     def usual(
@@ -73,7 +73,7 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
         return self.text.split(b"\n")[skip:-1]
 
 
-class Rejected(msgspec.Struct, frozen=True, gc=False):
+class RejectedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event that is not kept: its place in the request, why (one of REASONS), and what came.
 
     `line` is one JSON object without a line break or a write key; empty if the event is none, too large or too deep.

@@ -20,9 +20,9 @@ from millstream._public import publish
 from millstream.errors import SettingsError
 from millstream.log import PREFIX, Log, segments_in
 
+from .clock_skew import json_of
 from .commit import Committer, Done
 from .rejects import Rejects
-from .times import json_of
 from .timing import Timing
 
 _log = logging.getLogger("millstream")

@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .._core.retry import judge
-    from .._core.verdicts import (
+    from .._core.delivery.retry import judge
+    from .._core.delivery.verdicts import (
         Delivered,
         Limited,
         Partial,

@@ -8,10 +8,21 @@ from typing import Any, cast
 import msgspec
 from msgspec import Raw
 
-from .._core.times import epoch_ms
+from .._core.events.timestamps import epoch_ms
 from .base import Event
 
-__all__ = ["NO_FIELDS", "Fields", "encode", "epoch_ms", "fields_of", "indexes", "object_in", "renamed", "section", "value_of"]
+__all__ = [
+    "NO_FIELDS",
+    "Fields",
+    "encode",
+    "epoch_ms",
+    "fields_of",
+    "indexes",
+    "object_in",
+    "renamed",
+    "section",
+    "value_of",
+]
 
 NO_FIELDS: Mapping[str, Any] = {}
 

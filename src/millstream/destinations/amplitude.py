@@ -8,8 +8,8 @@ from urllib.parse import quote_plus
 
 from msgspec import Meta
 
-from .._core.retry import judge
-from .._core.verdicts import Delivered, Limited, Partial, Refused, Retry, Verdict
+from .._core.delivery.retry import judge
+from .._core.delivery.verdicts import Delivered, Limited, Partial, Refused, Retry, Verdict
 from .._public import publish
 from .._version import __version__
 from ..errors import Rejected
@@ -73,9 +73,7 @@ class Amplitude:
 
     def __init__(
         self,
-        api_key: Annotated[
-            Secret | str, Meta(description="The project's API key.", examples=["${AMPLITUDE_API_KEY}"])
-        ],
+        api_key: Annotated[Secret | str, Meta(description="The project's API key.", examples=["${AMPLITUDE_API_KEY}"])],
         *,
         host: Annotated[
             str, Meta(description="Base URL of the API.", examples=["https://api.eu.amplitude.com"])
@@ -183,7 +181,12 @@ class Amplitude:
             return (Part(encode(event)),)
         products = value_of(properties, "products")
         sold = [
-            {**event, "event_type": "Product Purchased", "event_properties": product, "insert_id": f"{fields.message_id}:{n}"}
+            {
+                **event,
+                "event_type": "Product Purchased",
+                "event_properties": product,
+                "insert_id": f"{fields.message_id}:{n}",
+            }
             for n, product in enumerate(products if isinstance(products, list) else [])
             if isinstance(product, dict)
         ]

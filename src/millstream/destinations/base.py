@@ -8,9 +8,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from .._core.encoding import decode, head
-from .._core.times import epoch_ms
-from .._core.verdicts import Refused, Verdict
+from .._core.delivery.verdicts import Refused, Verdict
+from .._core.events.encode import decode, head
+from .._core.events.timestamps import epoch_ms
 from .._public import publish
 from ..types import Request, Response
 

@@ -115,7 +115,9 @@ def schema_of(made_by: Any) -> type[Struct]:
         if parameter.default is parameter.empty:
             fields.append((parameter.name, annotated))
         else:
-            fields.append((parameter.name, annotated, msgspec.field(default_factory=lambda value=parameter.default: value)))
+            fields.append(
+                (parameter.name, annotated, msgspec.field(default_factory=lambda value=parameter.default: value))
+            )
     return msgspec.defstruct(made_by.__name__, fields, kw_only=True, forbid_unknown_fields=True)
 
 
@@ -142,7 +144,11 @@ def options_of(made_by: Any) -> list[Option]:
 def _parameters(made_by: Any) -> list[tuple[inspect.Parameter, Any]]:
     hints = get_type_hints(made_by.__init__, include_extras=True)
     parameters = list(inspect.signature(made_by).parameters.values())
-    return [(each, hints.get(each.name, Any)) for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+    return [
+        (each, hints.get(each.name, Any))
+        for each in parameters
+        if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)
+    ]
 
 
 def _plain(hint: Any) -> tuple[Any, Meta | None]:

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 import msgspec
 from msgspec import Meta, Raw
 
-from .._core.retry import judge
-from .._core.verdicts import Verdict
+from .._core.delivery.retry import judge
+from .._core.delivery.verdicts import Verdict
 from .._public import publish
 from .._version import __version__
 from ..secret import Secret

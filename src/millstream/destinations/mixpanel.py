@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Raw
 
-from .._core.retry import judge
-from .._core.verdicts import Delivered, Partial, Refused, Retry, Split, Verdict
+from .._core.delivery.retry import judge
+from .._core.delivery.verdicts import Delivered, Partial, Refused, Retry, Split, Verdict
 from .._public import publish
 from .._version import __version__
 from ..errors import Rejected
@@ -77,7 +77,12 @@ RESERVED = frozenset({"time", "id", "$anon_id", "distinct_id", "$group_id", "$in
 PRODUCT = (
     "product_id sku category name brand variant price quantity coupon position url image_url".split()  # noqa: SIM905
 )
-PATHS = {"": "/import?strict=1", "track": "/track?verbose=1", "engage": "/engage?verbose=1", "groups": "/groups?verbose=1"}
+PATHS = {
+    "": "/import?strict=1",
+    "track": "/track?verbose=1",
+    "engage": "/engage?verbose=1",
+    "groups": "/groups?verbose=1",
+}
 
 
 class Mixpanel:

@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from .._core.retry import judge
-from .._core.verdicts import Delivered, Paused, Retry, Verdict
+from .._core.delivery.retry import judge
+from .._core.delivery.verdicts import Delivered, Paused, Retry, Verdict
 from .._public import publish
 from .._version import __version__
 from ..errors import Rejected

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from .._core.retry import CREDENTIALS, judge
-from .._core.verdicts import Delivered, Refused, Retry, Verdict
+from .._core.delivery.retry import CREDENTIALS, judge
+from .._core.delivery.verdicts import Delivered, Refused, Retry, Verdict
 from .._public import publish
 from .._version import __version__
 from ..errors import Rejected, SettingsError

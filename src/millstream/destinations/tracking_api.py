@@ -10,9 +10,9 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import Meta
 
-from .._core.retry import judge
-from .._core.times import from_epoch
-from .._core.verdicts import Verdict
+from .._core.delivery.retry import judge
+from .._core.delivery.verdicts import Verdict
+from .._core.events.timestamps import from_epoch
 from .._public import publish
 from .._version import __version__
 from ..secret import Secret

@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from .._core.retry import CREDENTIALS, judge
-from .._core.verdicts import Verdict
+from .._core.delivery.retry import CREDENTIALS, judge
+from .._core.delivery.verdicts import Verdict
 from .._public import publish
 from .._version import __version__
 from ..errors import SettingsError
@@ -48,7 +48,9 @@ class Webhook:
 
     def __init__(
         self,
-        url: Annotated[str, Meta(description="Where events go; it may have a query.", examples=["https://me.example/in"])],
+        url: Annotated[
+            str, Meta(description="Where events go; it may have a query.", examples=["https://me.example/in"])
+        ],
         *,
         secret: Annotated[
             Secret | str | None, Meta(description="Signs requests.", examples=["${WEBHOOK_SECRET}"])
@@ -57,7 +59,9 @@ class Webhook:
             Mapping[str, Secret | str] | None,
             Meta(description="Headers that every request has.", examples=[{"Authorization": "${WEBHOOK_TOKEN}"}]),
         ] = None,
-        batch: Annotated[bool, Meta(description="Whether a request is an array of events; else it is one event.")] = True,
+        batch: Annotated[
+            bool, Meta(description="Whether a request is an array of events; else it is one event.")
+        ] = True,
         max_events: Annotated[int, Meta(description="Events in a request, at most.", ge=1)] = 1000,
         timeout: Annotated[float, Meta(description="Seconds for one request.", gt=0)] = 10.0,
         name: Annotated[str, Meta(description="What `integrations` calls it.")] = "Webhook",

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar, cast
 
-from .._log import logger
+from .._logging import logger
 from .._public import publish
 from ..errors import MillstreamError
 from ..settings import seconds

@@ -15,7 +15,17 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from millstream._core.verdicts import Delivered, Limited, Partial, Paused, Refused, Retry, Split, Unauthorized, Verdict
+from millstream._core.delivery.verdicts import (
+    Delivered,
+    Limited,
+    Partial,
+    Paused,
+    Refused,
+    Retry,
+    Split,
+    Unauthorized,
+    Verdict,
+)
 from millstream._public import publish
 from millstream.destinations import Destination, Event, Part, Skip
 from millstream.destinations._masking import masked, secrets_of
@@ -24,12 +34,62 @@ from millstream.types import Response
 
 __all__ = ["DestinationContract"]
 
-_CONTEXT = {"ip": "203.0.113.7", "locale": "de-DE", "page": {"url": "https://shop.example/x"}, "device": {"type": "ios"}}
-_CONTEXT |= {"app": None, "os": [], "userAgent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", "library": {"name": "x"}}
+_CONTEXT = {
+    "ip": "203.0.113.7",
+    "locale": "de-DE",
+    "page": {"url": "https://shop.example/x"},
+    "device": {"type": "ios"},
+}
+_CONTEXT |= {
+    "app": None,
+    "os": [],
+    "userAgent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0",
+    "library": {"name": "x"},
+}
 _PROPERTIES = {"revenue": 39.95, "nothing": None, "nested": {"a": [1, {"b": 2}]}, "städte": "Zürich ✓", "flag": True}
-_BODIES = (b"", b"\xff\xfe", b"<html>", b"null", b"[]", b"{}", b'{"code":200}', b'{"status":0}', b'{"error":{"a":[1]}}', b"x" * 10**6)
-_BODIES += (b'{"failed_records":[{"index":99},{"index":"0"},7]}', b'{"events_with_invalid_fields":{"time":[0,99,"1"]}}', b"[" * 5000)
-_STATUSES = (100, 200, 201, 202, 204, 207, 301, 302, 307, 400, 401, 402, 403, 404, 408, 409, 410, 413, 422, 429, 451, 500, 503, 599)
+_BODIES = (
+    b"",
+    b"\xff\xfe",
+    b"<html>",
+    b"null",
+    b"[]",
+    b"{}",
+    b'{"code":200}',
+    b'{"status":0}',
+    b'{"error":{"a":[1]}}',
+    b"x" * 10**6,
+)
+_BODIES += (
+    b'{"failed_records":[{"index":99},{"index":"0"},7]}',
+    b'{"events_with_invalid_fields":{"time":[0,99,"1"]}}',
+    b"[" * 5000,
+)
+_STATUSES = (
+    100,
+    200,
+    201,
+    202,
+    204,
+    207,
+    301,
+    302,
+    307,
+    400,
+    401,
+    402,
+    403,
+    404,
+    408,
+    409,
+    410,
+    413,
+    422,
+    429,
+    451,
+    500,
+    503,
+    599,
+)
 _VERDICTS = (Delivered, Limited, Partial, Paused, Refused, Retry, Split, Unauthorized)
 NOW = 1_779_010_260.0
 """A minute after the events."""
@@ -178,7 +238,11 @@ def _events() -> Iterator[dict[str, Any]]:
         "group": [{"groupId": "g1", "traits": {"name": "Initech"}}, {"groupId": 7}],
         "alias": [{"previousId": "old"}],
     }
-    people = ({"userId": "user-1", "anonymousId": "anon-1"}, {"userId": 12345}, {"anonymousId": "anon-2", "userId": None})
+    people = (
+        {"userId": "user-1", "anonymousId": "anon-1"},
+        {"userId": 12345},
+        {"anonymousId": "anon-2", "userId": None},
+    )
     for kind, variants in own.items():
         for fields in variants:
             for who in people:

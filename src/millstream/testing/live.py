@@ -15,7 +15,7 @@ import msgspec
 
 from millstream._public import publish
 from millstream.collector import Collector
-from millstream.collector.asgi import Answer, headers_of
+from millstream.collector.asgi import HTTPAnswer, headers_of
 from millstream.settings import SettingsArgs
 from millstream.spec import REASONS
 from millstream.types import Event
@@ -58,7 +58,7 @@ class LiveCollector(Receiver):
     # -- faults -----------------------------------------------------------------------------------------
 
     def fail(self, status: int, *, times: int = 1, retry_after: int | None = None, body: bytes = b"") -> None:
-        """Answer the next requests with this status, and keep nothing of them.
+        """HTTPAnswer the next requests with this status, and keep nothing of them.
 
         Args:
             status: 503, 429, 401 …
@@ -81,7 +81,7 @@ class LiveCollector(Receiver):
         self._order(faults.dropped, times)
 
     def garbage(self, data: bytes = b"\x00\x01 this is no HTTP\r\n\r\n", *, times: int = 1) -> None:
-        """Answer the next requests with these bytes, which are no HTTP, and keep nothing of them."""
+        """HTTPAnswer the next requests with these bytes, which are no HTTP, and keep nothing of them."""
         self._order(faults.garbage(data), times)
 
     def clear(self) -> None:
@@ -172,7 +172,7 @@ class _Exchange:
         await self._app(self._scope, self._once_more, _ignored)
 
     async def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        await Answer(status, body, headers).send(self._noted)
+        await HTTPAnswer(status, body, headers).send(self._noted)
 
     async def hang_up(self, data: bytes = b"") -> None:
         self._note(0)

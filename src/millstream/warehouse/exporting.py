@@ -18,7 +18,7 @@ from millstream.errors import QueryError, SettingsError
 from .database import Database, OnProgress
 from .names import literal, quoted
 from .querying import explained
-from .reading import Period
+from .reader import Period
 from .snapshot import ALWAYS, take
 
 __all__ = ["FORMATS", "Exported", "Format", "export"]

@@ -15,7 +15,7 @@ from millstream._public import publish
 from millstream.errors import QueryError
 
 from .database import OnProgress, locked
-from .reading import Period
+from .reader import Period
 from .snapshot import ALWAYS, Snapshot, take
 
 __all__ = ["Result", "connect", "explained", "query"]

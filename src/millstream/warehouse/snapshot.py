@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .database import Database, OnProgress
-from .looking import look
+from .inference import look
 from .names import identifier
-from .reading import Period, read
+from .reader import Period, read
 from .shapes import MAX_COLUMNS
 from .tables import STANDARD, Table, event_table
 

@@ -11,7 +11,7 @@ from millstream import ClientClosed, Receipt, Request, Response
 from millstream._client.lifecycle import Lifecycle
 from millstream._delivery import process
 from millstream._delivery.driver import Driver
-from millstream._log import Summary
+from millstream._logging import Summary
 from millstream.settings import Settings
 from support.units import driver, receipt, take_all
 

@@ -9,7 +9,7 @@ import pytest
 
 from millstream import Context, DropEvent, Dropped
 from millstream._core.context import Metric
-from millstream._core.encoding import encode
+from millstream._core.events.encode import encode
 
 
 def context(**event: Any) -> Context:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from millstream._core.actions import Send
-from millstream._core.engine import Engine
-from millstream._core.policy import Policy
-from millstream._core.verdicts import Delivered
+from millstream._core.delivery.actions import Send
+from millstream._core.delivery.engine import Engine
+from millstream._core.delivery.policy import Policy
+from millstream._core.delivery.verdicts import Delivered
 
 
 class Thing:

@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 
 from millstream import Context, DropEvent, Dropped, PluginError
-from millstream._core.encoding import encode
+from millstream._core.events.encode import encode
 from millstream._core.outcome import Outcome
 from millstream._core.pipeline import Answer, Awaited, Beside, PluginLike, PluginRegistry, conclude, process
-from millstream._core.receipt import Driver, Receipt
+from millstream._core.receipt import Receipt, Waiter
 
 EVENT = {"type": "track", "messageId": "m1", "timestamp": "2024-02-16T10:00:00.000Z", "event": "A", "userId": "u"}
 
@@ -53,7 +53,7 @@ class Talk:
         raise NotImplementedError
 
     def __init__(self, *plugins: P, **event: Any) -> None:
-        self.receipt = Receipt(encode({**EVENT, **event}), "track", "m1", cast("Driver", None), "integrations" in event)
+        self.receipt = Receipt(encode({**EVENT, **event}), "track", "m1", cast("Waiter", None), "integrations" in event)
         self.registry = registry(*plugins)
         self.asked: list[Any] = []
         self.contexts: list[Context] = []

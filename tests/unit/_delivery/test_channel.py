@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from millstream import Receipt, Rejected, Request, Response, RetriesExhausted, TransportError
-from millstream._core.actions import Send, Wait
-from millstream._core.engine import Engine
+from millstream._core.delivery.actions import Send, Wait
+from millstream._core.delivery.engine import Engine
+from millstream._core.delivery.policy import Policy
+from millstream._core.delivery.verdicts import Verdict
 from millstream._core.outcome import Outcome
-from millstream._core.policy import Policy
-from millstream._core.verdicts import Verdict
 from millstream._delivery.channel import Channel, transport_error
 from millstream._delivery.transport import Command, ThreadTransport
 from millstream.destinations import Part, TrackingAPI

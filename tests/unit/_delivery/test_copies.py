@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import pytest
 
 from millstream import Abandoned, Dropped, QueueFull, Receipt, Rejected, Request, Response
+from millstream._core.delivery.verdicts import Delivered, Refused, Verdict
 from millstream._core.ledger import Ledger
 from millstream._core.outcome import DELIVERED, Outcome
 from millstream._core.ticket import Ticket
-from millstream._core.verdicts import Delivered, Refused, Verdict
 from millstream._delivery.copies import Copies
 from millstream.destinations import Event, Limits, Part, Skip
 from support.units import receipt

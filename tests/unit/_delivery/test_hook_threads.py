@@ -13,7 +13,7 @@ import pytest
 from millstream import Context
 from millstream._core.context import Shared
 from millstream._core.pipeline import Beside
-from millstream._delivery.hook_threads import Answered, HookThreads, Job
+from millstream._delivery.hook_threads import Answered, HookJob, HookThreads
 from support.units import receipt
 
 PATIENCE = 30.0
@@ -48,7 +48,7 @@ class Worker:
 
     def run(self, plugin: Plugin, name: str) -> None:
         one = receipt(name=name)
-        self.threads.run(Job(Beside(one, [plugin], Shared({}), sent=True, left=1), plugin, one.context()))
+        self.threads.run(HookJob(Beside(one, [plugin], Shared({}), sent=True, left=1), plugin, one.context()))
 
     def until(self, count: int) -> list[tuple[str, str, Any]]:
         """The answers, when there are so many."""

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from millstream import AuthError, Receipt, Rejected, Request, Response
-from millstream._core.actions import Send
-from millstream._core.engine import Engine
+from millstream._core.delivery.actions import Send
+from millstream._core.delivery.engine import Engine
+from millstream._core.delivery.policy import Policy
+from millstream._core.delivery.verdicts import Delivered, Refused, Retry, Unauthorized
 from millstream._core.oauth import ClientCredentials, TokenRequest
 from millstream._core.outcome import Outcome
-from millstream._core.policy import Policy
-from millstream._core.verdicts import Delivered, Refused, Retry, Unauthorized
 from millstream._delivery.tokens import Tokens, bare
 from millstream.auth import OAuth, with_token
 from support.units import Told, receipt

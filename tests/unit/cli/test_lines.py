@@ -9,14 +9,14 @@ import pytest
 
 pytest.importorskip("typer")
 
-from millstream.cli.lines import Item, items
+from millstream.cli.lines import Line, items
 
 
-def read(text: str | bytes, skip: int = 0) -> list[Item]:
+def read(text: str | bytes, skip: int = 0) -> list[Line]:
     return list(items(io.BytesIO(text.encode() if isinstance(text, str) else text), skip=skip))
 
 
-def told(found: list[Item]) -> list[tuple[str, object]]:
+def told(found: list[Line]) -> list[tuple[str, object]]:
     return [(str(item), item.fault.split(":")[0] or item.event) for item in found]
 
 

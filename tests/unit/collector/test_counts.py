@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from millstream.collector.core import Verdict, judge
+from millstream.collector.admission import Admission
 from millstream.collector.counts import Counts
 from millstream.collector.events import Kept
-from millstream.collector.gate import Gate
+from millstream.collector.judge import Verdict, judge
 
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
 GOOD = {"type": "track", "event": "A", "userId": "u"}
@@ -18,7 +18,7 @@ GOOD = {"type": "track", "event": "A", "userId": "u"}
 
 def verdict(*events: Any) -> Verdict:
     """A request whose events are all to be kept, as the intake says once it has asked for duplicates."""
-    judged = judge("batch", {}, msgspec.json.encode({"batch": events}), NOW, Gate())
+    judged = judge("batch", {}, msgspec.json.encode({"batch": events}), NOW, Admission())
     judged.kept = Kept.of(judged.events)
     return judged
 
@@ -58,7 +58,7 @@ def test_requests_without_events_are_told_apart() -> None:
     """An empty batch is no refusal, and a refused request has no events that could be counted."""
     counts = Counts()
     counts.note(verdict(), stored=True)
-    counts.note(judge("batch", {}, b"nonsense", NOW, Gate()), stored=True)
+    counts.note(judge("batch", {}, b"nonsense", NOW, Admission()), stored=True)
     snapshot = counts.snapshot()
     assert (snapshot["requests"], snapshot["empty_batches"], snapshot["received"]) == (2, 1, 0)
     assert sum(snapshot["refused_by_reason"].values()) == 1

@@ -17,9 +17,8 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol, TypeVar
 
-from ..._clock import monotonic
-from ..._log import to_stderr, warn
-from ..._stamp import start_anew
+from ..._clock import monotonic, start_anew
+from ..._logging import to_stderr, warn
 from . import fork_hooks
 from .ending import EndingGate
 from .final_delivery import FinalDelivery

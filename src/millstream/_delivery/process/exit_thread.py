@@ -18,7 +18,7 @@ __all__ = ["ExitThread"]
 T = TypeVar("T")
 
 
-class Job(Generic[T]):
+class ExitJob(Generic[T]):
     """Something that the thread does."""
 
     def __init__(self, do: Callable[[], T]) -> None:
@@ -47,7 +47,7 @@ class ExitThread:
     """At most one daemon thread, for at most one job at a time."""
 
     def __init__(self) -> None:
-        self._jobs: SimpleQueue[Job[object] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[ExitJob[object] | None] = SimpleQueue()
         self._there = False
 
     def prepare(self) -> None:
@@ -55,13 +55,13 @@ class ExitThread:
         if TOO_LATE and not self._there:
             self._start()
 
-    def do(self, what: Callable[[], T]) -> Job[T] | None:
+    def do(self, what: Callable[[], T]) -> ExitJob[T] | None:
         """Have something done. None: there is no thread to be had."""
         if not self._there:
             self._start()
         if not self._there:
             return None
-        job: Job[T] = Job(what)
+        job: ExitJob[T] = ExitJob(what)
         self._jobs.put(job)  # type: ignore[arg-type]
         return job
 
@@ -80,6 +80,6 @@ class ExitThread:
             self._there = False
 
 
-def _run(jobs: SimpleQueue[Job[object] | None]) -> None:
+def _run(jobs: SimpleQueue[ExitJob[object] | None]) -> None:
     while (job := jobs.get()) is not None:
         job.run()

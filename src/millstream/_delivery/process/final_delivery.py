@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from ..._clock import monotonic
-from ..._log import Summary
+from ..._logging import Summary
 from .ending import EndingGate
 
 if TYPE_CHECKING:

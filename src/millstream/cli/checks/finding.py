@@ -15,23 +15,23 @@ class Finding:
 
     status: Literal["ok", "warning", "problem"]
     subject: str
-    told: str
+    message: str
     remedy: str = ""
 
 
 Findings: TypeAlias = Iterator[Finding]
 
 
-def ok(subject: str, told: str) -> Finding:
+def ok(subject: str, message: str) -> Finding:
     """As it should be."""
-    return Finding("ok", subject, told)
+    return Finding("ok", subject, message)
 
 
-def warning(subject: str, told: str, remedy: str) -> Finding:
+def warning(subject: str, message: str, remedy: str) -> Finding:
     """Events arrive all the same, or may."""
-    return Finding("warning", subject, told, remedy)
+    return Finding("warning", subject, message, remedy)
 
 
-def problem(subject: str, told: str, remedy: str) -> Finding:
+def problem(subject: str, message: str, remedy: str) -> Finding:
     """Events do not arrive like this."""
-    return Finding("problem", subject, told, remedy)
+    return Finding("problem", subject, message, remedy)

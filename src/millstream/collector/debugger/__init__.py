@@ -12,8 +12,8 @@ The collector publishes to the feed and mounts the routes; nothing here changes 
 
 from __future__ import annotations
 
-from .feed import Feed
-from .guard import Guard
+from ..feed import Feed
+from .access import Access
 from .routes import routes
 
-__all__ = ["Feed", "Guard", "routes"]
+__all__ = ["Access", "Feed", "routes"]

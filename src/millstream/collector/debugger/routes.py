@@ -16,16 +16,16 @@ from starlette.routing import Route
 
 from millstream.spec import REASONS
 
-from ..times import moment_of
-from .calls import call_of
-from .follower import AT_ONCE, Follower
-from .guard import Forbidden, Guard
+from ..clock_skew import moment_of
+from .access import Access, Forbidden
 from .rows import Filter, row_of
+from .snippet import call_of
+from .subscriber import AT_ONCE, Subscriber
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from .feed import Entry, Feed
+    from ..feed import Entry, Feed
 
 TICK = 0.1
 """Seconds between two messages to a watcher, while all that came is told."""
@@ -50,9 +50,9 @@ _HEADERS = {
 _Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
-def routes(feed: Feed, guard: Guard) -> list[Route]:
-    """Routes for the page at `/` and for its data under `/debug/`, all behind the guard."""
-    pages = _Pages(feed, guard)
+def routes(feed: Feed, access: Access) -> list[Route]:
+    """Routes for the page at `/` and for its data under `/debug/`, all behind the access."""
+    pages = _Pages(feed, access)
     return [
         Route("/", pages.guarded(pages.index, page=True)),
         Route("/debug/app.js", pages.guarded(pages.static)),
@@ -63,15 +63,15 @@ def routes(feed: Feed, guard: Guard) -> list[Route]:
 
 
 class _Pages:
-    def __init__(self, feed: Feed, guard: Guard) -> None:
+    def __init__(self, feed: Feed, access: Access) -> None:
         self._feed = feed
-        self._guard = guard
+        self._access = access
 
     def guarded(self, endpoint: _Endpoint, *, page: bool = False) -> _Endpoint:
         async def checked(request: Request) -> Response:
             client = request.client.host if request.client else ""
             try:
-                self._guard.check(request.headers, client, _token(request), page=page)
+                self._access.check(request.headers, client, _token(request), page=page)
                 response = await endpoint(request)
             except Forbidden as forbidden:
                 response = PlainTextResponse(f"{forbidden.message}\n", forbidden.status)
@@ -82,13 +82,13 @@ class _Pages:
 
     async def index(self, request: Request) -> Response:
         response = _file("index.html")
-        guard = self._guard
-        if guard.shows_token(_token(request)):
+        access = self._access
+        if access.shows_token(_token(request)):
             # No redirect to an address without the token: a browser that came by a link from another site would
             # follow it without a cookie that is SameSite=Strict. The page itself takes the token out of its address.
             secure = request.url.scheme == "https"
             response.set_cookie(
-                guard.cookie, guard.cookie_value, path="/", httponly=True, samesite="strict", secure=secure
+                access.cookie, access.cookie_value, path="/", httponly=True, samesite="strict", secure=secure
             )
         return response
 
@@ -151,7 +151,7 @@ def _time_unknown(line: bytes) -> str:
     return "its timestamp names no time for certain: it counts as having happened when it came"
 
 
-def _follower(feed: Feed, request: Request) -> Follower:
+def _follower(feed: Feed, request: Request) -> Subscriber:
     asked = request.query_params
     wanted = Filter(
         kinds=asked.getlist("kind"),
@@ -162,7 +162,7 @@ def _follower(feed: Feed, request: Request) -> Follower:
         text=asked.get("text", ""),
     )
     after = request.headers.get("last-event-id") or asked.get("after", "")
-    return Follower(
+    return Subscriber(
         feed,
         wanted,
         whole=asked.get("whole") == "1",
@@ -185,7 +185,7 @@ class _Stream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, feed: Feed, follower: Follower) -> None:
+    def __init__(self, feed: Feed, follower: Subscriber) -> None:
         super().__init__()
         del self.headers["content-length"]
         self.headers["x-accel-buffering"] = "no"  # nginx would keep the messages back otherwise

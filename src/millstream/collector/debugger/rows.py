@@ -11,7 +11,7 @@ from msgspec import UNSET, Raw, UnsetType
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .feed import Entry
+    from ..feed import Entry
 
 SHOWN = 200
 """Characters of a name or an id in a list; all of them are in the event itself."""
@@ -37,7 +37,7 @@ class Row(msgspec.Struct, omit_defaults=True):
 
 
 class _Shape(msgspec.Struct, gc=False, rename="camel"):
-    """What a row is made of. Rejected events may have anything in any of these."""
+    """What a row is made of. RejectedEvent events may have anything in any of these."""
 
     type: Any = None
     event: Any = None

@@ -7,7 +7,7 @@ from typing import Any
 from millstream import Response
 from millstream._clock import monotonic
 from millstream._delivery.process.final_delivery import FinalDelivery
-from millstream._log import Summary
+from millstream._logging import Summary
 from support.units import Told, driver, receipt, take_all
 
 

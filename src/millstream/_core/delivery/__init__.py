@@ -1,0 +1,1 @@
+"""Decisions of delivery: batches, retries, rate limits."""

@@ -1,0 +1,128 @@
+"""One request in, one Verdict out: no socket, file or clock, so that every case can be tested as a value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+from msgspec import Raw
+
+from millstream.spec import MAX_EVENT_BYTES, TYPES, EventType
+
+from .admission import Admission
+from .clock_skew import as_stored
+from .events import Accepted, Kept, RejectedEvent, Stamp, examine_all, without_key
+from .request import ABSENT, MAX_BATCH, RequestRefused, batch_of, read, single_of, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+Route: TypeAlias = EventType | Literal["batch"]
+"""Which door a request came through: many events, or one whose type is the door's."""
+
+ROUTES: dict[str, Route] = {
+    "batch": "batch",
+    "import": "batch",
+    "b": "batch",
+    **{kind: kind for kind in TYPES},
+    **{kind[0]: kind for kind in TYPES},
+}
+"""What stands after `/v1/`. analytics.js uses the initials."""
+
+_OPEN = Admission()
+_NOTHING = Kept()
+
+
+class Verdict(msgspec.Struct):
+    """What is to be answered, and what is to be kept.
+
+    `status` is 200, 400, 401 or 429 (then with `retry_after`, in seconds), and only a 200 has events. `reason` and
+    `message` say why a request was refused as a whole; `empty` is a batch without events, which is not refused.
+    `rejected` says which events of a valid request are not kept, and `duplicates`, once the window of ids was asked,
+    which are kept already. `source` stands for its write key.
+    """
+
+    status: int
+    source: str = ""
+    events: list[Accepted] = []
+    rejected: list[RejectedEvent] = []
+    duplicates: list[Accepted] = []
+    kept: Kept = _NOTHING
+    reason: str = ""
+    message: str = ""
+    retry_after: int = 0
+    empty: bool = False
+
+    @classmethod
+    def of(cls, refused: RequestRefused) -> Verdict:
+        return cls(refused.status, reason=refused.reason, message=refused.message, retry_after=refused.retry_after)
+
+
+def judge(
+    route: Route,
+    headers: Mapping[str, str],
+    body: bytes,
+    received_at: datetime,
+    gate: Admission = _OPEN,
+    *,
+    strict: bool = False,
+) -> Verdict:
+    """What the Tracking API makes of one request.
+
+    `headers` has lower-case names, or is indifferent to case; `received_at` is in UTC; `gate` says who may write;
+    `strict` refuses a batch without events.
+    """
+    try:
+        if route == "batch":
+            return _batch(headers, body, received_at, gate, strict=strict)
+        return _single(route, headers, body, received_at, gate)
+    except RequestRefused as refused:
+        return Verdict.of(refused)
+
+
+def _batch(headers: Mapping[str, str], body: bytes, received_at: datetime, gate: Admission, *, strict: bool) -> Verdict:
+    text, batch = read(text_of(headers, body, MAX_BATCH), batch_of)
+    source = gate.admit(headers, batch.write_key, len(batch.batch), received_at.timestamp())
+    if not batch.batch:
+        if strict:
+            raise RequestRefused(400, "empty_batch", "there is no event in the batch")
+        return Verdict(200, source, empty=True)
+    stamp = Stamp(
+        received_at,
+        source,
+        sent_at=_sent_at(bytes(batch.sent_at)),
+        defaults={
+            name: value
+            for name, value in (("context", batch.context), ("integrations", batch.integrations))
+            if bytes(value)[:1] == b"{"
+        },
+    )
+    return _verdict(source, batch.batch, examine_all(batch.batch, text, stamp))
+
+
+def _sent_at(json: bytes) -> Raw:
+    """A batch's `sentAt` as its events keep it: a string, which need not be a time."""
+    stored = as_stored(json)
+    return Raw(stored) if stored.startswith(b'"') else ABSENT
+
+
+def _single(
+    route: EventType, headers: Mapping[str, str], body: bytes, received_at: datetime, gate: Admission
+) -> Verdict:
+    text, event = read(text_of(headers, body, MAX_EVENT_BYTES), single_of)
+    source = gate.admit(headers, event.write_key, 1, received_at.timestamp())
+    items = [Raw(text)]
+    return _verdict(source, items, examine_all(items, text, Stamp(received_at, source, type=route)))
+
+
+def _verdict(source: str, items: list[Raw], found: list[Accepted | str]) -> Verdict:
+    events = [each for each in found if not isinstance(each, str)]
+    verdict = Verdict(200, source, events)
+    if len(events) < len(found):
+        verdict.rejected = [
+            RejectedEvent(index, each, without_key(items[index]))
+            for index, each in enumerate(found)
+            if isinstance(each, str)
+        ]
+    return verdict

@@ -1,0 +1,166 @@
+"""The lines of a collector's files as rows: `store.events`.
+
+They are read once. What is written later is not in the snapshot, so that its columns and its rows agree. The collector
+may be writing meanwhile: a line that is not finished yet is left out, and if a file has gone before it was read,
+reading begins anew.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from millstream.errors import QueryError, SettingsError
+from millstream.log import records_in, stored_files
+
+from .database import Database
+from .names import literal, quoted
+from .tables import OBJECTS, Table, moment
+
+__all__ = ["Period", "read"]
+
+Period = tuple[datetime | None, datetime | None]
+"""From when (included) until when (not included) events were received."""
+
+_TRIES = 5
+"""How often reading begins anew because a file has gone: retention takes one now and then, not one after another."""
+_LONGEST = 1 << 23
+"""Bytes of a line: no event has as many, and DuckDB refuses a file with a line of twice as many."""
+_CHUNK = 1 << 20
+
+_TEXTS = {
+    "type": "type",
+    "messageId": "id",
+    "userId": "user_id",
+    "anonymousId": "anonymous_id",
+    "event": "event_text",
+    "name": "name",
+    "category": "category",
+    "groupId": "group_id",
+    "previousId": "previous_id",
+    "sourceId": "source_id",
+    "originalTimestamp": "original_timestamp",
+    "sentAt": "sent_at",
+}
+_MOMENTS = {"timestamp": "timestamp", "receivedAt": "received_at"}
+"""Times that the collector has written. Those of the sender are read where a question asks for them."""
+
+
+def read(
+    database: Database, directory: Path, tables: Collection[Table], period: Period, *, tries: int = _TRIES
+) -> tuple[int, int]:
+    """Make `store.events` with what these tables need.
+
+    Returns:
+        How many files were read, and how many of their lines are no events.
+
+    Raises:
+        SettingsError: there is no such directory.
+        QueryError: its files cannot be read.
+    """
+    files = _files(directory)
+    database.run("CREATE SCHEMA IF NOT EXISTS store")
+    try:
+        return len(files), sum(_load(database, files, tables, period).values())
+    except (duckdb.IOException, duckdb.InvalidInputException, OSError) as error:
+        if tries > 1 and not all(path.exists() for path in files):
+            return read(database, directory, tables, period, tries=tries - 1)
+        raise QueryError(f"cannot read the events in {directory}: {error}") from error
+
+
+def _files(directory: Path) -> list[Path]:
+    try:
+        return stored_files(directory)
+    except OSError as error:
+        raise SettingsError(f"cannot read events in {directory}: {error.strerror}") from error
+
+
+def _load(database: Database, files: Sequence[Path], tables: Collection[Table], period: Period) -> dict[str, int]:
+    """Read the files; how many lines are no events, by the name of the file."""
+    suspects: Collection[str] = [path.name for path in files]
+    try:
+        suspects = damaged = _load_as_they_are(database, files, tables, period)
+    except duckdb.InvalidInputException:  # a line has no end for megabytes
+        damaged = {}
+    if suspects:
+        with tempfile.TemporaryDirectory(prefix="millstream-") as folder:
+            normalized = [
+                _repaired(path, Path(folder), last=path is files[-1]) if path.name in suspects else path
+                for path in files
+            ]
+            if normalized != files:
+                damaged = _load_as_they_are(database, normalized, tables, period)
+    return damaged
+
+
+def _load_as_they_are(
+    database: Database, files: Sequence[Path], tables: Collection[Table], period: Period
+) -> dict[str, int]:
+    database.run(_statement(files, tables, period), part=(0, 0.6))
+    rows = database.run("SELECT damaged, count(*) FROM store.events WHERE damaged IS NOT NULL GROUP BY 1")
+    return {Path(name).name: count for name, count in rows}
+
+
+def _repaired(path: Path, folder: Path, *, last: bool) -> Path:
+    """A file that DuckDB reads as the collector's other readers do: it, or a copy.
+
+    They end a line at a NUL, too: room that was reserved and never written, and what truncating a file has left, is
+    full of them. In the last file, they leave out a line without an end: it is being written.
+    """
+    if not last and not _has_holes(path):
+        return path
+    copy = folder / path.name
+    with copy.open("wb") as file:
+        for record in records_in(path, path.stat().st_size):
+            if record.ended or not last:
+                file.write(record.data if len(record.data) <= _LONGEST else b"?")
+                file.write(b"\n")
+    return copy
+
+
+def _has_holes(path: Path) -> bool:
+    """Whether there are NULs in a file, or no ends of lines for megabytes."""
+    line = 0
+    with path.open("rb") as file:
+        while data := file.read(_CHUNK):
+            line = 0 if b"\n" in data else line + len(data)
+            if b"\0" in data or line > _LONGEST:
+                return True
+    return False
+
+
+def _statement(files: Collection[Path], tables: Collection[Table], period: Period) -> str:
+    types = {table.type for table in tables}
+    needed = {"context", *(table.objects for table in tables), *(name for table in tables for name in table.own)}
+    columns = [
+        *(f"{quoted(wire)} AS {name}" for wire, name in _TEXTS.items() if wire != "event"),
+        "CASE type WHEN 'track' THEN event END AS event_text",
+        *(f"{moment(quoted(wire))} AS {name}" for wire, name in _MOMENTS.items()),
+        *(name if name in needed else f"CAST(NULL AS JSON) AS {name}" for name in OBJECTS),
+    ]
+    fields = {**dict.fromkeys((*_TEXTS, *_MOMENTS), "VARCHAR"), **{name: "JSON" for name in OBJECTS if name in needed}}
+    conditions = [f"type IN ({', '.join(map(literal, sorted(types)))})"] if "" not in types else []
+    conditions += [
+        f"{moment(quoted('receivedAt'))} {operator} {moment(literal(when.isoformat()))}"
+        for operator, when in zip((">=", "<"), period, strict=True)
+        if when
+    ]
+    # A line that cannot be read is a row without anything: it is kept to be counted.
+    columns.append("CASE WHEN type IS NULL THEN filename END AS damaged")
+    where = f"type IS NULL OR ({' AND '.join(conditions)})" if conditions else "true"
+    select = f"SELECT {', '.join(columns)} FROM {_source(files, fields)} WHERE {where}"
+    return f"CREATE OR REPLACE TABLE store.events AS {select}"
+
+
+def _source(files: Collection[Path], fields: dict[str, str]) -> str:
+    if not files:
+        nothing = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in fields.items())
+        return f"(SELECT {nothing}, '' AS filename LIMIT 0)"
+    listed = ", ".join(literal(str(path)) for path in files)
+    shape = ", ".join(f"{literal(name)}: '{kind}'" for name, kind in fields.items())
+    options = "format = 'newline_delimited', ignore_errors = true, filename = true"
+    return f"read_json([{listed}], {options}, columns = {{{shape}}})"
