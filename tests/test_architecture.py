@@ -54,7 +54,6 @@ DOORS = {
     ("types", "urls"),
     ("errors", "_public"),
     ("secret", "_public"),
-    ("secret", "errors"),
     ("settings", "_public"),
     ("settings", "types"),
     ("types", "_public"),

@@ -15,7 +15,7 @@ from .._version import __version__
 from ..errors import Rejected
 from ..secret import Secret
 from ..types import Request, Response
-from ._arguments import base_url
+from ._arguments import base_url, secret_of
 from ._fields import NO_FIELDS, Fields, encode, epoch_ms, fields_of, indexes, object_in, renamed, section, value_of
 from .base import Event, Limits, Part, Skip
 
@@ -87,7 +87,7 @@ class Amplitude:
         name: Annotated[str, Meta(description="What `integrations` calls it.")] = "Amplitude",
     ) -> None:
         self.name = name
-        self._key = Secret(api_key, "api_key")
+        self._key = secret_of("api_key", api_key)
         self._host = base_url("host", host)
         self._group_type = group_type
         options = {} if min_id_length is None else {"min_id_length": min_id_length}

@@ -16,7 +16,7 @@ from .._version import __version__
 from ..errors import SettingsError
 from ..secret import Secret
 from ..types import Request, Response
-from ._arguments import endpoint
+from ._arguments import endpoint, secret_of
 from .base import Event, Limits, Part
 
 __all__ = ["Webhook"]
@@ -68,8 +68,8 @@ class Webhook:
     ) -> None:
         self.name = name
         self._url = endpoint("url", url)
-        self._secret = None if secret is None else Secret(secret, "secret")
-        self._given = {header: Secret(value, f"headers: {header}") for header, value in (headers or {}).items()}
+        self._secret = None if secret is None else secret_of("secret", secret)
+        self._given = {header: secret_of(f"headers: {header}", value) for header, value in (headers or {}).items()}
         for header in self._given:
             if not header.isascii() or not header.replace("-", "").replace("_", "").isalnum():
                 raise SettingsError(f"headers: {header!r} is no name of a header")
