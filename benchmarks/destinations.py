@@ -24,7 +24,14 @@ from millstream.destinations._preview import requests_of
 WINDOW = 5_000
 """Events that wait together: what the parts of one key are taken from."""
 USERS = 500
-BARS = {"forward": 250_000, "webhook": 100_000, "mixpanel": 100_000, "amplitude": 100_000, "posthog": 100_000, "ga4": 40_000}
+BARS = {
+    "forward": 250_000,
+    "webhook": 100_000,
+    "mixpanel": 100_000,
+    "amplitude": 100_000,
+    "posthog": 100_000,
+    "ga4": 40_000,
+}
 
 
 def stored(number: int) -> bytes:

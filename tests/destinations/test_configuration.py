@@ -17,7 +17,9 @@ def test_a_table_makes_a_destination() -> None:
     assert isinstance(made, Mixpanel)
     assert made.name == "product"
     headers = {"Authorization": "Bearer x"}
-    hook = destination_of("hook", {"type": "webhook", "url": "https://a", "headers": headers, "name": "CRM", "timeout": 3})
+    hook = destination_of(
+        "hook", {"type": "webhook", "url": "https://a", "headers": headers, "name": "CRM", "timeout": 3}
+    )
     assert isinstance(hook, Webhook)
     assert (hook.name, hook.limits.timeout) == ("CRM", 3.0)
 
@@ -62,7 +64,13 @@ def test_every_option_is_described(kind: str) -> None:
     for option in options_of(made_by):
         assert option.description.endswith("."), option.name
         assert option.examples or not option.required, option.name
-    secret = {"mixpanel": "token", "ga4": "api_secret", "slack": "url", "webhook": "secret", "tracking_api": "write_key"}
+    secret = {
+        "mixpanel": "token",
+        "ga4": "api_secret",
+        "slack": "url",
+        "webhook": "secret",
+        "tracking_api": "write_key",
+    }
     assert secret.get(kind, "api_key") in {option.name for option in options_of(made_by) if option.secret}
 
 

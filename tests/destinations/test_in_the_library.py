@@ -68,7 +68,9 @@ def test_a_client_needs_no_tracking_api(make: Callable[..., Driven], api: Api) -
     driven = make(destinations=[mixpanel(api)])
     receipt = driven.track("A")
     assert driven.flush().delivered == 1
-    assert {name: outcome.kind for name, outcome in driven.wait(receipt).deliveries.items()} == {"Mixpanel": "delivered"}
+    assert {name: outcome.kind for name, outcome in driven.wait(receipt).deliveries.items()} == {
+        "Mixpanel": "delivered"
+    }
     assert {request.path for request in api.requests} == {"/import?strict=1"}
 
 
@@ -91,7 +93,7 @@ def test_neither_a_key_nor_a_destination_is_an_error_at_once(wire: Wire) -> None
         Analytics()
     with pytest.raises(SettingsError, match="has a str, which is no destination"):
         Analytics(destinations=["mixpanel"])
-    with pytest.raises(SettingsError, match="give it|already"):
+    with pytest.raises(SettingsError, match="already"):
         Analytics(destinations=[Mixpanel(token="a"), Mixpanel(token="b")])
 
 
@@ -185,7 +187,12 @@ def test_a_secret_is_in_no_log_error_or_event(
         error = raised.value
     seen = [repr(error), str(error), repr(error.__cause__), str(vars(error)), repr(destination), caplog.text]
     for each in shown:
-        seen += [repr(each), str(getattr(each, "url", "")), str(getattr(each, "headers", "")), str(getattr(each, "body", ""))]
+        seen += [
+            repr(each),
+            str(getattr(each, "url", "")),
+            str(getattr(each, "headers", "")),
+            str(getattr(each, "body", "")),
+        ]
     assert len(shown) >= 2
     assert not [text for text in seen if KEY in text]
 

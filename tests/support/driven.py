@@ -85,7 +85,7 @@ class OnALoop(Driven):
     async def _main(self, settings: Any) -> None:
         self._over = asyncio.Event()
         try:
-            self.client = AsyncAnalytics(write_key, **settings)
+            self.client = AsyncAnalytics(settings.pop("write_key", "key"), **settings)
         except BaseException as exc:
             self._started.set_exception(exc)
             raise

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -162,7 +162,7 @@ def _plain(hint: Any) -> tuple[Any, Meta | None]:
         if Secret in kinds:
             return (Secret | None if NoneType in kinds else Secret), meta
         plain = [_plain(kind)[0] for kind in kinds]
-        return Union[tuple(plain)], meta
+        return Union[tuple(plain)], meta  # noqa: UP007 - of types that are known at run time
     if get_origin(hint) is not None and issubclass(get_origin(hint), Mapping):
         key, value = get_args(hint)
         return dict[key, _plain(value)[0]], meta  # type: ignore[valid-type]
