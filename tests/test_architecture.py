@@ -63,7 +63,6 @@ DOORS = {
     ("types", "urls"),
     ("errors", "_public"),
     ("secret", "_public"),
-    ("secret", "errors"),
     ("settings", "_public"),
     ("settings", "types"),
     ("types", "_public"),

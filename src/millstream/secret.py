@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NoReturn, SupportsIndex
 
 from ._public import publish
-from .errors import SettingsError
 
 __all__ = ["HIDDEN", "Secret"]
 
@@ -18,23 +17,12 @@ class Secret:
 
     Args:
         value: the text, or another Secret.
-        name: the argument that it came as, for the error if it cannot be used.
-
-    Raises:
-        SettingsError: it is no text, empty, or has a line break in it. The message does not quote it.
     """
 
     __slots__ = ("_value",)
 
-    def __init__(self, value: str | Secret, name: str = "the secret") -> None:
-        text: object = value._value if isinstance(value, Secret) else value
-        if not isinstance(text, str):
-            raise SettingsError(f"{name} is a {type(text).__name__}; it must be a str or a Secret")
-        text = text.strip()  # files and environments often end in a newline
-        if not text or not text.isprintable():
-            what = "has a line break or another invisible character in it" if text else "is empty"
-            raise SettingsError(f"{name} {what}: pass the secret alone")
-        self._value = text
+    def __init__(self, value: str | Secret) -> None:
+        self._value: str = value.reveal() if isinstance(value, Secret) else value
 
     def reveal(self) -> str:
         """Return the text, for the request that needs it."""

@@ -129,6 +129,8 @@ def _open(parts: Parts, worker: Worker, runtime: Runtime, new_transport: Callabl
             send_timeout=limits.timeout + 1.0,
             keeps=False,
         )
+        if isinstance(runtime, ThreadRuntime):
+            runtime.allow_senders(policy.max_in_flight)
         copies = Copies(destination, worker.ledger, parts.max_events, parts.max_bytes)
         copies.backlog = worker.backlog
         return Channel(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .tracking_api import TrackingAPI
     from .webhook import Webhook
 
-_ROOMS = {
+_EXPORTS = {
     ".._core.delivery.retry": ("judge",),
     ".._core.delivery.verdicts": (
         "Delivered",
@@ -58,7 +58,7 @@ _ROOMS = {
     ".tracking_api": ("TrackingAPI",),
     ".webhook": ("Webhook",),
 }
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+_MODULE_OF = {name: room for room, names in _EXPORTS.items() for name in names}
 
 __all__ = [
     "GA4",
@@ -90,9 +90,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOM_OF:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_ROOM_OF[name], __name__), name)
+    value = getattr(import_module(_MODULE_OF[name], __name__), name)
     globals()[name] = value
     return value
 

@@ -11,7 +11,18 @@ from msgspec import Raw
 from .._core.events.timestamps import epoch_ms
 from .base import Event
 
-__all__ = ["NO_FIELDS", "Fields", "encode", "epoch_ms", "fields_of", "indexes", "object_in", "renamed", "section", "value_of"]
+__all__ = [
+    "NO_FIELDS",
+    "Fields",
+    "encode",
+    "epoch_ms",
+    "fields_of",
+    "indexes",
+    "object_in",
+    "renamed",
+    "section",
+    "value_of",
+]
 
 NO_FIELDS: Mapping[str, Any] = {}
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from .._core.routing import options
 from .._core.delivery.verdicts import Refused
+from .._core.routing import options
 from .._public import publish
 from ..types import Request
 from .base import Destination, Event, Part, Skip

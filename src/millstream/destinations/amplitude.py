@@ -15,7 +15,7 @@ from .._version import __version__
 from ..errors import Rejected
 from ..secret import Secret
 from ..types import Request, Response
-from ._arguments import base_url
+from ._arguments import base_url, secret_of
 from ._fields import NO_FIELDS, Fields, encode, epoch_ms, fields_of, indexes, object_in, renamed, section, value_of
 from .base import Event, Limits, Part, Skip
 
@@ -73,9 +73,7 @@ class Amplitude:
 
     def __init__(
         self,
-        api_key: Annotated[
-            Secret | str, Meta(description="The project's API key.", examples=["${AMPLITUDE_API_KEY}"])
-        ],
+        api_key: Annotated[Secret | str, Meta(description="The project's API key.", examples=["${AMPLITUDE_API_KEY}"])],
         *,
         host: Annotated[
             str, Meta(description="Base URL of the API.", examples=["https://api.eu.amplitude.com"])
@@ -89,7 +87,7 @@ class Amplitude:
         name: Annotated[str, Meta(description="What `integrations` calls it.")] = "Amplitude",
     ) -> None:
         self.name = name
-        self._key = Secret(api_key, "api_key")
+        self._key = secret_of("api_key", api_key)
         self._host = base_url("host", host)
         self._group_type = group_type
         options = {} if min_id_length is None else {"min_id_length": min_id_length}
@@ -183,7 +181,12 @@ class Amplitude:
             return (Part(encode(event)),)
         products = value_of(properties, "products")
         sold = [
-            {**event, "event_type": "Product Purchased", "event_properties": product, "insert_id": f"{fields.message_id}:{n}"}
+            {
+                **event,
+                "event_type": "Product Purchased",
+                "event_properties": product,
+                "insert_id": f"{fields.message_id}:{n}",
+            }
             for n, product in enumerate(products if isinstance(products, list) else [])
             if isinstance(product, dict)
         ]

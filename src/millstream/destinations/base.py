@@ -83,9 +83,9 @@ class Limits:
 class Destination(Protocol):
     """Maps events to requests and answers to verdicts. No I/O, clock or randomness.
 
-    It may also have `alternative_names` (further names that stand for it in `integrations`), `deduplicates` (by what the
-    receiver finds an event that it has already, and for how long) and `probe(now)` (a request that proves the
-    credentials and stores nothing).
+    It may also have `alternative_names` (further names that stand for it in `integrations`), `type` (what a
+    configuration calls it), `deduplicates` (by what the receiver finds an event that it has already, and for how long)
+    and `probe(now)` (a request that proves the credentials and stores nothing).
     """
 
     name: str

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -115,7 +115,9 @@ def schema_of(made_by: Any) -> type[Struct]:
         if parameter.default is parameter.empty:
             fields.append((parameter.name, annotated))
         else:
-            fields.append((parameter.name, annotated, msgspec.field(default_factory=lambda value=parameter.default: value)))
+            fields.append(
+                (parameter.name, annotated, msgspec.field(default_factory=lambda value=parameter.default: value))
+            )
     return msgspec.defstruct(made_by.__name__, fields, kw_only=True, forbid_unknown_fields=True)
 
 
@@ -142,7 +144,11 @@ def options_of(made_by: Any) -> list[Option]:
 def _parameters(made_by: Any) -> list[tuple[inspect.Parameter, Any]]:
     hints = get_type_hints(made_by.__init__, include_extras=True)
     parameters = list(inspect.signature(made_by).parameters.values())
-    return [(each, hints.get(each.name, Any)) for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+    return [
+        (each, hints.get(each.name, Any))
+        for each in parameters
+        if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)
+    ]
 
 
 def _plain(hint: Any) -> tuple[Any, Meta | None]:
@@ -156,7 +162,7 @@ def _plain(hint: Any) -> tuple[Any, Meta | None]:
         if Secret in kinds:
             return (Secret | None if NoneType in kinds else Secret), meta
         plain = [_plain(kind)[0] for kind in kinds]
-        return Union[tuple(plain)], meta
+        return Union[tuple(plain)], meta  # noqa: UP007 - of types that are known at run time
     if get_origin(hint) is not None and issubclass(get_origin(hint), Mapping):
         key, value = get_args(hint)
         return dict[key, _plain(value)[0]], meta  # type: ignore[valid-type]

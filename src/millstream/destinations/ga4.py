@@ -16,7 +16,7 @@ from .._public import publish
 from .._version import __version__
 from ..secret import Secret
 from ..types import Request, Response
-from ._arguments import base_url
+from ._arguments import base_url, secret_of
 from ._fields import NO_FIELDS, Fields, encode, epoch_ms, fields_of, renamed, section, value_of
 from .base import Event, Limits, Part, Skip
 
@@ -102,7 +102,7 @@ class GA4:
         name: Annotated[str, Meta(description="What `integrations` calls it.")] = "Google Analytics 4",
     ) -> None:
         self.name = name
-        self._secret = Secret(api_secret, "api_secret")
+        self._secret = secret_of("api_secret", api_secret)
         self._id = measurement_id
         self._host = base_url("host", host)
 

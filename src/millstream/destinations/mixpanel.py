@@ -15,7 +15,7 @@ from .._version import __version__
 from ..errors import Rejected
 from ..secret import Secret
 from ..types import Request, Response
-from ._arguments import base_url
+from ._arguments import base_url, secret_of
 from ._browsers import browser_of
 from ._fields import NO_FIELDS, Fields, encode, epoch_ms, fields_of, indexes, object_in, renamed, value_of
 from ._keys import insert_id
@@ -77,7 +77,12 @@ RESERVED = frozenset({"time", "id", "$anon_id", "distinct_id", "$group_id", "$in
 PRODUCT = (
     "product_id sku category name brand variant price quantity coupon position url image_url".split()  # noqa: SIM905
 )
-PATHS = {"": "/import?strict=1", "track": "/track?verbose=1", "engage": "/engage?verbose=1", "groups": "/groups?verbose=1"}
+PATHS = {
+    "": "/import?strict=1",
+    "track": "/track?verbose=1",
+    "engage": "/engage?verbose=1",
+    "groups": "/groups?verbose=1",
+}
 
 
 class Mixpanel:
@@ -113,7 +118,7 @@ class Mixpanel:
         name: Annotated[str, Meta(description="What `integrations` calls it.")] = "Mixpanel",
     ) -> None:
         self.name = name
-        self._token = Secret(token, "token")
+        self._token = secret_of("token", token)
         self._basic = Secret(b64encode(f"{self._token.reveal()}:".encode()).decode())
         self._host = base_url("host", host)
         self._group_key = group_key
@@ -165,7 +170,8 @@ class Mixpanel:
         common = self._common(fields)
         own = fields.properties or NO_FIELDS
         moment, title = common["time"], fields.title
-        properties = {**common, **{name: value for name, value in own.items() if name not in RESERVED}}
+        free = own if RESERVED.isdisjoint(own) else {name: own[name] for name in own if name not in RESERVED}
+        properties = {**common, **free}
         event = Part(encode({"event": title, "properties": properties}))
         if fields.type != "track" or title != "Order Completed":
             return (event,)

@@ -14,7 +14,7 @@ from .._version import __version__
 from ..errors import Rejected
 from ..secret import Secret
 from ..types import Request, Response
-from ._arguments import base_url
+from ._arguments import base_url, secret_of
 from ._fields import NO_FIELDS, Fields, encode, fields_of, object_in, renamed, value_of
 from ._keys import uuid_of
 from .base import Event, Limits, Part
@@ -60,7 +60,7 @@ class PostHog:
         name: Annotated[str, Meta(description="What `integrations` calls it.")] = "PostHog",
     ) -> None:
         self.name = name
-        self._key = Secret(api_key, "api_key")
+        self._key = secret_of("api_key", api_key)
         self._url = base_url("host", host) + "/batch/"
         self._group_type = group_type
         self._historical = historical_migration

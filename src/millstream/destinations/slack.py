@@ -15,7 +15,7 @@ from .._version import __version__
 from ..errors import Rejected, SettingsError
 from ..secret import Secret
 from ..types import Request, Response
-from ._arguments import endpoint
+from ._arguments import endpoint, secret_of
 from ._fields import encode
 from .base import Event, Limits, Part, Skip
 
@@ -58,9 +58,9 @@ class Slack:
         name: Annotated[str, Meta(description="What `integrations` calls it.")] = "Slack",
     ) -> None:
         self.name = name
-        self._url = Secret(url, "url")
+        self._url = secret_of("url", url)
         parts = urlsplit(endpoint("url", self._url.reveal()))
-        self._path = Secret(parts.path or "/", "url")  # what an error message quotes
+        self._path = Secret(parts.path)  # what an error message quotes
         if isinstance(events, str):
             raise SettingsError(f"events is {events!r}; it must be a list of names")
         self._events = frozenset(events)

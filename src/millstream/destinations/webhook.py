@@ -16,7 +16,7 @@ from .._version import __version__
 from ..errors import SettingsError
 from ..secret import Secret
 from ..types import Request, Response
-from ._arguments import endpoint
+from ._arguments import endpoint, secret_of
 from .base import Event, Limits, Part
 
 __all__ = ["Webhook"]
@@ -48,7 +48,9 @@ class Webhook:
 
     def __init__(
         self,
-        url: Annotated[str, Meta(description="Where events go; it may have a query.", examples=["https://me.example/in"])],
+        url: Annotated[
+            str, Meta(description="Where events go; it may have a query.", examples=["https://me.example/in"])
+        ],
         *,
         secret: Annotated[
             Secret | str | None, Meta(description="Signs requests.", examples=["${WEBHOOK_SECRET}"])
@@ -57,15 +59,17 @@ class Webhook:
             Mapping[str, Secret | str] | None,
             Meta(description="Headers that every request has.", examples=[{"Authorization": "${WEBHOOK_TOKEN}"}]),
         ] = None,
-        batch: Annotated[bool, Meta(description="Whether a request is an array of events; else it is one event.")] = True,
+        batch: Annotated[
+            bool, Meta(description="Whether a request is an array of events; else it is one event.")
+        ] = True,
         max_events: Annotated[int, Meta(description="Events in a request, at most.", ge=1)] = 1000,
         timeout: Annotated[float, Meta(description="Seconds for one request.", gt=0)] = 10.0,
         name: Annotated[str, Meta(description="What `integrations` calls it.")] = "Webhook",
     ) -> None:
         self.name = name
         self._url = endpoint("url", url)
-        self._secret = None if secret is None else Secret(secret, "secret")
-        self._given = {header: Secret(value, f"headers: {header}") for header, value in (headers or {}).items()}
+        self._secret = None if secret is None else secret_of("secret", secret)
+        self._given = {header: secret_of(f"headers: {header}", value) for header, value in (headers or {}).items()}
         for header in self._given:
             if not header.isascii() or not header.replace("-", "").replace("_", "").isalnum():
                 raise SettingsError(f"headers: {header!r} is no name of a header")

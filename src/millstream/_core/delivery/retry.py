@@ -74,7 +74,7 @@ def _hint(response: Response, credentials: str, address: str, *, oauth: bool) ->
     status = response.status
     if 300 <= status < 400:
         location = header(response, "location")
-        return f"it redirects to {location or 'nowhere'}; set {address.split()[0]} to where the API is"
+        return f"it redirects to {location or 'nowhere'}; set {address.split(maxsplit=1)[0]} to where the API is"
     if status in CREDENTIALS:
         return f"check {credentials}" + (", and that the OAuth application has access to its source" if oauth else "")
     if status in {404, 410}:
