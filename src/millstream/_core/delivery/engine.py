@@ -46,7 +46,6 @@ is left that waits.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -57,6 +56,7 @@ from .actions import Action, Done, Send, Wait
 from .batcher import Batch, Item
 from .policy import Policy
 from .ratelimit import RateLimit
+from .under_way import UnderWay
 from .verdicts import Verdict, sort_parts
 
 __all__ = ["Engine"]
@@ -69,10 +69,7 @@ class Engine:
         self._policy = policy
         self._random = random
         self._queue = policy.batcher()
-        self._halves: deque[Batch] = deque()  # cut already, in order, waiting for a slot
-        self._sent: dict[Batch, Send] = {}  # in flight
-        self._waiting: dict[Batch, float] = {}  # backing off or limited, and when they may go
-        self._max_unsettled = max(policy.max_unsettled, policy.max_in_flight)
+        self._under_way = UnderWay(policy)
         self._gate = RateLimit(policy.max_rate_limit)
         self._paused = False
         self.paused_by: DeliveryError | None = None
@@ -145,7 +142,7 @@ class Engine:
                 self._hold(batch, now, error)
             case verdicts.Paused(error) if self._policy.pauses and not self._closing:
                 batch.attempts -= 1
-                self._waiting[batch] = now
+                self._under_way.waiting[batch] = now
                 self.pause_for(error)
             case verdicts.Refused(error) | verdicts.Unauthorized(error) | verdicts.Paused(error):
                 self._fail(batch, error)
@@ -159,7 +156,7 @@ class Engine:
         """The request cannot leave yet. Report with what this returns: it has no deadline."""
         self.requests -= 1
         self.retries -= send.attempt > 1
-        held = self._sent[send.batch] = replace(send, deadline=math.inf)
+        held = self._under_way.sent[send.batch] = replace(send, deadline=math.inf)
         return held
 
     def recalled(self, send: Send, now: float) -> None:
@@ -169,7 +166,7 @@ class Engine:
         """
         if self._take_back(send):
             send.batch.attempts -= 1
-            self._waiting[send.batch] = now
+            self._under_way.waiting[send.batch] = now
 
     # -- questions ----------------------------------------------------------------------------------
 
@@ -195,37 +192,37 @@ class Engine:
 
     def fail(self, batch: Batch, error: DeliveryError) -> None:
         """A batch that rests is not to be kept any longer."""
-        if self._waiting.pop(batch, None) is not None:
+        if self._under_way.waiting.pop(batch, None) is not None:
             self._fail(batch, error)
 
     @property
     def at_rest(self) -> bool:
         """Whether nothing will be tried for a while: each batch that could be has exhausted its retries."""
-        if self._sent or not self._waiting or not all(batch.resting for batch in self._waiting):
+        if self._under_way.sent or not self._under_way.waiting or not all(batch.resting for batch in self._under_way.waiting):
             return False
-        return not self._slot_free() or not (self._queue or self._halves)
+        return not self._under_way.slot_free or not (self._queue or self._under_way.halves)
 
     def missing(self, now: float) -> int | None:
         """How many more events would change what is done next; None if no number would."""
         if self._closing or not self._queue:  # the first one sets a time
             return 1
-        if self._paused or self._gate.is_shut(now) or not self._slot_free():
+        if self._paused or self._gate.is_shut(now) or not self._under_way.slot_free:
             return None
         return self._queue.missing()
 
     @property
     def hungry(self) -> bool:
         """Whether there is less than a full batch that waits for a slot."""
-        return not (self._queue.full or self._halves)
+        return not (self._queue.full or self._under_way.halves)
 
     def idle(self) -> bool:
         """Whether nothing waits and nothing is on its way."""
-        return not (self._queue or self._halves or self._sent or self._waiting)
+        return not (self._queue or self._under_way)
 
     @property
     def troubled_by(self) -> DeliveryError | None:
         """What the batches that wait for another attempt met last; None if none waits."""
-        return next((batch.last for batch in reversed(self._waiting) if batch.last is not None), None)
+        return next((batch.last for batch in reversed(self._under_way.waiting) if batch.last is not None), None)
 
     def limited_until(self, now: float) -> float | None:
         """When the server will take more, if it has asked for patience."""
@@ -234,37 +231,19 @@ class Engine:
     @property
     def in_flight(self) -> int:
         """Requests on their way."""
-        return len(self._sent)
+        return len(self._under_way.sent)
 
     # -- decisions ----------------------------------------------------------------------------------
 
     def _ready(self, now: float) -> Batch | None:
         """The next batch that may go now, if any: those that hold a slot first, then in order of arrival."""
-        if self._paused or self._gate.is_shut(now) or len(self._sent) >= self._policy.max_in_flight:
+        if self._paused or self._gate.is_shut(now) or not self._under_way.may_send:
             return None
         self._gate.opened()
-        for batch, due in self._waiting.items():
-            if due <= now:
-                del self._waiting[batch]
-                return batch
-        if not self._slot_free():
-            return None
-        held = self._held()
-        half = next((batch for batch in self._halves if batch.key not in held), None)
-        if half is not None:
-            self._halves.remove(half)
-            return half
-        held |= {batch.key for batch in self._halves}
-        due_at = self._queue.due_at(now, held)
-        return self._queue.cut(now, held) if due_at is not None and due_at <= now else None
-
-    def _slot_free(self) -> bool:
-        sent = len(self._sent)
-        return sent < self._policy.max_in_flight and sent + len(self._waiting) < self._max_unsettled
-
-    def _held(self) -> set[str]:
-        """Keys of which nothing may be sent until a batch that is under way has its outcome."""
-        return {batch.key for batch in (*self._sent, *self._waiting)} if self._policy.ordered else set()
+        batch = self._under_way.take_waiting(now)
+        if batch is None and self._under_way.slot_free:
+            batch = self._under_way.take_next(self._queue, now)
+        return batch
 
     def _send(self, batch: Batch, now: float) -> Send:
         batch.attempts += 1
@@ -273,14 +252,14 @@ class Engine:
         self.requests += 1
         self.retries += batch.attempts > 1
         send = Send(batch, batch.attempts, now + self._policy.send_timeout)
-        self._sent[batch] = send
+        self._under_way.sent[batch] = send
         return send
 
     def _take_back(self, send: Send) -> bool:
         """Whether this report is about a request that still counts."""
-        if self._sent.get(send.batch) is not send:
+        if self._under_way.sent.get(send.batch) is not send:
             return False
-        del self._sent[send.batch]
+        del self._under_way.sent[send.batch]
         return True
 
     def _arrived(self, batch: Batch, items: list[Item], now: float) -> None:
@@ -330,7 +309,7 @@ class Engine:
         if exhausted or self._policy.over_cap(batch.attempts - batch.attempts_before):
             self._give_up(batch, now, RetriesExhausted(batch.attempts, error))
         else:
-            self._waiting[batch] = now + delay
+            self._under_way.waiting[batch] = now + delay
 
     def _give_up(self, batch: Batch, now: float, error: DeliveryError) -> None:
         """It has been tried enough: it fails, or has a rest where events are kept."""
@@ -338,60 +317,57 @@ class Engine:
             self._fail(batch, error)
             return
         batch.rest()
-        self._waiting[batch] = now + self._policy.rest
+        self._under_way.waiting[batch] = now + self._policy.rest
         self._rested.append((batch, error))
 
     def _wake(self) -> None:
         """The batches that rest may try again: somebody wants it, or the host answers."""
-        for batch in self._waiting:
+        for batch in self._under_way.waiting:
             if batch.resting:
                 batch.resting = False
-                self._waiting[batch] = -math.inf
+                self._under_way.waiting[batch] = -math.inf
 
     def _split(self, batch: Batch, error: DeliveryError, now: float) -> None:
         if not batch.worth_splitting():
             self._fail(batch, error)
             return
         first, second = batch.halves()
-        self._waiting[first] = now
-        self._halves.appendleft(second)
+        self._under_way.waiting[first] = now
+        self._under_way.halves.appendleft(second)
 
     def _fail(self, batch: Batch, error: DeliveryError) -> None:
         self._settled.append((batch.items, Outcome(error, batch.attempts, batch.began)))
 
     def _expire(self, now: float) -> None:
         """What time alone decides."""
-        for send in [s for s in self._sent.values() if s.deadline <= now]:
+        for send in [s for s in self._under_way.sent.values() if s.deadline <= now]:
             self.failed(send, TransportError("the HTTP client did not come back in time"), now)
         limit = self._gate.patience_ends()
         if limit is not None and limit <= now:
-            for batch in [b for b in self._waiting if b.limited]:  # the next batch may try its luck
-                del self._waiting[batch]
+            for batch in [b for b in self._under_way.waiting if b.limited]:  # the next batch may try its luck
+                del self._under_way.waiting[batch]
                 self._give_up(batch, now, RateLimitExpired(batch.attempts, self._policy.max_rate_limit))
             self._gate.give_up()
         if self._closing and self._deadline is not None and self._deadline <= now:
             self._abandon()
 
     def _abandon(self) -> None:
-        for batch in [*self._sent, *self._waiting, *self._halves]:
-            self._fail(batch, batch.abandoned(under_way=batch in self._sent))
-        for emptied in (self._sent, self._waiting, self._halves):
-            emptied.clear()
+        for batch in self._under_way:
+            self._fail(batch, batch.abandoned(under_way=batch in self._under_way.sent))
+        self._under_way.clear()
         if self._queue:
             self._settled.append((self._queue.clear(), Outcome(Abandoned())))
 
     def _next_moment(self, now: float) -> float | None:
         """When time alone will change something."""
-        moments = [send.deadline for send in self._sent.values() if send.deadline < math.inf]
-        if not self._paused and len(self._sent) < self._policy.max_in_flight:
+        moments = [send.deadline for send in self._under_way.sent.values() if send.deadline < math.inf]
+        if not self._paused and self._under_way.may_send:
             gate = self._gate.opens_at(now)
-            moments += [max(due, gate) for due in self._waiting.values()]
-            if self._slot_free():  # else it is not time that they wait for
-                held = self._held()
-                halves = {batch.key for batch in self._halves}
-                due_at = gate if halves - held else self._queue.due_at(now, held | halves)
-                if due_at is not None:
-                    moments.append(max(due_at, gate))
+            moments += [max(due, gate) for due in self._under_way.waiting.values()]
+            # Without a slot it is not time that the others wait for.
+            due_at = self._under_way.next_due(self._queue, now) if self._under_way.slot_free else None
+            if due_at is not None:
+                moments.append(max(due_at, gate))
         limit = self._gate.patience_ends()
         if limit is not None:
             moments.append(limit)

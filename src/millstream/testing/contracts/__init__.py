@@ -10,6 +10,7 @@ A class of yours says how to make the thing; pytest finds the tests that it inhe
 from __future__ import annotations
 
 from .cursor_store import CursorStoreContract
+from .destination import DestinationContract
 from .log import LogContract
 
-__all__ = ["CursorStoreContract", "LogContract"]
+__all__ = ["CursorStoreContract", "DestinationContract", "LogContract"]
