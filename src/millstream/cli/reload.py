@@ -58,10 +58,13 @@ class Reloading:
         threading.Thread(target=self._reload, name="millstream-reload", daemon=True).start()
 
     def _reload(self) -> None:
+        from millstream.router.configuration import check_transformations  # noqa: PLC0415
+
         try:
             found = configuration_of(self._path)
             if changed := [name for name in {*found.options, *self._now.options} if found.options.get(name) != self._now.options.get(name)]:
                 raise SettingsError(f"{', '.join(sorted(changed))} cannot be changed while the collector runs: restart it")
+            check_transformations(found.routes.values())
         except SettingsError as error:
             _log.error("the configuration stays as it was: %s", error)  # noqa: TRY400 - there is nothing to trace
             self._say(f"kept: {error}")

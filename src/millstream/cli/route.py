@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +22,7 @@ from .configured import Config, Data, configuration_of, data_of
 from .options import AsJson, help_of, option
 
 if TYPE_CHECKING:
-    from millstream.router import RouteStatus
+    from millstream.router import RouteSettings, RouteStatus
 
 __all__ = ["app"]
 
@@ -40,6 +42,7 @@ def run(
     `millstream serve` does this by itself; alone it runs beside a collector that was started without destinations.
     """
     from millstream.router import Router  # noqa: PLC0415 - the other commands need none
+    from millstream.router.configuration import check_transformations  # noqa: PLC0415
     from millstream.router.supervisor import when_orphaned  # noqa: PLC0415
 
     configuration = configuration_of(config)
@@ -49,17 +52,23 @@ def run(
     router = Router(data_of(data, configuration))
 
     def reload() -> None:
+        """Read it again, on a thread of its own: events are routed meanwhile."""
         try:
-            changes = router.apply(configuration_of(config).routes.values())
+            routes = configuration_of(config).routes.values()
+            check_transformations(routes)
         except SettingsError as error:
-            log.error("the configuration stays as it was: %s", error)
+            log.error("the configuration stays as it was: %s", error)  # noqa: TRY400 - there is nothing to trace
         else:
-            log.warning("the configuration was read again: %s", "; ".join(changes) or "nothing has changed")
+            router.post(lambda: apply(routes))
+
+    def apply(routes: Iterable[RouteSettings]) -> None:
+        changes = router.apply(routes)
+        log.warning("the configuration was read again: %s", "; ".join(changes) or "no destination has changed")
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: router.stop())
     if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, lambda _number, _frame: router.post(reload))
+        signal.signal(signal.SIGHUP, lambda _number, _frame: threading.Thread(target=reload, daemon=True).start())
     if supervised:
         when_orphaned(router.stop)
     router.apply(configuration.routes.values())
@@ -82,7 +91,10 @@ def check(
 
     Exit code: 0 if it can be used, 2 if not; 1 if the test event was not taken.
     """
+    from millstream.router.configuration import check_transformations  # noqa: PLC0415
+
     configuration = configuration_of(config)
+    check_transformations(configuration.routes.values())
     found = [
         {"name": each.name, "type": each.type, "start": each.start, "in_flight": each.limits.in_flight}
         for each in configuration.routes.values()

@@ -11,12 +11,12 @@ import msgspec
 from msgspec import Struct
 
 from .._core.delivery.verdicts import Refused
-from .._core.filters import Filters
 from .._core.outcome import DELIVERED, Outcome
 from .._core.record import Record
 from .._core.routing import allows, options
-from ..destinations.base import Destination, Event, Part, Skip, too_old
+from ..destinations.base import Event, Part, Skip, too_old
 from ..errors import DeliveryError, Dropped, PluginError
+from .configuration import RoutePlan, RouteSettings
 
 __all__ = ["Preparer", "Routed", "RoutedPart"]
 
@@ -43,6 +43,8 @@ class Routed(Struct, eq=False):
     record: Record
     message_id: str
     received_at: str
+    lane: int = 0
+    integrations: Mapping[str, Any] | None = None
     size: int = 0
     """Bytes that it holds in memory, roughly."""
     parts: int = 0
@@ -64,57 +66,81 @@ Prepared: TypeAlias = "Sequence[RoutedPart] | DeliveryError"
 
 
 class Preparer:
-    """Makes the parts of one destination.
+    """Makes the parts of one route, in two steps: between them events may be transformed.
 
     Args:
-        destination: makes parts of events.
-        lanes: groups of users; the events of one are sent in order.
-        excluded: sources whose events do not go there.
-        filters: which events go there, and which of their members.
+        settings: of the route.
+        transforms: whether there is something between the two steps.
         wall: seconds since the epoch.
     """
 
     def __init__(
-        self,
-        destination: Destination,
-        lanes: int,
-        excluded: frozenset[str] = frozenset(),
-        filters: Filters | None = None,
-        wall: Callable[[], float] = time.time,
+        self, settings: RouteSettings, *, transforms: bool = False, wall: Callable[[], float] = time.time
     ) -> None:
-        self._destination = destination
-        self._lanes = lanes
-        self._excluded = excluded
-        self._filters = filters
+        self._destination = settings.destination
+        self._lanes = settings.limits.lanes
+        self._excluded = settings.excluded
+        self._filters = settings.filters
+        self._plans = settings.plans
+        self._transforms = transforms
         self._wall = wall
-        self._max_age = destination.limits.max_age
+        self._max_age = settings.destination.limits.max_age
+        self.violations: dict[str, int] = {}
+        """Of tracking plans, by kind."""
 
-    def __call__(self, record: Record) -> tuple[Routed, Prepared]:
-        """Return an event and its parts; or the error because of which it has none, a Dropped if that is intended."""
+    def admit(self, record: Record) -> tuple[Routed, DeliveryError | None]:
+        """Decide whether an event goes there: by source, integrations, filters and tracking plan.
+
+        Returns the event, and why it does not: a Dropped if that is intended.
+        """
         try:
             head = head_of(record.data)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             return Routed(record, "", ""), PluginError(self._destination.name, f"the event cannot be read: {error}")
-        routed = Routed(record, head.message_id, head.received_at)
-        return routed, self._parts(routed, head)
-
-    def _parts(self, routed: Routed, head: Head) -> Prepared:
-        destination = self._destination
+        routed = Routed(record, head.message_id, head.received_at, lane=self._lane(head), size=len(record.data))
+        routed.integrations = head.integrations
         if head.source_id in self._excluded:
-            return Dropped(f"the source {head.source_id} does not go there")
-        integrations = head.integrations
-        if integrations and not allows(destination, integrations):
-            return Dropped("its integrations say so")
-        data = routed.record.data
+            return routed, Dropped(f"the source {head.source_id} does not go there")
+        if head.integrations and not allows(self._destination, head.integrations):
+            return routed, Dropped("its integrations say so")
+        if self._filters is not None and self._transforms and (why := self._filters.dropped(record.data)):
+            return routed, Dropped(why)
+        for source in ("", head.source_id) if self._plans else ():
+            plan = self._plans.get(source)
+            if plan is not None and (error := self._check(plan, record.data)) is not None:
+                return routed, error
+        return routed, None
+
+    def parts(self, routed: Routed, events: Sequence[bytes]) -> Prepared:
+        """Return the parts of an event, or of what a transformation made of it; or why there are none."""
+        parts: list[RoutedPart] = []
+        why = Dropped("the destination has no use for it")
+        for data in events:
+            prepared = self._prepared(routed, data)
+            if isinstance(prepared, Dropped):
+                why = prepared
+            elif isinstance(prepared, DeliveryError):
+                return prepared
+            else:
+                parts += prepared
+        routed.size = len(routed.record.data) + sum(
+            [len(part.data) for part in parts if part.data is not routed.record.data]
+        )
+        routed.parts = len(parts)
+        return parts or why
+
+    def _prepared(self, routed: Routed, data: bytes) -> Prepared:
+        destination = self._destination
         try:
             if self._filters is not None:
-                data = self._filters.apply(data)
-                if isinstance(data, str):
-                    return Dropped(data)
+                left = self._filters.trimmed(data) if self._transforms else self._filters.apply(data)
+                if isinstance(left, str):
+                    return Dropped(left)
+                data = left
             event = Event(data)
             if self._max_age is not None and (old := too_old(event, destination.limits, self._wall())):
                 return Dropped(old)
-            chosen = options(destination, integrations) if integrations else NO_OPTIONS
+            chosen = options(destination, routed.integrations) if routed.integrations else NO_OPTIONS
             prepared = destination.prepare(event, chosen)
         except Exception as error:  # noqa: BLE001 - a destination may be the user's own
             return PluginError(destination.name, f"prepare raised {type(error).__name__}: {error}")
@@ -123,15 +149,19 @@ class Preparer:
                 return Dropped(reason)
             case Refused(error):
                 return error
-            case ():
-                return Dropped("the destination has no use for it")
             case _:
-                lane = self._lane(head)
-                parts = [RoutedPart(part.data, part.key, f"{lane} {part.key}", routed) for part in prepared]
-        size = len(routed.record.data)
-        routed.size = size + sum([len(part.data) for part in parts if part.data is not event.data])
-        routed.parts = len(parts)
-        return parts
+                return [RoutedPart(part.data, part.key, f"{routed.lane} {part.key}", routed) for part in prepared]
+
+    def _check(self, plan: RoutePlan, data: bytes) -> DeliveryError | None:
+        violations = plan.plan.check(Event(data))
+        for each in violations:
+            self.violations[each.kind] = self.violations.get(each.kind, 0) + 1
+        action = plan.policy.decide(violations)
+        if action not in {"drop", "block"}:
+            return None
+        worst = next(each for each in violations if plan.policy.mode(each) == action)
+        what = f"tracking plan: {worst.kind} {worst.path}".rstrip()
+        return Dropped(what) if action == "drop" else PluginError("tracking plan", f"{worst.event!r}: {worst.message}")
 
     def _lane(self, head: Head) -> int:
         if self._lanes == 1:

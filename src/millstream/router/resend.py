@@ -16,6 +16,7 @@ from .dead_letters import DeadLetters
 from .route import Route
 from .router import transport_for
 from .status import RouteStatus
+from .transform_stage import TransformStage
 
 __all__ = ["resend"]
 
@@ -53,6 +54,7 @@ def resend(
         The state at the end.
     """
     mailbox: SimpleQueue[Command] = SimpleQueue()
+    made = None if settings.transform is None else settings.transform.made(settings.folder)
     route = Route(
         settings,
         _NoHolds(directory),
@@ -61,6 +63,7 @@ def resend(
         Resumed(Cursor(start)),
         DeadLetters(directory, settings.name),
         transport_for(settings, mailbox.put),
+        transform=None if made is None else TransformStage(made, mailbox.put),
         until=until,
         select=select,
     )

@@ -29,12 +29,14 @@ from .._core.record import Position, Record
 from .._delivery.channel import Channel
 from .._delivery.transport import Transport
 from ..emitter import Emitter
-from ..errors import DeliveryError, Dropped, Fenced, RateLimitExpired, Rejected, RetriesExhausted
+from ..errors import DeliveryError, Dropped, Fenced, PluginError, RateLimitExpired, Rejected, RetriesExhausted
 from ..log import CursorStore, Reader, Resumed
 from .configuration import RouteSettings
 from .dead_letters import MAX_ANSWER, DeadLetter, letter_id
+from .frames import Failed, Transformed
 from .prepare import Preparer, Routed, RoutedPart
 from .status import Counters, RouteStatus
+from .transform_stage import TransformStage
 
 __all__ = ["Letters", "Route", "policy_of"]
 
@@ -104,6 +106,7 @@ class Route:
         resumed: where to go on.
         letters: keeps what the destination did not take.
         transport: exchanges requests.
+        transform: what events go through; it becomes the route's.
         counters: what became of events before.
         until: the position where the route ends; None is never.
         select: whether a record is wanted; the others are settled and not counted.
@@ -119,6 +122,7 @@ class Route:
         letters: Letters,
         transport: Transport,
         *,
+        transform: TransformStage | None = None,
         counters: Counters | None = None,
         until: Position | None = None,
         select: Callable[[Record], bool] | None = None,
@@ -130,9 +134,8 @@ class Route:
         """Why it has ended for good: another router has taken it."""
         self._engine = Engine(policy_of(settings), random.random)
         self._channel = Channel(settings.destination, self._engine, transport, _silent(), None, monotonic, masks=True)
-        self._prepare = Preparer(
-            settings.destination, settings.limits.lanes, settings.excluded, settings.filters
-        )
+        self._preparer = Preparer(settings, transforms=transform is not None)
+        self._transform = transform
         self._reader = reader
         self._cursors = cursors
         self._revision = revision
@@ -204,6 +207,8 @@ class Route:
             self._channel.settle(self._settled)  # what was answered since the last turn
             self._write_letters(monotonic())
             self._save(monotonic(), at_once=True)
+        if self._transform is not None:
+            self._transform.close()
         self._letters.close()
         self._channel.close()
         self._reader.close()
@@ -228,28 +233,56 @@ class Route:
         if not records:
             self._progress.skip(self._at, end)
         self._at = end
-        parts: list[RoutedPart] = []
-        for record in records:
-            if record.start in self._progress:
-                continue
-            if self._until is not None and record.start >= self._until:
-                break
-            if self._select is not None and not self._select(record):
-                self._progress.settle(record)
-                continue
-            parts += self._take(record)
-        self._engine.enqueue(parts, now)
-        self._unsaved = True
+        self._take([record for record in records if self._is_wanted(record)], now)
         return True
 
-    def _take(self, record: Record) -> Sequence[RoutedPart]:
-        routed, prepared = self._prepare(record)
-        self._pending[record.start] = routed
-        self._pending_bytes += routed.size
-        if isinstance(prepared, DeliveryError):
-            self._end(routed, Outcome(prepared))
-            return ()
-        return prepared
+    def _is_wanted(self, record: Record) -> bool:
+        if record.start in self._progress or (self._until is not None and record.start >= self._until):
+            return False
+        if self._select is None or self._select(record):
+            return True
+        self._progress.settle(record)
+        return False
+
+    def _take(self, records: Sequence[Record], now: float) -> None:
+        """Take records in, and hand the events among them to the transformation, or to the engine."""
+        admitted: list[Routed] = []
+        for record in records:
+            routed, error = self._preparer.admit(record)
+            self._pending[record.start] = routed
+            self._pending_bytes += routed.size
+            if error is None:
+                admitted.append(routed)
+            else:
+                self._end(routed, Outcome(error))
+        if self._transform is not None:
+            self._transform.submit(admitted, self._on_transformed)
+        else:
+            self._enqueue([(routed, (routed.record.data,)) for routed in admitted], now)
+
+    def _on_transformed(self, events: Sequence[Routed], outcomes: Sequence[Failed | Transformed]) -> None:
+        ready: list[tuple[Routed, Sequence[bytes]]] = []
+        for routed, outcome in zip(events, outcomes, strict=True):
+            if isinstance(outcome, Failed):
+                self._end(routed, Outcome(PluginError("transform", outcome.reason)))
+            elif not outcome.events:
+                self._end(routed, Outcome(Dropped("its transformation drops it")))
+            else:
+                ready.append((routed, outcome.events))
+        self._enqueue(ready, monotonic())
+
+    def _enqueue(self, events: Sequence[tuple[Routed, Sequence[bytes]]], now: float) -> None:
+        """Give the engine the parts of events."""
+        parts: list[RoutedPart] = []
+        for routed, made in events:
+            before = routed.size
+            prepared = self._preparer.parts(routed, made)
+            self._pending_bytes += routed.size - before
+            if isinstance(prepared, DeliveryError):
+                self._end(routed, Outcome(prepared))
+            else:
+                parts += prepared
+        self._engine.enqueue(parts, now)
 
     # -- sending ----------------------------------------------------------------------------------------
 
@@ -421,6 +454,7 @@ class Route:
             lost=self._reader.lost(self.name),
             fallback=self._fallback,
             recent=list(self._recent),
+            violations=self._preparer.violations,
         )
 
     def _event_size(self) -> float:
@@ -442,7 +476,7 @@ _CODES = {
     "Rejected": "rejected",
     "RetriesExhausted": "retries_exhausted",
     "RateLimitExpired": "rate_limit_expired",
-    "PluginError": "prepare_failed",
+    "PluginError": "not_prepared",
     "TransportError": "no_answer",
     "AuthError": "no_token",
 }

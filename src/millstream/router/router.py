@@ -23,6 +23,7 @@ from .dead_letters import DeadLetters
 from .route import Route
 from .start import begin
 from .status import StatusFile
+from .transform_stage import TransformStage
 
 __all__ = ["Router", "transport_for"]
 
@@ -151,6 +152,7 @@ class Router:
             self._retry_at = monotonic() + STATUS_EVERY * 4
             return
         self._failed.pop(settings.name, None)
+        made = None if settings.transform is None else settings.transform.made(settings.folder)
         before = file.read()
         self._files[settings.name] = file
         self._routes[settings.name] = Route(
@@ -161,6 +163,7 @@ class Router:
             resumed,
             DeadLetters(self._directory, settings.name),
             transport_for(settings, self._mailbox.put),
+            transform=None if made is None else TransformStage(made, self._mailbox.put),
             counters=None if before is None else before.counters,
         )
 

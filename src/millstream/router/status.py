@@ -67,6 +67,9 @@ class RouteStatus(Struct, rename="camel", omit_defaults=True):
     recent: list[tuple[str, str]] = []
     """Ids of the events that were not just delivered, and what became of them, the last ones."""
 
+    violations: dict[str, int] = {}
+    """Of tracking plans, by kind, since its router has started."""
+
     def as_of(self, now: float) -> RouteStatus:
         """Return the same; `stopped` if its router has not written it for a while."""
         if self.state == "stopped" or now - self.updated_at < STALE:

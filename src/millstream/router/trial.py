@@ -13,11 +13,12 @@ from .._core.events.timestamps import from_epoch
 from .._core.record import Record
 from ..destinations._masking import masked
 from ..destinations._preview import requests_of
-from ..errors import DeliveryError, Dropped
+from ..errors import DeliveryError, Dropped, PluginError
 from ..http.urllib3 import Urllib3Client
 from .._core.delivery import verdicts
 from .configuration import RouteSettings
-from .prepare import Preparer
+from .frames import Failed
+from .prepare import Prepared, Preparer, Routed
 
 __all__ = ["send_event", "send_test_event", "test_event"]
 
@@ -45,7 +46,9 @@ def test_event() -> Mapping[str, Any]:
 
 def send_event(settings: RouteSettings, data: bytes, attempt: int = 1) -> str:
     """Send one event, once. Returns what went wrong; an empty text if the destination has taken it."""
-    _, prepared = Preparer(settings.destination, 1, settings.excluded, settings.filters)(Record(0, len(data), data))
+    preparer = Preparer(settings, transforms=settings.transform is not None)
+    routed, error = preparer.admit(Record(0, len(data), data))
+    prepared = error or _transformed(preparer, settings, routed, data)
     if isinstance(prepared, Dropped):
         return f"it is not for this destination: {prepared.reason}"
     if isinstance(prepared, DeliveryError):
@@ -63,6 +66,16 @@ def send_event(settings: RouteSettings, data: bytes, attempt: int = 1) -> str:
     finally:
         client.close()
     return ""
+
+
+def _transformed(preparer: Preparer, settings: RouteSettings, routed: Routed, data: bytes) -> Prepared:
+    if settings.transform is None:
+        return preparer.parts(routed, (data,))
+    with settings.transform.made(settings.folder) as transformation:
+        (outcome,) = transformation.run([data])
+    if isinstance(outcome, Failed):
+        return PluginError("transform", outcome.reason)
+    return preparer.parts(routed, outcome.events) if outcome.events else Dropped("its transformation drops it")
 
 
 def _wrong(verdict: verdicts.Verdict) -> str:
