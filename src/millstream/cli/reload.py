@@ -71,6 +71,8 @@ class Reloading:
             return
         self._now = found
         self._app.use_sources(found.sources)
+        if self._app.destinations is not None:
+            self._app.destinations.routes = found.routes
         if self._routing:
             self._router.signal(signal.SIGHUP)
         elif found.routes:

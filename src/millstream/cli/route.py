@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +21,7 @@ from .configured import Config, Data, configuration_of, data_of
 from .options import AsJson, help_of, option
 
 if TYPE_CHECKING:
-    from millstream.router import RouteSettings, RouteStatus
+    from millstream.router import Configuration, RouteStatus
 
 __all__ = ["app"]
 
@@ -42,6 +41,7 @@ def run(
     `millstream serve` does this by itself; alone it runs beside a collector that was started without destinations.
     """
     from millstream.router import Router  # noqa: PLC0415 - the other commands need none
+    from millstream.router.alerts import alerting, ignore  # noqa: PLC0415
     from millstream.router.configuration import check_transformations  # noqa: PLC0415
     from millstream.router.supervisor import when_orphaned  # noqa: PLC0415
 
@@ -54,16 +54,21 @@ def run(
     def reload() -> None:
         """Read it again, on a thread of its own: events are routed meanwhile."""
         try:
-            routes = configuration_of(config).routes.values()
-            check_transformations(routes)
+            found = configuration_of(config)
+            check_transformations(found.routes.values())
         except SettingsError as error:
             log.error("the configuration stays as it was: %s", error)  # noqa: TRY400 - there is nothing to trace
         else:
-            router.post(lambda: apply(routes))
+            router.post(lambda: apply(found))
 
-    def apply(routes: Iterable[RouteSettings]) -> None:
-        changes = router.apply(routes)
+    def apply(found: Configuration) -> None:
+        changes = router.apply(found.routes.values())
+        watch(found)
         log.warning("the configuration was read again: %s", "; ".join(changes) or "no destination has changed")
+
+    def watch(found: Configuration) -> None:
+        """Send messages when something is wrong, if the configuration says where."""
+        router.on_status = ignore if found.alerts is None else alerting(found.alerts.url, found.alerts.lag)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: router.stop())
@@ -72,6 +77,7 @@ def run(
     if supervised:
         when_orphaned(router.stop)
     router.apply(configuration.routes.values())
+    watch(configuration)
     if not supervised:
         output.announce(f"millstream router: {len(configuration.routes)} destinations (Ctrl-C to stop)")
     router.run()

@@ -146,6 +146,8 @@ def serve(
         "applications": [collector.Application.parse(text) for text in oauth_key or ()],
         "audience": oauth_audience or "",
     }
+    if _config is not None and configuration is not None:
+        settings["destinations"] = collector.Destinations(data, configuration.routes, _config)
     if oauth_key and not oauth_audience:
         warn(
             "--oauth-key without --oauth-audience takes assertions for any name in a client's Host header: "

@@ -25,6 +25,7 @@ from .admission import Admission, NamedSource, Rate
 from .asgi import HTTPAnswer, Reader, error_response, headers_of
 from .debugger import Access, routes
 from .debugger.access import Forbidden
+from .destinations import Destinations
 from .dedup import Dedup
 from .feed import Feed
 from .ingest import Ingest, utc_now
@@ -62,6 +63,7 @@ class Collector:
         hosts: names under which the page is served, beside localhost and addresses.
         prefix: a path that a proxy leaves before ours, as in `/tracking/v1/batch`: requests come with it, or without.
         sources: those that have a name, by it; their write keys may write, too, and `keys` is none but these then.
+        destinations: where a router takes the events to, for the page and `/metrics`.
         clock: what time it is, in UTC.
 
     Raises:
@@ -83,6 +85,7 @@ class Collector:
         hosts: Collection[str] = (),
         prefix: str = "",
         sources: Mapping[str, Source] | None = None,
+        destinations: Destinations | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         if isinstance(keys, str):
@@ -114,13 +117,15 @@ class Collector:
         self._strict = strict
         self._clock = clock
         self._reader = Reader()
+        self.destinations = destinations
         self._app = Starlette(
             routes=[
                 routing.Route("/token", self._token, methods=["POST"]),
                 routing.Route("/health", self._health),
+                routing.Route("/ready", self._ready),
                 routing.Route("/stats", self._guarded(self._stats)),
                 routing.Route("/metrics", self._guarded(self._metrics)),
-                *routes(self._ingest.feed, self._access),
+                *routes(self._ingest.feed, self._access, destinations),
             ],
             lifespan=self._lifespan,
         )
@@ -250,11 +255,19 @@ class Collector:
         return JSONResponse(self.counts.snapshot())
 
     def _metrics(self) -> Response:
-        text = metrics.exposition(self.counts, remembered=len(self._ingest.window), store=self.store)
+        states = () if self.destinations is None else self.destinations.statuses()
+        text = metrics.exposition(self.counts, remembered=len(self._ingest.window), store=self.store, routes=states)
         return Response(text, media_type=metrics.CONTENT_TYPE)
 
     async def _health(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})
+
+    async def _ready(self, _: Request) -> Response:
+        """Whether events can be taken: 503 once it is stopping, and while the last ones could not be stored."""
+        if self._ingest.feed.closed or self._ingest.failing:
+            why = "stopping" if self._ingest.feed.closed else "events could not be stored"
+            return JSONResponse({"status": why}, 503)
+        return JSONResponse({"status": "ready"})
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncGenerator[None, None]:

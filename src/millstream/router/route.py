@@ -35,7 +35,7 @@ from .configuration import RouteSettings
 from .dead_letters import MAX_ANSWER, DeadLetter, letter_id
 from .frames import Failed, Transformed
 from .prepare import Preparer, Routed, RoutedPart
-from .status import Counters, RouteStatus
+from .status import NOTABLE, Counters, RouteStatus
 from .transform_stage import TransformStage
 
 __all__ = ["Letters", "Route", "policy_of"]
@@ -57,8 +57,6 @@ REFUSALS = 100
 """Events refused in a row, without one that was taken, after which a destination pauses: it is not the events."""
 REASONS = 100
 """Reasons for which events are dropped that are told apart."""
-NOTABLE = 500
-"""Events that were not just delivered, of which the state tells what became of them."""
 UNSETTLED_FACTOR = 4
 """Batches under trial for each that may be in flight, at most: how often a destination that is down is asked."""
 
@@ -160,7 +158,7 @@ class Route:
         self._requests_before = self.counters.requests
         self._errors = _Errors()
         self._rate = _Rate()
-        self._recent: deque[tuple[str, str]] = deque(maxlen=NOTABLE)
+        self._recent: deque[tuple[int, str, str]] = deque(maxlen=NOTABLE)
         self._state = ("", 0.0)
 
     # -- turns ------------------------------------------------------------------------------------------
@@ -323,18 +321,21 @@ class Route:
             self.counters.delivered += 1
             self._refusals = 0
             if outcome.attempts > 1:
-                self._recent.append((routed.message_id, f"delivered with attempt {outcome.attempts}"))
+                self._note(routed, f"delivered: with attempt {outcome.attempts}")
         elif isinstance(error, Dropped):
             dropped = self.counters.dropped
             reason = error.reason if error.reason in dropped or len(dropped) < REASONS else "other reasons"
             dropped[reason] = dropped.get(reason, 0) + 1
-            self._recent.append((routed.message_id, str(error)))
+            self._note(routed, str(error))
         else:
             routed.outcome = outcome
             self._unwritten.append(routed)
             self._note_refusal(error)
             return
         self._settle(routed)
+
+    def _note(self, routed: Routed, what: str) -> None:
+        self._recent.append((routed.record.start, routed.message_id, what))
 
     def _note_refusal(self, error: DeliveryError) -> None:
         self._errors.note(str(error))
@@ -364,7 +365,7 @@ class Route:
                 return
             self._unwritten.popleft()
             self.counters.dead += 1
-            self._recent.append((routed.message_id, f"dead letter: {routed.outcome.error}"))
+            self._note(routed, f"dead letter: {routed.outcome.error}")
             self._settle(routed)
 
     def _blocked(self, why: str, now: float) -> None:

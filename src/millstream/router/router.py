@@ -22,7 +22,7 @@ from .configuration import RouteSettings
 from .dead_letters import DeadLetters
 from .route import Route
 from .start import begin
-from .status import StatusFile
+from .status import RouteStatus, StatusFile
 from .transform_stage import TransformStage
 
 __all__ = ["Router", "transport_for"]
@@ -54,7 +54,8 @@ class Router:
         self._retry_at = 0.0
         self._status_at = 0.0
         self._stopping = False
-        self.on_status: Callable[[list[Route]], object] = lambda _: None
+        self.on_status: Callable[[list[RouteStatus]], object] = lambda _: None
+        """Is given the state of all routes, now and then."""
 
     def post(self, command: Command) -> None:
         """Have the router's thread do something. May be called from any thread, and in a signal handler."""
@@ -187,14 +188,16 @@ class Router:
             _log.warning("the status of %s cannot be written: %s", name, error)
 
     def _write_status(self, now: float) -> None:
+        found: list[RouteStatus] = []
         for name, route in self._routes.items():
             status = route.status(now)
+            found.append(status)
             status.pid = os.getpid()
             try:
                 self._files[name].write(status)
             except OSError as error:
                 _log.debug("the status of %s cannot be written: %s", name, error)
-        self.on_status(list(self._routes.values()))
+        self.on_status(found)
 
 
 def transport_for(settings: RouteSettings, post: Callable[[Command], object]) -> ThreadTransport:

@@ -20,6 +20,10 @@ STALE = 10.0
 """Seconds after which a status that was not written again is that of a router which is gone."""
 
 
+NOTABLE = 500
+"""Events of which a state tells what became of them, if they were not delivered at once."""
+
+
 class Counters(Struct, rename="camel"):
     """What became of events, since the route was made."""
 
@@ -64,8 +68,8 @@ class RouteStatus(Struct, rename="camel", omit_defaults=True):
     """Events that retention has deleted before they were sent."""
     fallback: str = ""
     """Why it did not go on where its cursor was."""
-    recent: list[tuple[str, str]] = []
-    """Ids of the events that were not just delivered, and what became of them, the last ones."""
+    recent: list[tuple[int, str, str]] = []
+    """The last events that were not delivered at once: position, id, and what became of each."""
 
     violations: dict[str, int] = {}
     """Of tracking plans, by kind, since its router has started."""
