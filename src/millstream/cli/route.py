@@ -41,14 +41,14 @@ def run(
     `millstream serve` does this by itself; alone it runs beside a collector that was started without destinations.
     """
     from millstream.router import Router  # noqa: PLC0415 - the other commands need none
-    from millstream.router.alerts import alerting, ignore  # noqa: PLC0415
+    from millstream.router.alerts import Alarm  # noqa: PLC0415
     from millstream.router.configuration import check_transformations  # noqa: PLC0415
     from millstream.router.supervisor import when_orphaned  # noqa: PLC0415
 
     configuration = configuration_of(config)
     if not configuration.routes:
         raise SettingsError(f"{config} has no destinations: add a table [destinations.NAME]")
-    log = _log_to_stderr()
+    log, alarm = _log_to_stderr(), Alarm()
     router = Router(data_of(data, configuration))
 
     def reload() -> None:
@@ -63,12 +63,8 @@ def run(
 
     def apply(found: Configuration) -> None:
         changes = router.apply(found.routes.values())
-        watch(found)
+        alarm.use(found.alerts)
         log.warning("the configuration was read again: %s", "; ".join(changes) or "no destination has changed")
-
-    def watch(found: Configuration) -> None:
-        """Send messages when something is wrong, if the configuration says where."""
-        router.on_status = ignore if found.alerts is None else alerting(found.alerts.url, found.alerts.lag)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: router.stop())
@@ -77,7 +73,8 @@ def run(
     if supervised:
         when_orphaned(router.stop)
     router.apply(configuration.routes.values())
-    watch(configuration)
+    alarm.use(configuration.alerts)
+    router.on_status = alarm.look
     if not supervised:
         output.announce(f"millstream router: {len(configuration.routes)} destinations (Ctrl-C to stop)")
     router.run()

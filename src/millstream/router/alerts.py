@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from queue import SimpleQueue
 
 import msgspec
 
 from ..http.urllib3 import Urllib3Client
 from ..types import Request
+from .configuration import Alerts
 from .status import RouteStatus
 
-__all__ = ["Notifier", "Watch", "alerting", "ignore"]
+__all__ = ["Alarm", "Notifier", "Watch"]
 
 _log = logging.getLogger("millstream")
 
@@ -28,37 +29,43 @@ WAITING = 100
 """Messages that wait to be sent, at most."""
 
 
-def alerting(url: str, lag: float) -> Callable[[list[RouteStatus]], object]:
-    """Return what sends a message when the states of routes, which it is given again and again, are worth one."""
-    watch, notifier = Watch(lag), Notifier(url)
+class Alarm:
+    """Sends messages about routes where the configuration says; what is known of them outlasts a reload."""
 
-    def look(statuses: list[RouteStatus]) -> None:
-        for message in watch.messages(statuses):
-            notifier.notify(message)
+    def __init__(self) -> None:
+        self._watch = Watch()
+        self._alerts: Alerts | None = None
+        self._notifier: Notifier | None = None
 
-    return look
+    def use(self, alerts: Alerts | None) -> None:
+        """Send to another place from now on, or nowhere."""
+        if alerts is None or self._alerts is None or alerts.url != self._alerts.url:
+            self._notifier = None if alerts is None else Notifier(alerts.url)
+        self._alerts = alerts
 
-
-def ignore(statuses: list[RouteStatus]) -> None:
-    """Send no messages."""
+    def look(self, statuses: list[RouteStatus]) -> None:
+        """Send what the states of all routes, which come again and again, are worth."""
+        for message in self._watch.messages(statuses, self._alerts.lag if self._alerts else None):
+            if self._notifier is not None:
+                self._notifier.notify(message)
 
 
 class Watch:
-    """Finds what is worth a message, in one state of the routes after the other. Pure.
+    """Finds what is worth a message, in one state of the routes after the other. Pure."""
 
-    Args:
-        lag: seconds that the oldest event of a destination may wait.
-    """
-
-    def __init__(self, lag: float) -> None:
-        self._lag = lag
+    def __init__(self) -> None:
         self._troubles: dict[str, str] = {}  # by destination
 
-    def messages(self, statuses: Iterable[RouteStatus]) -> list[str]:
-        """Return what has changed for the worse, or back, since this was asked last."""
+    def messages(self, statuses: Iterable[RouteStatus], lag: float | None) -> list[str]:
+        """Return what has changed for the worse, or back, since this was asked last.
+
+        Args:
+            statuses: of all routes.
+            lag: seconds that the oldest event of a destination may wait; None is any time.
+        """
         found: list[str] = []
         for status in statuses:
-            trouble = self._trouble(status)
+            trouble = _trouble(status, lag)
             before = self._troubles.get(status.name, "")
             if trouble == before:
                 continue
@@ -70,11 +77,12 @@ class Watch:
                 found.append(f"Millstream: {status.name} is well again. {status.lag_events:,} events wait.")
         return found
 
-    def _trouble(self, status: RouteStatus) -> str:
-        trouble = TROUBLED.get(status.state, "")
-        if not trouble and status.lag_seconds > self._lag:
-            return f"is more than {self._lag:g} s behind"
-        return trouble
+
+def _trouble(status: RouteStatus, lag: float | None) -> str:
+    trouble = TROUBLED.get(status.state, "")
+    if not trouble and lag is not None and status.lag_seconds > lag:
+        return f"is more than {lag:g} s behind"
+    return trouble
 
 
 class Notifier:
