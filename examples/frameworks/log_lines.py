@@ -1,4 +1,4 @@
-"""Log lines as events, with logging and with structlog. $MILLSTREAM_WRITE_KEY and $MILLSTREAM_HOST say where they go."""
+"""Log lines as events. $MILLSTREAM_WRITE_KEY and $MILLSTREAM_HOST say where they go."""
 
 import logging
 

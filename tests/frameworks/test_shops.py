@@ -146,7 +146,7 @@ def test_events_never_mix_their_users(shop: Shop, start: Start, api: Api, login_
 
 
 def test_forked_workers_deliver(shop: Shop, start: Start, api: Api) -> None:
-    """Several workers, forked from one that has loaded the application where the server can: each event arrives once."""
+    """Several workers, with `--preload` forked from one that has loaded the application: each event arrives once."""
     running = start(*shop.forks.split())
     running.server.ask(workers=2)
     visitors = [running.visitor() for _ in range(20)]

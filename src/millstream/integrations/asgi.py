@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
-from .._client.calls import EventCalls
 from .._public import Unpack, publish
+from ..aio import AsyncAnalytics
+from ..client import Analytics
 from .request import Capture, CaptureArgs, Head, Visit, quoted, record_page
 from .serverless import Flusher
 
@@ -38,7 +39,7 @@ class MillstreamMiddleware:
         SettingsError: an option is unknown, or its value cannot be used.
     """
 
-    def __init__(self, app: App, analytics: EventCalls, **options: Unpack[CaptureArgs]) -> None:
+    def __init__(self, app: App, analytics: Analytics | AsyncAnalytics, **options: Unpack[CaptureArgs]) -> None:
         self.app = app
         self._analytics = analytics
         self._capture = Capture.of(options)
@@ -81,7 +82,7 @@ class FlushOnShutdown:
         analytics: the client, an Analytics or an AsyncAnalytics.
     """
 
-    def __init__(self, app: App, analytics: EventCalls) -> None:
+    def __init__(self, app: App, analytics: Analytics | AsyncAnalytics) -> None:
         self.app = app
         self._flusher = Flusher(analytics, FLUSH_TIMEOUT, 0.0)
 
@@ -122,16 +123,20 @@ def head_of(scope: Scope) -> Head:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         separator = "; " if key == "cookie" else ", "  # HTTP/2 may split cookies over several headers
         headers[key] = f"{headers[key]}{separator}{text}" if key in headers else text
+
+    def header(name: str) -> str:
+        return headers.get(name, "")
+
     server, peer = scope.get("server") or ("", None), scope.get("client") or ("", None)
     path, root = scope.get("path", ""), scope.get("root_path", "")
     return Head(
         method=scope.get("method", "GET"),
-        scheme={"ws": "http", "wss": "https"}.get(scope.get("scheme", "http"), scope.get("scheme", "http")),
+        scheme="https" if scope.get("scheme") in {"https", "wss"} else "http",
         host=headers.get("host") or str(server[0]),
         path=quoted(path if path.startswith(root) else root + path),
         query=scope.get("query_string", b"").decode("latin-1"),
         peer=str(peer[0]),
-        header=lambda name: headers.get(name, ""),
+        header=header,
     )
 
 

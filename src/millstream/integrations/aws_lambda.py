@@ -8,8 +8,9 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
-from .._client.calls import EventCalls
 from .._public import Unpack, publish
+from ..aio import AsyncAnalytics
+from ..client import Analytics
 from .request import Capture, CaptureArgs, Head, Visit, quoted, record_page
 from .serverless import flush_on_return
 
@@ -20,7 +21,7 @@ Payload = Mapping[str, Any]
 
 
 def millstream_handler(
-    analytics: EventCalls, *, timeout: float = 5.0, margin: float = 0.5, **options: Unpack[CaptureArgs]
+    analytics: Analytics | AsyncAnalytics, *, timeout: float = 5.0, margin: float = 0.5, **options: Unpack[CaptureArgs]
 ) -> Callable[[F], F]:
     """Deliver a Lambda function's events before it returns, and give them the ids and context of its HTTP request.
 
@@ -82,11 +83,11 @@ def head_of(event: Payload) -> Head | None:
     method = http.get("method") or event.get("httpMethod")
     if not method:
         return None
-    headers = {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
-    for name, values in (event.get("multiValueHeaders") or {}).items():
-        headers[str(name).lower()] = ("; " if str(name).lower() == "cookie" else ", ").join(map(str, values))
-    if event.get("cookies"):
-        headers["cookie"] = "; ".join(map(str, event["cookies"]))
+    headers = _headers_of(event)
+
+    def header(name: str) -> str:
+        return headers.get(name, "")
+
     peer = http.get("sourceIp") or identity.get("sourceIp") or headers.get("x-forwarded-for", "").rpartition(",")[2]
     query = event.get("rawQueryString")
     if query is None:
@@ -99,15 +100,26 @@ def head_of(event: Payload) -> Head | None:
         path=quoted(str(path)),
         query=str(query),
         peer=str(peer).strip(),
-        header=lambda name: headers.get(name, ""),
+        header=header,
     )
 
 
-def _finish(response: Any, visit: Visit, event: Payload, analytics: EventCalls) -> Any:
+def _headers_of(event: Payload) -> dict[str, str]:
+    single: dict[str, Any] = event.get("headers") or {}
+    several: dict[str, list[Any]] = event.get("multiValueHeaders") or {}
+    headers = {name.lower(): str(value) for name, value in single.items()}
+    for name, values in several.items():
+        headers[name.lower()] = ("; " if name.lower() == "cookie" else ", ").join(map(str, values))
+    if event.get("cookies"):
+        headers["cookie"] = "; ".join(map(str, event["cookies"]))
+    return headers
+
+
+def _finish(response: Any, visit: Visit, event: Payload, analytics: Analytics | AsyncAnalytics) -> Any:
     """Record the page event, and set the cookie: in the way that the one who has called understands."""
-    if not isinstance(response, dict) or "statusCode" not in response:
-        return response
     answer = cast("dict[str, Any]", response)
+    if not isinstance(response, dict) or "statusCode" not in answer:
+        return answer
     headers: dict[str, Any] = answer.get("headers") or {}
     kind = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
     if visit.is_page(int(answer["statusCode"]), str(kind)):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from .._client.calls import EventCalls
 from .._public import publish
+from ..client import Analytics
 from ..errors import SettingsError
 from ..identity import Identity
 from .jobs import NAME, identity_of, ids_here
@@ -18,7 +18,7 @@ FLUSH_TIMEOUT = 5.0
 """Seconds that the end of a worker may take to deliver what is left."""
 
 
-def connect(analytics: EventCalls) -> None:
+def connect(analytics: Analytics) -> None:
     """Have Celery's tasks of this process carry ids, and its workers deliver when they end.
 
         app = Celery("shop")
@@ -44,7 +44,8 @@ def connect(analytics: EventCalls) -> None:
             headers[NAME] = ids
 
     def begin(task_id: str = "", task: Any = None, **_: object) -> None:
-        ids = (task.request.headers or {}).get(NAME)
+        headers: dict[str, Any] = task.request.headers or {}
+        ids = headers.get(NAME)
         if ids is not None:  # a task that runs in its caller's place has the caller's identity
             running[task_id] = identity_of(ids).__enter__()
 

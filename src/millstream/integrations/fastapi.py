@@ -8,6 +8,9 @@ async def current_user(visitor: Visitor, token: Annotated[str, Depends(oauth2)])
     return user
 """
 
+# The framework has no types, or is not installed where types are checked.
+# pyright: basic, reportMissingImports=false
+
 from __future__ import annotations
 
 from typing import Annotated, Any, TypeAlias

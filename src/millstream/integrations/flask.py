@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from .._client.calls import EventCalls
 from .._public import Unpack, publish
+from ..client import Analytics
 from ..errors import SettingsError
 from .request import Capture, CaptureArgs
 from .wsgi import MillstreamMiddleware
@@ -32,14 +32,14 @@ class Millstream:
         SettingsError: an option is unknown, or its value cannot be used; or there is no client for an application.
     """
 
-    def __init__(self, app: Any = None, analytics: EventCalls | None = None, **options: Unpack[CaptureArgs]) -> None:
+    def __init__(self, app: Any = None, analytics: Analytics | None = None, **options: Unpack[CaptureArgs]) -> None:
         Capture.of(options)
         self._analytics = analytics
         self._options = options
         if app is not None:
             self.init_app(app)
 
-    def init_app(self, app: Any, analytics: EventCalls | None = None) -> None:
+    def init_app(self, app: Any, analytics: Analytics | None = None) -> None:
         """Serve this application, with this client or that of the constructor.
 
         Raises:

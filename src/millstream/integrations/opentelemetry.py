@@ -1,12 +1,14 @@
 """OpenTelemetry: trace ids in events, a client's counters as metrics, and a span for each request that delivers."""
 
+# The framework has no types, or is not installed where types are checked.
+# pyright: basic, reportMissingImports=false
+
 from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from time import time_ns
-from typing import Any
 
 from opentelemetry import metrics, trace
 

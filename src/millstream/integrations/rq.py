@@ -1,5 +1,8 @@
 """RQ: jobs record events with the ids of whoever has enqueued them, and deliver them before their process ends."""
 
+# The framework has no types, or is not installed where types are checked.
+# pyright: basic, reportMissingImports=false
+
 from __future__ import annotations
 
 from typing import Any

@@ -34,7 +34,7 @@ class EventProcessor:
         self._key = key
         self._nobody = Identity(new_visitor=lambda: anonymous_id)
 
-    def __call__(self, logger: object, method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    def __call__(self, _: object, method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         wanted = self._key is None or bool(line.pop(self._key, False))
         if wanted and not feeds_itself():
             properties = {"level": method, **{name: value for name, value in line.items() if name != "event"}}

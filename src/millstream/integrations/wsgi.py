@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
-from .._client.calls import EventCalls
 from .._public import Unpack, publish
+from ..client import Analytics
 from ..errors import SettingsError
 from .request import Capture, CaptureArgs, Head, Visit, quoted, record_page
 from .serverless import awaits
@@ -33,7 +33,7 @@ class MillstreamMiddleware:
         SettingsError: an option is unknown, or its value cannot be used; or the client is an AsyncAnalytics.
     """
 
-    def __init__(self, app: App, analytics: EventCalls, **options: Unpack[CaptureArgs]) -> None:
+    def __init__(self, app: App, analytics: Analytics, **options: Unpack[CaptureArgs]) -> None:
         if awaits(analytics):
             raise SettingsError("a WSGI application has no event loop for an AsyncAnalytics: use Analytics")
         self.app = app

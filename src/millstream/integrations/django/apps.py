@@ -1,5 +1,8 @@
 """The Django application: checks the settings when the project starts, and identifies users when they log in."""
 
+# The framework has no types, or is not installed where types are checked.
+# pyright: basic, reportMissingImports=false
+
 from __future__ import annotations
 
 from typing import Any

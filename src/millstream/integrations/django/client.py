@@ -1,11 +1,14 @@
 """The client of a Django project, made from its settings."""
 
+# The framework has no types, or is not installed where types are checked.
+# pyright: basic, reportMissingImports=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -69,4 +72,4 @@ def _function(value: Any, name: str) -> Callable[[Any], Any] | None:
         value = import_string(value)
     if value is not None and not callable(value):
         raise ImproperlyConfigured(f"{NAME}: {name} must be a function or its dotted path, got {type(value).__name__}")
-    return value
+    return cast("Callable[[Any], Any] | None", value)

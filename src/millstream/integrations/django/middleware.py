@@ -1,5 +1,8 @@
 """Django middleware, for sync and async views: events have the ids and context of the request that is answered."""
 
+# The framework has no types, or is not installed where types are checked.
+# pyright: basic, reportMissingImports=false
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
