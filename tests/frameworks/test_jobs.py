@@ -59,19 +59,13 @@ def redis(tmp_path: Path) -> Iterator[str]:
     program = shutil.which("redis-server")
     needs(program, "install redis-server, which RQ keeps its jobs in")
     with reserved_port() as port:
-        pass
-    process = child(
-        subprocess.Popen(
-            [str(program), "--port", str(port), "--save", "", "--dir", str(tmp_path)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-    )
-    assert process.stdout is not None
-    while "Ready to accept connections" not in (line := process.stdout.readline()):
-        assert line, "redis-server has ended"
-    yield f"redis://127.0.0.1:{port}"
-    process.terminate()
+        command = [str(program), "--port", str(port), "--save", "", "--dir", str(tmp_path)]
+        process = child(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        assert process.stdout is not None
+        while "Ready to accept connections" not in (line := process.stdout.readline()):
+            assert line, "redis-server has ended"
+        yield f"redis://127.0.0.1:{port}"
+        process.terminate()
 
 
 def test_rq(api: Api, tmp_path: Path, redis: str) -> None:

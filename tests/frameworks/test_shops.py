@@ -7,12 +7,14 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
-from shops import RunningShop, Shop, Visitor
+from shops import ROOT, RunningShop, Shop, Visitor
 
 from support.api import Api, status
+from support.servers import served
 
 Start = Callable[..., RunningShop]
 VISITORS = 50
@@ -171,4 +173,19 @@ def test_a_reload_loses_nothing(shop: Shop, start: Start, api: Api) -> None:
             running = start()
             running.visitor().post(f"{shop.buy[0]}/{item}")
             end(running)
+    assert Counter(event["properties"]["item"] for event in named(api, "Item Purchased")) == {"before": 1, "after": 1}
+
+
+def test_uvicorn_reloads(api: Api, tmp_path: Path) -> None:
+    """A change of the code has uvicorn start a new process: what the old one had is delivered, and the new one goes on."""
+    source = (ROOT / "examples" / "frameworks" / "starlette_app.py").read_text()
+    command = "uvicorn --fd {fd} --reload --reload-dir . shop:app"
+    variables = {"MILLSTREAM_WRITE_KEY": "key", "MILLSTREAM_HOST": api.url}
+    with served(tmp_path, *command.split(), sources={"shop": source}, **variables) as server:
+        server.ask(least=1)
+        Visitor(server.port).post("/buy/before")
+        (tmp_path / "shop.py").write_text(f"{source}\n")
+        server.wait_for("Application startup complete", 2)
+        Visitor(server.port).post("/buy/after")
+        assert server.stop().code in ENDS_WELL
     assert Counter(event["properties"]["item"] for event in named(api, "Item Purchased")) == {"before": 1, "after": 1}
