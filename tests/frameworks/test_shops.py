@@ -177,7 +177,7 @@ def test_a_reload_loses_nothing(shop: Shop, start: Start, api: Api) -> None:
 
 
 def test_uvicorn_reloads(api: Api, tmp_path: Path) -> None:
-    """A change of the code has uvicorn start a new process: what the old one had is delivered, and the new one goes on."""
+    """A change of the code has uvicorn start a new process: what the old one had is delivered."""
     source = (ROOT / "examples" / "frameworks" / "starlette_app.py").read_text()
     command = "uvicorn --fd {fd} --reload --reload-dir . shop:app"
     variables = {"MILLSTREAM_WRITE_KEY": "key", "MILLSTREAM_HOST": api.url}
