@@ -190,6 +190,9 @@ class Resolved(NamedTuple):
     new_visitor: Callable[[], str] | None = None
 
 
+NOBODY = Resolved()
+
+
 def resolved(link: Link | None, report: Report) -> Resolved:
     """Return what this identity amounts to; what one of its functions raises is reported, and counts as None.
 
@@ -197,16 +200,20 @@ def resolved(link: Link | None, report: Report) -> Resolved:
         InvalidEvent: traits or context is no mapping.
     """
     if link is None:
-        return Resolved()
+        return NOBODY
     identity, outer_link = link
-    outer = resolved(outer_link, report)
     user_id, anonymous_id = _said(identity.user_id, report), _said(identity.anonymous_id, report)
-    traits = mapping("traits", _said(identity.traits, report))
+    traits, context = _said(identity.traits, report), _said(identity.context, report)
+    traits = {} if traits is None else mapping("traits", traits)
+    context = {} if context is None else mapping("context", context)
+    if outer_link is None:
+        return Resolved(user_id, anonymous_id, traits, context, identity._new_visitor)  # noqa: SLF001
+    outer = resolved(outer_link, report)
     if _agree(user_id, outer.user_id) and _agree(anonymous_id, outer.anonymous_id):
         user_id = outer.user_id if user_id is None else user_id
         anonymous_id = outer.anonymous_id if anonymous_id is None else anonymous_id
         traits = {**outer.traits, **traits}
-    merged = {**outer.context, **mapping("context", _said(identity.context, report))}
+    merged = {**outer.context, **context}
     return Resolved(user_id, anonymous_id, traits, merged, outer.new_visitor or identity._new_visitor)  # noqa: SLF001
 
 
@@ -229,9 +236,10 @@ def fill(event: WireEvent, link: Link, report: Report) -> None:
         InvalidEvent: traits or context is no mapping.
     """
     who = resolved(link, report)
-    own = mapping("context", event.context)
+    if who.context:  # else the event's own is left as it is: what has none is encoded already
+        own = event.context
+        event.context = dict(who.context) if own is None else {**who.context, **mapping("context", own)}
     if isinstance(event, Alias):  # it names both of its ids
-        event.context = {**who.context, **own}
         return
     traits: Mapping[Any, Any] = {}
     if _agree(event.user_id, who.user_id) and _agree(event.anonymous_id, who.anonymous_id):
@@ -240,18 +248,21 @@ def fill(event: WireEvent, link: Link, report: Report) -> None:
         event.anonymous_id = who.anonymous_id if event.anonymous_id is None else event.anonymous_id
         if event.user_id is None and event.anonymous_id is None:
             event.anonymous_id = _said(who.new_visitor, report)
-    event.context = {**who.context, **own}
     if traits and isinstance(event, Identify):
         event.traits = {**traits, **mapping("traits", event.traits)}
     elif traits:
-        event.context = {
-            **event.context,
-            "traits": {**traits, **mapping("context.traits", event.context.get("traits"))},
-        }
+        own = mapping("context", event.context)
+        event.context = {**own, "traits": {**traits, **mapping("context.traits", own.get("traits"))}}
 
 
 def _agree(one: object, other: object) -> bool:
-    return one is None or other is None or one == other or str(one) == str(other)
+    """Whether these are no ids of two people: a database's number and its text are the same id."""
+    if one is None or other is None:
+        return True
+    try:
+        return str(one) == str(other)
+    except Exception:  # noqa: BLE001 - no id; the event is refused for it
+        return False
 
 
 def _said(value: Any, report: Report) -> Any:
