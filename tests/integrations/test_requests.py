@@ -213,6 +213,25 @@ def test_hostile_headers_make_no_event_too_large(ask: Ask) -> None:
     assert "referrer" not in asked.context["page"]
 
 
+@pytest.mark.parametrize("path", ["/\udcff", "/\0", "//x?y#z", "/é", ""])
+def test_a_strange_path_breaks_nothing(path: str) -> None:
+    """Whatever a server makes of a request's path, the page is served and its event has a path that can be sent."""
+    analytics = Analytics(disable=True, on_invalid="raise")
+    events: list[dict[str, Any]] = []
+    analytics.on("track", lambda ctx: events.append(ctx.event))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        analytics.track("Seen")
+        await send({"type": "http.response.start", "status": 200})
+
+    async def send(_: Any) -> None:
+        pass
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [(b"host", b"h\xff")]}
+    asyncio.run(asgi.MillstreamMiddleware(app, analytics, page_events=True)(scope, send, send))  # type: ignore[arg-type]
+    assert events[0]["context"]["page"].get("path", "").isascii()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

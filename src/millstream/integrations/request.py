@@ -286,7 +286,7 @@ def record_page(analytics: Pages, visit: Visit) -> None:
 
 def quoted(path: str) -> str:
     """Return a path as it stands in a URL."""
-    return quote(path, safe="/:@!$&'()*+,;=~-._")
+    return quote(path, safe="/:@!$&'()*+,;=~-._", errors="replace")
 
 
 def _bare(url: str) -> str:

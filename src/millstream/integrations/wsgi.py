@@ -47,7 +47,7 @@ class MillstreamMiddleware:
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
             kind = next((value for name, value in headers if name.lower() == "content-type"), "")
-            if visit.is_page(int(status.partition(" ")[0]), kind):
+            if visit.is_page(int(status[:3]) if status[:3].isdecimal() else 0, kind):
                 record_page(self._analytics, visit)
             cookie = visit.set_cookie()
             return start_response(status, [*headers, ("Set-Cookie", cookie)] if cookie else headers, *exc_info)
