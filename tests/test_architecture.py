@@ -31,6 +31,7 @@ FLOORS = {
     "auth": 2,
     "emitter": 2,
     "filters": 2,
+    "identity": 2,
     "http": 2,
     "log": 2,
     "spool": 2,

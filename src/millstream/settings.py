@@ -232,8 +232,7 @@ class Settings:
             _check_type(name, getattr(self, name), bool)
         for name in ("context", "integrations"):
             _check_type(name, getattr(self, name), Mapping)
-        if not isinstance(self.destinations, Sequence) or isinstance(self.destinations, str):
-            raise _wrong("destinations", self.destinations, "a list of destinations, such as [Mixpanel(token=…)]")
+        _check_destinations("destinations", self.destinations)
         _check_functions("context_providers", self.context_providers)
         _check_choice("overflow", self.overflow, ("drop_newest", "block", "raise"))
         _check_choice("on_invalid", self.on_invalid, ("raise", "report"))
@@ -362,6 +361,11 @@ def _check_type(name: str, value: object, kind: type) -> None:
 def _check_secret(name: str, value: object, kind: type, *others: type) -> None:
     if not isinstance(value, (kind, *others)):
         raise SettingsError(f"{name} is a {type(value).__name__}; it must be a {kind.__name__}")
+
+
+def _check_destinations(name: str, value: object) -> None:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise _wrong(name, value, "a list of destinations, such as [Mixpanel(token=…)]")
 
 
 def _check_functions(name: str, value: object) -> None:

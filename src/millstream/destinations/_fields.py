@@ -19,6 +19,7 @@ __all__ = [
     "fields_of",
     "indexes",
     "object_in",
+    "objects_in",
     "renamed",
     "section",
     "value_of",
@@ -99,9 +100,9 @@ def renamed(source: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, An
         if type(name) is str:
             found[name] = value
         elif type(name) is tuple:
-            found.update(dict.fromkeys(name, value))
+            found.update(dict.fromkeys(cast("tuple[str, ...]", name), value))
         elif type(value) is dict:
-            found.update(renamed(value, name))
+            found.update(renamed(cast("dict[str, Any]", value), name))
     return found
 
 
@@ -112,6 +113,12 @@ def object_in(body: bytes) -> Mapping[str, Any] | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return cast("Mapping[str, Any]", found) if isinstance(found, dict) else None
+
+
+def objects_in(listed: Any) -> list[Mapping[str, Any]]:
+    """Return the objects in a list; none if it is no list."""
+    among = cast("Iterable[Any]", listed) if isinstance(listed, list) else ()
+    return [cast("Mapping[str, Any]", each) for each in among if isinstance(each, dict)]
 
 
 def indexes(listed: Any, count: int) -> set[int]:

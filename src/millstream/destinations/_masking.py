@@ -37,11 +37,9 @@ def without_secrets(shown: Shown, secrets: tuple[str, ...]) -> Shown:
     """Return a request or an answer with `***` in the place of each secret."""
     for secret in secrets:
         headers = {name: value.replace(secret, HIDDEN) for name, value in shown.headers.items()}
-        body = shown.body.replace(secret.encode(), HIDDEN.encode())
+        shown = replace(shown, headers=headers, body=shown.body.replace(secret.encode(), HIDDEN.encode()))
         if isinstance(shown, Request):
-            shown = replace(shown, url=shown.url.replace(secret, HIDDEN), headers=headers, body=body)
-        else:
-            shown = replace(shown, headers=headers, body=body)
+            shown = replace(cast("Any", shown), url=shown.url.replace(secret, HIDDEN))
     return shown
 
 

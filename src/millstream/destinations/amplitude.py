@@ -16,7 +16,19 @@ from ..errors import Rejected
 from ..secret import Secret
 from ..types import Request, Response
 from ._arguments import base_url, secret_of
-from ._fields import NO_FIELDS, Fields, encode, epoch_ms, fields_of, indexes, object_in, renamed, section, value_of
+from ._fields import (
+    NO_FIELDS,
+    Fields,
+    encode,
+    epoch_ms,
+    fields_of,
+    indexes,
+    object_in,
+    objects_in,
+    renamed,
+    section,
+    value_of,
+)
 from .base import Event, Limits, Part, Skip
 
 __all__ = ["Amplitude"]
@@ -179,16 +191,11 @@ class Amplitude:
             event["session_id"] = options["session_id"]
         if fields.event != "Order Completed":
             return (Part(encode(event)),)
-        products = value_of(properties, "products")
         sold = [
-            {
-                **event,
-                "event_type": "Product Purchased",
-                "event_properties": product,
-                "insert_id": f"{fields.message_id}:{n}",
-            }
-            for n, product in enumerate(products if isinstance(products, list) else [])
-            if isinstance(product, dict)
+            event
+            | {"event_type": "Product Purchased", "event_properties": product}
+            | {"insert_id": f"{fields.message_id}:{n}"}
+            for n, product in enumerate(objects_in(value_of(properties, "products")))
         ]
         if "revenue" in properties:
             event["revenue"] = properties["revenue"]
@@ -213,9 +220,9 @@ def _invalid(answer: Mapping[str, Any], count: int) -> set[int]:
     """Return the indexes of the events that Amplitude does not take."""
     bad = indexes(answer.get("silenced_events"), count)
     for name in INVALID:
-        listed = answer.get(name)
-        for numbers in listed.values() if isinstance(listed, dict) else ():
-            bad |= indexes(numbers, count)
+        for each in objects_in([answer.get(name)]):
+            for numbers in each.values():
+                bad |= indexes(numbers, count)
     return bad
 
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
-from types import NoneType, UnionType
+from types import GenericAlias, NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -115,9 +115,7 @@ def schema_of(made_by: Any) -> type[Struct]:
         if parameter.default is parameter.empty:
             fields.append((parameter.name, annotated))
         else:
-            fields.append(
-                (parameter.name, annotated, msgspec.field(default_factory=lambda value=parameter.default: value))
-            )
+            fields.append((parameter.name, annotated, msgspec.field(default_factory=partial(_same, parameter.default))))
     return msgspec.defstruct(made_by.__name__, fields, kw_only=True, forbid_unknown_fields=True)
 
 
@@ -165,8 +163,12 @@ def _plain(hint: Any) -> tuple[Any, Meta | None]:
         return Union[tuple(plain)], meta  # noqa: UP007 - of types that are known at run time
     if get_origin(hint) is not None and issubclass(get_origin(hint), Mapping):
         key, value = get_args(hint)
-        return dict[key, _plain(value)[0]], meta  # type: ignore[valid-type]
+        return GenericAlias(dict, (key, _plain(value)[0])), meta
     return hint, meta
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _decoded(wanted: type, value: object) -> Any:

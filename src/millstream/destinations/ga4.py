@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, cast
 from urllib.parse import urlencode
 
 import msgspec
@@ -17,14 +17,19 @@ from .._version import __version__
 from ..secret import Secret
 from ..types import Request, Response
 from ._arguments import base_url, secret_of
-from ._fields import NO_FIELDS, Fields, encode, epoch_ms, fields_of, renamed, section, value_of
+from ._fields import NO_FIELDS, Fields, encode, epoch_ms, fields_of, objects_in, renamed, section, value_of
 from .base import Event, Limits, Part, Skip
 
 __all__ = ["GA4"]
 
 MONEY = {"currency": "currency", "value": "value"}
-ORDER = {"affiliation": "affiliation", "currency": "currency", "order_id": "transaction_id"}
-ORDER |= {"shipping": "shipping", "total": "value"}
+ORDER = {
+    "affiliation": "affiliation",
+    "currency": "currency",
+    "order_id": "transaction_id",
+    "shipping": "shipping",
+    "total": "value",
+}
 PROMOTION = {"creative": "creative_slot", "promotion_id": "promotion_id", "name": "promotion_name"}
 ECOMMERCE: Mapping[str, tuple[str, Mapping[str, str], str]] = {
     "Order Completed": ("purchase", ORDER | {"coupon": "coupon", "tax": "tax"}, "products"),
@@ -116,7 +121,10 @@ class GA4:
                 page = section(fields.context or NO_FIELDS, "page")
                 name, params = "page_view", renamed(page, PAGE)
             case "screen":
-                name, params = "screen_view", {"screen_name": fields.name} if fields.name else {}
+                name, params = (
+                    "screen_view",
+                    cast("dict[str, Any]", {"screen_name": fields.name} if fields.name else {}),
+                )
             case "group":
                 name, params = "join_group", {"group_id": fields.group_id}
             case kind:
@@ -156,9 +164,7 @@ def _tracked(fields: Fields) -> tuple[str, dict[str, Any]]:
     params = renamed(properties, names)
     match items:
         case "products":
-            products = value_of(properties, "products")
-            listed = products if isinstance(products, list) else []
-            params["items"] = [renamed(product, ITEM) for product in listed if isinstance(product, dict)]
+            params["items"] = [renamed(product, ITEM) for product in objects_in(value_of(properties, "products"))]
         case "product":
             params["items"] = [renamed(properties, PRODUCT)]
         case "promotion" if "name" in properties:

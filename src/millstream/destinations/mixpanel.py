@@ -17,7 +17,7 @@ from ..secret import Secret
 from ..types import Request, Response
 from ._arguments import base_url, secret_of
 from ._browsers import browser_of
-from ._fields import NO_FIELDS, Fields, encode, epoch_ms, fields_of, indexes, object_in, renamed, value_of
+from ._fields import NO_FIELDS, Fields, encode, epoch_ms, fields_of, indexes, object_in, objects_in, renamed, value_of
 from ._keys import insert_id
 from .base import Event, Limits, Part, Skip
 
@@ -148,9 +148,7 @@ class Mixpanel:
         """Return what the answer means. Of an import that was accepted in part, the failed records are refused."""
         answer = object_in(response.body)
         if response.status == 400 and answer is not None and not parts[0].key:
-            failed = answer.get("failed_records")
-            records = failed if isinstance(failed, list) else []
-            bad = indexes([record.get("index") for record in records if isinstance(record, dict)], len(parts))
+            bad = indexes([record.get("index") for record in objects_in(answer.get("failed_records"))], len(parts))
             if bad:
                 error = Rejected(400, response.body, "Mixpanel does not take this record")
                 return Partial(tuple(Refused(error) if n in bad else Delivered() for n in range(len(parts))))
@@ -176,13 +174,11 @@ class Mixpanel:
         if fields.type != "track" or title != "Order Completed":
             return (event,)
         parts = [event]
-        products = value_of(own, "products")
         order = {name: own[name] for name in ("order_id", "checkout_id") if name in own}
-        for number, product in enumerate(products if isinstance(products, list) else []):
-            if isinstance(product, dict):
-                sold = {name: product[name] for name in PRODUCT if name in product}
-                key = {"time": moment - number - 1, "$insert_id": insert_id(f"{fields.message_id}:{number}")}
-                parts.append(Part(encode({"event": "Product Purchased", "properties": common | order | sold | key})))
+        for number, product in enumerate(objects_in(value_of(own, "products"))):
+            sold = {name: product[name] for name in PRODUCT if name in product}
+            key = {"time": moment - number - 1, "$insert_id": insert_id(f"{fields.message_id}:{number}")}
+            parts.append(Part(encode({"event": "Product Purchased", "properties": common | order | sold | key})))
         return tuple(parts)
 
     def _common(self, fields: Fields) -> dict[str, Any]:

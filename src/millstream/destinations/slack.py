@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, cast
 from urllib.parse import urlsplit
 
 from msgspec import Meta
@@ -110,7 +110,8 @@ class _Field:
         self._value = value
 
     def __getattr__(self, name: str) -> _Field:
-        return _Field(self._value.get(name) if isinstance(self._value, dict) else None)
+        value = self._value
+        return _Field(cast("dict[str, Any]", value).get(name) if isinstance(value, dict) else None)
 
     __getitem__ = __getattr__
 

@@ -34,20 +34,24 @@ from millstream.types import Response
 
 __all__ = ["DestinationContract"]
 
-_CONTEXT = {
+_CONTEXT: dict[str, Any] = {
     "ip": "203.0.113.7",
     "locale": "de-DE",
     "page": {"url": "https://shop.example/x"},
     "device": {"type": "ios"},
-}
-_CONTEXT |= {
     "app": None,
     "os": [],
     "userAgent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0",
     "library": {"name": "x"},
 }
-_PROPERTIES = {"revenue": 39.95, "nothing": None, "nested": {"a": [1, {"b": 2}]}, "städte": "Zürich ✓", "flag": True}
-_BODIES = (
+_PROPERTIES: dict[str, Any] = {
+    "revenue": 39.95,
+    "nothing": None,
+    "nested": {"a": [1, {"b": 2}]},
+    "städte": "Zürich ✓",
+    "flag": True,
+}
+_BODIES: tuple[bytes, ...] = (
     b"",
     b"\xff\xfe",
     b"<html>",
@@ -58,37 +62,13 @@ _BODIES = (
     b'{"status":0}',
     b'{"error":{"a":[1]}}',
     b"x" * 10**6,
-)
-_BODIES += (
     b'{"failed_records":[{"index":99},{"index":"0"},7]}',
     b'{"events_with_invalid_fields":{"time":[0,99,"1"]}}',
     b"[" * 5000,
 )
 _STATUSES = (
-    100,
-    200,
-    201,
-    202,
-    204,
-    207,
-    301,
-    302,
-    307,
-    400,
-    401,
-    402,
-    403,
-    404,
-    408,
-    409,
-    410,
-    413,
-    422,
-    429,
-    451,
-    500,
-    503,
-    599,
+    *(100, 200, 201, 202, 204, 207, 301, 302, 307, 400, 401, 402, 403, 404),
+    *(408, 409, 410, 413, 422, 429, 451, 500, 503, 599),
 )
 _VERDICTS = (Delivered, Limited, Partial, Paused, Refused, Retry, Split, Unauthorized)
 NOW = 1_779_010_260.0
