@@ -23,7 +23,7 @@ CHUNK = 256 << 10
 """Bytes that are read at once."""
 LONGEST = 1 << 20
 """Bytes from which a line is no record."""
-PAUSES = 0.001, 0.02
+PAUSES = 0.001, 0.05
 """Seconds between two looks at the watermark: at first, and at most."""
 TRIES = 10
 """Attempts to open segments, where another process deletes one after the other."""
