@@ -185,11 +185,13 @@ class FileReader:
             elif not cut and len(rest) > LONGEST:
                 end = _line_end(file, at + len(rest) - segment.base, stop - segment.base) + segment.base
                 yield at, end, rest[:LONGEST]
-                at, rest = end, b""
+                at = end
+                rest = b""
                 continue
             for start, piece in records(rest[:cut], at):
                 yield start, min(start + len(piece) + 1, at + cut), piece
-            at, rest = at + cut, rest[cut:]
+            rest = rest[cut:]
+            at += cut
             if not data:
                 return
 

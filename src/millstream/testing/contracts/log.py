@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -173,7 +173,7 @@ class LogContract:
         asyncio.run(each())
 
     @asynccontextmanager
-    async def _opened(self, directory: Path) -> AsyncIterator[Log]:
+    async def _opened(self, directory: Path) -> AsyncGenerator[Log, None]:
         log = await self.open(directory)
         try:
             yield log
