@@ -174,24 +174,25 @@ class FileReader:
         self, segment: Segment, at: Position, stop: Position, *, ended: bool
     ) -> Iterator[tuple[Position, Position, bytes]]:
         """What is between the newlines and NULs of a segment, each with where it begins and ends."""
+        position: Position = at  # of the rest
         rest = b""
         file = self._file(segment)
         while True:
-            data = os.pread(file, min(CHUNK, stop - at - len(rest)), at + len(rest) - segment.base)
+            data = os.pread(file, min(CHUNK, stop - position - len(rest)), position + len(rest) - segment.base)
             rest += data
-            cut = 1 + max(rest.rfind(b"\n"), rest.rfind(b"\0"))
+            cut: int = 1 + max(rest.rfind(b"\n"), rest.rfind(b"\0"))
             if not data and ended:
                 cut = len(rest)  # a torn end
             elif not cut and len(rest) > LONGEST:
-                end = _line_end(file, at + len(rest) - segment.base, stop - segment.base) + segment.base
-                yield at, end, rest[:LONGEST]
-                at = end
+                end = _line_end(file, position + len(rest) - segment.base, stop - segment.base) + segment.base
+                yield position, end, rest[:LONGEST]
+                position = end
                 rest = b""
                 continue
-            for start, piece in records(rest[:cut], at):
-                yield start, min(start + len(piece) + 1, at + cut), piece
+            for start, piece in records(rest[:cut], position):
+                yield start, min(start + len(piece) + 1, position + cut), piece
             rest = rest[cut:]
-            at += cut
+            position += cut
             if not data:
                 return
 
