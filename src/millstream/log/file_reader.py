@@ -174,17 +174,18 @@ class FileReader:
         self, segment: Segment, at: Position, stop: Position, *, ended: bool
     ) -> Iterator[tuple[Position, Position, bytes]]:
         """What is between the newlines and NULs of a segment, each with where it begins and ends."""
-        position: Position = at  # of the rest
-        rest = b""
         file = self._file(segment)
+        position = at  # of the rest
+        rest = b""
         while True:
-            data = os.pread(file, min(CHUNK, stop - position - len(rest)), position + len(rest) - segment.base)
+            offset = position + len(rest) - segment.base
+            data = os.pread(file, min(CHUNK, stop - segment.base - offset), offset)
             rest += data
-            cut: int = 1 + max(rest.rfind(b"\n"), rest.rfind(b"\0"))
+            cut = _whole(rest)
             if not data and ended:
                 cut = len(rest)  # a torn end
             elif not cut and len(rest) > LONGEST:
-                end = _line_end(file, position + len(rest) - segment.base, stop - segment.base) + segment.base
+                end = segment.base + _line_end(file, offset + len(data), stop - segment.base)
                 yield position, end, rest[:LONGEST]
                 position = end
                 rest = b""
@@ -263,6 +264,11 @@ def records_after(path: Path, offset: int) -> int:
         while data := file.read(CHUNK):
             count += data.count(b"\n")
     return count
+
+
+def _whole(data: bytes) -> int:
+    """Return how many bytes there are up to the last newline or NUL."""
+    return 1 + max(data.rfind(b"\n"), data.rfind(b"\0"))
 
 
 def _line_end(file: int, offset: int, stop: int) -> int:
