@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from millstream._public import publish
 from millstream.log import Log, Position, Reader, Record
 
 __all__ = ["LogContract"]
@@ -214,3 +215,6 @@ async def read_all(reader: Reader, max_events: int, max_bytes: int) -> list[Reco
         if end == at:
             return found
         at = end
+
+
+publish("millstream.testing.contracts", LogContract)
