@@ -119,7 +119,7 @@ class Files:
             end, seen = reader.durable(), {True}
             while end > reader.first() and seen != {False}:
                 start = reader.checkpoint(end - 1)
-                seen = set()  # whether events of this file are recent
+                seen = set[bool]()  # whether events of this file are recent
                 for ids in _ids_between(reader, start, end):
                     recent = ids.received_at >= earliest
                     seen.add(recent)

@@ -82,6 +82,7 @@ class Committer:
 
     def _end(self, loop: asyncio.AbstractEventLoop, group: list[_Waiting], turn: asyncio.Future[Position]) -> None:
         self._busy = False
+        position = -1
         error = turn.exception()
         if error is not None:
             group += self._waiting

@@ -23,7 +23,7 @@ CHUNK = 256 << 10
 """Bytes that are read at once."""
 LONGEST = 1 << 20
 """Bytes from which a line is no record."""
-PAUSES = 0.001, 0.02
+PAUSES = 0.001, 0.05
 """Seconds between two looks at the watermark: at first, and at most."""
 TRIES = 10
 """Attempts to open segments, where another process deletes one after the other."""
@@ -174,22 +174,26 @@ class FileReader:
         self, segment: Segment, at: Position, stop: Position, *, ended: bool
     ) -> Iterator[tuple[Position, Position, bytes]]:
         """What is between the newlines and NULs of a segment, each with where it begins and ends."""
-        rest = b""
         file = self._file(segment)
+        position = at  # of the rest
+        rest = b""
         while True:
-            data = os.pread(file, min(CHUNK, stop - at - len(rest)), at + len(rest) - segment.base)
+            offset = position + len(rest) - segment.base
+            data = os.pread(file, min(CHUNK, stop - segment.base - offset), offset)
             rest += data
-            cut = 1 + max(rest.rfind(b"\n"), rest.rfind(b"\0"))
+            cut = _whole(rest)
             if not data and ended:
                 cut = len(rest)  # a torn end
             elif not cut and len(rest) > LONGEST:
-                end = _line_end(file, at + len(rest) - segment.base, stop - segment.base) + segment.base
-                yield at, end, rest[:LONGEST]
-                at, rest = end, b""
+                end = segment.base + _line_end(file, offset + len(data), stop - segment.base)
+                yield position, end, rest[:LONGEST]
+                position = end
+                rest = b""
                 continue
-            for start, piece in records(rest[:cut], at):
-                yield start, min(start + len(piece) + 1, at + cut), piece
-            at, rest = at + cut, rest[cut:]
+            for start, piece in records(rest[:cut], position):
+                yield start, min(start + len(piece) + 1, position + cut), piece
+            rest = rest[cut:]
+            position += cut
             if not data:
                 return
 
@@ -260,6 +264,11 @@ def records_after(path: Path, offset: int) -> int:
         while data := file.read(CHUNK):
             count += data.count(b"\n")
     return count
+
+
+def _whole(data: bytes) -> int:
+    """Return how many bytes there are up to the last newline or NUL."""
+    return 1 + max(data.rfind(b"\n"), data.rfind(b"\0"))
 
 
 def _line_end(file: int, offset: int, stop: int) -> int:

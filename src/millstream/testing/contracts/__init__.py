@@ -1,5 +1,9 @@
 """Contracts: what every log, cursor store and destination promises, as tests to inherit.
 
+    class TestMine(DestinationContract):
+        def make(self):
+            return Mine(token="a-token-for-tests")
+
     class TestMyLog(LogContract):
         async def open(self, directory):
             return MyLog(directory)

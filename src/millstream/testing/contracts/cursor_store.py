@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
+from millstream._public import publish
 from millstream.errors import Fenced
 from millstream.log import Cursor, CursorStore, Mark
 
@@ -54,6 +53,8 @@ class CursorStoreContract:
 
     def test_the_second_of_two_routers_is_fenced(self, tmp_path: Path) -> None:
         """Both have loaded the same cursor. The first to save goes on; the other has changed nothing."""
+        import pytest  # noqa: PLC0415 - other contracts can be used without it
+
         one, two = self.open(tmp_path), self.open(tmp_path)
         first = one.save("route", "0", Cursor(1), 0)
         second = two.save("route", "0", Cursor(2), first)
@@ -64,3 +65,6 @@ class CursorStoreContract:
         two.save("route", "0", Cursor(4), second)
         one.close()
         two.close()
+
+
+publish("millstream.testing.contracts", CursorStoreContract)

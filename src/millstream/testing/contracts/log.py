@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from millstream._public import publish
 from millstream.log import Log, Position, Reader, Record
 
 __all__ = ["LogContract"]
@@ -173,7 +174,7 @@ class LogContract:
         asyncio.run(each())
 
     @asynccontextmanager
-    async def _opened(self, directory: Path) -> AsyncIterator[Log]:
+    async def _opened(self, directory: Path) -> AsyncGenerator[Log, None]:
         log = await self.open(directory)
         try:
             yield log
@@ -214,3 +215,6 @@ async def read_all(reader: Reader, max_events: int, max_bytes: int) -> list[Reco
         if end == at:
             return found
         at = end
+
+
+publish("millstream.testing.contracts", LogContract)
