@@ -105,7 +105,6 @@ def _drive(console: Console, url: str, sessions: int, seed: int, mixpanel: Stand
         task = progress.add_task("visitors ", total=sessions)
         deadline = 60 + sessions / 5
 
-
         def on_visit() -> None:
             progress.advance(task)
             mixpanel.down = progress.tasks[task].completed < sessions / 2

@@ -16,8 +16,8 @@ from typing import Any
 
 from millstream.destinations import Mixpanel, preview
 
-SECRET = "the-demo's-own-secret"
-TOKEN = "demo-token-of-mixpanel"
+SECRET = "the-demo's-own-secret"  # noqa: S105 - of stand-ins on loopback
+TOKEN = "demo-token-of-mixpanel"  # noqa: S105
 
 CONFIGURATION = """\
 # Written by the demo. `millstream route status --data {store}` shows what became of the events.
@@ -129,7 +129,7 @@ def _handler(stand_in: StandIn) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            status, answer = stand_in.take(self.path, self.headers, body)
+            status, answer = stand_in.take(self.path, dict(self.headers), body)
             self.send_response(status)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()

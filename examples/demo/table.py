@@ -29,7 +29,9 @@ def show(console: Console, audit: Audit, data: Path) -> None:
     else:
         console.print("  Every event arrived, everywhere, and none twice.", style="bold green")
     console.print(f"\n  The events are in {data}/collector. One of them:", soft_wrap=True)
-    console.print(f"  grep -hm1 'Order Completed' {data}/collector/events-*.jsonl | python3 -m json.tool\n", soft_wrap=True)
+    console.print(
+        f"  grep -hm1 'Order Completed' {data}/collector/events-*.jsonl | python3 -m json.tool\n", soft_wrap=True
+    )
 
 
 def _table(audit: Audit, *, with_costs: bool) -> Table:

@@ -13,8 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from millstream import Analytics
 from routing import PATIENCE
+
+from millstream import Analytics
 from support.processes import child, environment
 
 HERE = Path(__file__).parent

@@ -132,7 +132,9 @@ def test_a_message_says_when_a_destination_pauses_and_when_it_is_well(tmp_path: 
         assert paused.json["text"].startswith("Millstream: a is paused: it refuses what it is sent")
         assert "[401]" in paused.json["text"]
         hooked.always = Answer()
-        served.config.write_text(served.config.read_text().replace("[alerts]", "\n[alerts]").replace("timeout = 2.0", "timeout = 3.0"))
+        served.config.write_text(
+            served.config.read_text().replace("[alerts]", "\n[alerts]").replace("timeout = 2.0", "timeout = 3.0")
+        )
         assert served.command("reload", "--config", str(served.config)).returncode == 0
         wait_for_ids(hooked, 10)
         assert alerts.wait_for(2)[1].json["text"].startswith("Millstream: a is well again")

@@ -8,8 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,7 +78,7 @@ def test_a_router_killed_at_any_step_loses_nothing(tmp_path: Path, one: Api, ste
 
 
 def test_a_router_killed_again_and_again_under_load_loses_nothing(tmp_path: Path, one: Api) -> None:
-    """At random moments, also between the settlement and the cursor: every event arrives, a user's in order at first."""
+    """At random moments, also between the settlement and the cursor: every event arrives."""
     rng = random.Random(11)
     table = hook(one, max_events=20)
     with Served(tmp_path, {"sources": SOURCES, "destinations": {"a": table}}) as served:
@@ -189,7 +187,10 @@ def test_a_reload_under_load(tmp_path: Path, apis: list[Api]) -> None:
     with Served(tmp_path, {"sources": SOURCES, "destinations": {"a": hook(apis[0], max_events=9)}}) as served:
         served.record(range(300))
         more = {"web2": {"key": "new-key"}}
-        tables = {"sources": {**SOURCES, **more}, "destinations": {"a": hook(apis[0], max_events=9), "b": hook(apis[1])}}
+        tables = {
+            "sources": {**SOURCES, **more},
+            "destinations": {"a": hook(apis[0], max_events=9), "b": hook(apis[1])},
+        }
         served.configure(tables)
         done = served.command("reload", "--config", str(served.config))
         assert (done.returncode, done.stdout) == (0, "millstream reload: done\n"), done
@@ -296,7 +297,7 @@ def test_sources_have_names_keys_limits_and_origins(tmp_path: Path, one: Api) ->
         assert {each["sourceId"] for each in one.events} == {"web"}
         wait_until(lambda: status_of(served.data, "a").lag_events == 0)
         assert status_of(served.data, "a").counters.dropped == {"the source app does not go there": 5}
-        import urllib3  # noqa: PLC0415
+        import urllib3
 
         def post(key: str, origin: str) -> int:
             body = {"userId": "u", "event": "E", "writeKey": key, "messageId": f"x-{key}-{origin}"}

@@ -98,7 +98,7 @@ def test_what_waits_in_memory_is_bounded(tmp_path: Path, one: Api, monkeypatch: 
 
 @pytest.mark.parametrize("code", [401, 403, 404])
 def test_refused_credentials_pause_and_lose_nothing(tmp_path: Path, one: Api, code: int) -> None:
-    """A wrong key or address makes no dead letters: the route stops, says why, and goes on with another configuration."""
+    """A wrong key or address makes no dead letters: the route stops, says why, and goes on after a reload."""
     write(tmp_path, map(event, range(100)))
     one.always = status(code, b"go away")
     with routed(tmp_path, configuration(a=one)) as router:

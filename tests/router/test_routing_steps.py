@@ -131,7 +131,9 @@ def test_files_that_a_route_names_are_checked_and_change_it(tmp_path: Path, api:
     before = configured(tmp_path, table).routes["a"]
     check_transformations([before])
     (tmp_path / "rules.py").write_text("def rules(event): return event")
-    assert Configuration.parse({"destinations": {"a": table}}, (), tmp_path).routes["a"].fingerprint != before.fingerprint
+    assert (
+        Configuration.parse({"destinations": {"a": table}}, (), tmp_path).routes["a"].fingerprint != before.fingerprint
+    )
     with pytest.raises(SettingsError, match=r"destinations\.a\.transform: .*has no no.other"):
         check_transformations(configured(tmp_path, hook(api, transform="rules:no.other")).routes.values())
     with pytest.raises(SettingsError, match=r"destinations\.a\.transform: .*must be written as module:function"):

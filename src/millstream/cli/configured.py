@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-
-import typer
 
 from millstream.errors import SettingsError
 
@@ -20,7 +19,9 @@ DATA = Path("millstream-data")
 
 Config = Annotated[
     Path | None,
-    option("--config", help="The collector's configuration file.", metavar="FILE", envvar="MILLSTREAM_COLLECTOR_CONFIG"),
+    option(
+        "--config", help="The collector's configuration file.", metavar="FILE", envvar="MILLSTREAM_COLLECTOR_CONFIG"
+    ),
 ]
 Data = Annotated[
     Path | None,
@@ -53,5 +54,4 @@ def option_names() -> frozenset[str]:
     """Return the names of the options of `millstream serve` that a configuration file may have."""
     from .serve import serve  # noqa: PLC0415 - it reads its configuration by this module
 
-    parameters = typer.main.get_params_from_function(serve)
-    return frozenset(parameters) - {"_config"}
+    return frozenset(inspect.signature(serve).parameters) - {"_config"}

@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="rich", help="Look at events that destinations did not take, and send them again."
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Look at events that destinations did not take, and send them again.",
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The destination.", show_default=False)]
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Destinations; all without any.")]
-Id = Annotated[list[str] | None, typer.Argument(metavar="[ID]…", help="Ids of letters, or messageIds; all without any.")]
+Id = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]…", help="Ids of letters, or messageIds; all without any.")
+]
 Limit = Annotated[int, option("--limit", "-n", help="So many of the latest, at most.", metavar="N", min=1)]
 
 
@@ -45,13 +49,27 @@ def list_letters(
     if not found:
         output.say("There are no dead letters.")
         return
-    columns = [("destination", ""), ("id", ""), ("when", ""), ("event", ""), ("code", ""), ("status", "INT"), ("attempts", "INT"), ("reason", "")]
+    columns = [
+        ("destination", ""),
+        ("id", ""),
+        ("when", ""),
+        ("event", ""),
+        ("code", ""),
+        ("status", "INT"),
+        ("attempts", "INT"),
+        ("reason", ""),
+    ]
     show_table(columns, [_row(each) for each in shown])
     if len(shown) < len(found):
         output.note(f"{len(found) - len(shown):,} older ones: --limit {len(found)}")
 
 
-def show(name: Name, letter: Annotated[str, typer.Argument(metavar="ID", help="The id of a letter, or a messageId.")], config: Config = None, data: Data = None) -> None:
+def show(
+    name: Name,
+    letter: Annotated[str, typer.Argument(metavar="ID", help="The id of a letter, or a messageId.")],
+    config: Config = None,
+    data: Data = None,
+) -> None:
     """Show one dead letter with its event, as JSON."""
     found = _chosen(_directory(config, data), name, [letter])
     for each in found:

@@ -1,4 +1,4 @@
-"""`millstream reload`, and what a running collector makes of it: everything is checked first, then what changed is swapped."""
+"""`millstream reload`, and what a running collector makes of it: all is checked first, then what changed is swapped."""
 
 from __future__ import annotations
 
@@ -62,11 +62,10 @@ class Reloading:
 
         try:
             found = configuration_of(self._path)
-            if changed := [name for name in {*found.options, *self._now.options} if found.options.get(name) != self._now.options.get(name)]:
-                raise SettingsError(f"{', '.join(sorted(changed))} cannot be changed while the collector runs: restart it")
+            self._check_options(found)
             check_transformations(found.routes.values())
         except SettingsError as error:
-            _log.error("the configuration stays as it was: %s", error)  # noqa: TRY400 - there is nothing to trace
+            _log.error("the configuration stays as it was: %s", error)
             self._say(f"kept: {error}")
             return
         self._now = found
@@ -79,6 +78,13 @@ class Reloading:
             self._router.start()
             self._routing = True
         self._say("done")
+
+    def _check_options(self, found: Configuration) -> None:
+        """Raise SettingsError for options that have changed: they need a restart."""
+        before, after = self._now.options, found.options
+        changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+        if changed:
+            raise SettingsError(f"{', '.join(changed)} cannot be changed while the collector runs: restart it")
 
     def _say(self, what: str) -> None:
         new = self._data / f"{RESULT}.new"

@@ -123,7 +123,9 @@ def _resend(
     counters = found.counters
     dropped = sum(counters.dropped.values())
     if as_json:
-        output.print_json({"delivered": counters.delivered, "dropped": dropped, "dead": counters.dead, "error": found.last_error})
+        output.print_json(
+            {"delivered": counters.delivered, "dropped": dropped, "dead": counters.dead, "error": found.last_error}
+        )
     else:
         output.say(f"Delivered {counters.delivered:,} events to {name} in {time.monotonic() - began:.1f} s.")
         if dropped:

@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,9 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="rich", help="Route a collector's events to destinations."
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Route a collector's events to destinations.")
 
 
 def run(

@@ -59,7 +59,6 @@ class Selection:
             and (not self.sources or head.source_id in self.sources)
         )
 
-
     def wants(self, record: Record) -> bool:
         """Whether a record is an event among them. One that cannot be read is none."""
         try:

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from millstream._public import publish
 from millstream.errors import SettingsError
+from millstream.router.configuration import Source
 from millstream.spec import REASONS
 
 from . import metrics
@@ -25,8 +26,8 @@ from .admission import Admission, NamedSource, Rate
 from .asgi import HTTPAnswer, Reader, error_response, headers_of
 from .debugger import Access, routes
 from .debugger.access import Forbidden
-from .destinations import Destinations
 from .dedup import Dedup
+from .destinations import Destinations
 from .feed import Feed
 from .ingest import Ingest, utc_now
 from .judge import ROUTES, Route, Verdict
@@ -37,8 +38,6 @@ from .suppression import SuppressionList
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-
-    from millstream.router import Source
 
 _OK = HTTPAnswer(200, b'{"success": true}')
 _NOT_FOUND = error_response(404, "unknown_route", "there is no such route")

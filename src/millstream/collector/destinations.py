@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from millstream._public import publish
 from millstream.destinations import masked, preview
 from millstream.router import DeadLetter, RouteSettings, RouteStatus, letters_in, statuses
 from millstream.router.status import NOTABLE
@@ -49,7 +50,8 @@ class Destinations:
             self._read_at = now
             known = {each.name: each for each in statuses(self._directory, time.time())}
             self._found = [
-                known.get(name) or RouteStatus(name, settings.type, "starting") for name, settings in self.routes.items()
+                known.get(name) or RouteStatus(name, settings.type, "starting")
+                for name, settings in self.routes.items()
             ]
         return self._found
 
@@ -81,7 +83,7 @@ class Destinations:
         return letters_in(self._directory, name)[: -LETTERS - 1 : -1]
 
     async def retry(self, name: str, letter: str) -> str:
-        """Send a dead letter again, in a process of its own. Returns what went wrong; an empty text if it has arrived."""
+        """Send a dead letter again, in a process of its own. Returns what went wrong; an empty text if nothing did."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "millstream", "deadletters", "retry", "--json"),
             *("--config", str(self._config), "--data", str(self._directory), "--", name, letter),
@@ -115,8 +117,10 @@ def fate_of(position: int, status: RouteStatus) -> Fate:
     return {"destination": status.name, "state": "settled" if forgotten else "delivered", "why": ""}
 
 
-
 def letter_of(letter: DeadLetter) -> dict[str, Any]:
     """Return a dead letter for the page, without its event."""
     names = zip(letter.__struct_fields__, letter.__struct_encode_fields__, strict=True)
     return {encoded: getattr(letter, field) for field, encoded in names if field != "event"}
+
+
+publish("millstream.collector", Destinations)

@@ -48,9 +48,7 @@ def _of_collector(counts: Counts, remembered: int, store: Store) -> Iterator[Met
     if isinstance(store, Files):
         lost = "Lines for quarantine/ that could not be written."
         yield CounterMetricFamily(f"{prefix}quarantine_lost", lost, store.rejects.lost)
-        yield _histogram(
-            f"{prefix}commit_seconds", "Time to make events durable, for all that waited.", store.timing
-        )
+        yield _histogram(f"{prefix}commit_seconds", "Time to make events durable, for all that waited.", store.timing)
 
 
 def _of_destinations(routes: list[RouteStatus]) -> Iterator[Metric]:
@@ -63,7 +61,7 @@ def _of_destinations(routes: list[RouteStatus]) -> Iterator[Metric]:
     state = GaugeMetricFamily(f"{prefix}state", "1 for the state of a destination.", labels=["destination", "state"])
     yield events
     yield state
-    numbers = {
+    numbers: dict[str, CounterMetricFamily | GaugeMetricFamily] = {
         "requests": CounterMetricFamily(f"{prefix}requests", "Requests sent.", labels=label),
         "retries": CounterMetricFamily(f"{prefix}retries", "Requests after the first attempt.", labels=label),
         "lost": CounterMetricFamily(f"{prefix}lost", "Events deleted before they were sent.", labels=label),

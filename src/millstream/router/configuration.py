@@ -1,19 +1,19 @@
 """A collector's configuration: its options, the sources that write to it, and the destinations that it routes to.
 
-    port = 7070
+port = 7070
 
-    [sources.web]
-    key = "${WEB_KEY}"
+[sources.web]
+key = "${WEB_KEY}"
 
-    [destinations.product]
-    type = "mixpanel"
-    token = "file:/run/secrets/mixpanel"
-    [[destinations.product.filters]]
-    if = "type = 'page'"
-    drop = true
+[destinations.product]
+type = "mixpanel"
+token = "file:/run/secrets/mixpanel"
+[[destinations.product.filters]]
+if = "type = 'page'"
+drop = true
 
-    [alerts]
-    url = "https://me.example/alerts"
+[alerts]
+url = "https://me.example/alerts"
 """
 
 from __future__ import annotations
@@ -294,9 +294,7 @@ def _start(text: str, place: str) -> str:
         raise SettingsError(f"{place} is {text!r}; it must be now, beginning, or a time in ISO 8601") from None
 
 
-def _joined(
-    sources: Mapping[str, Source], routes: dict[str, RouteSettings], folder: Path
-) -> dict[str, RouteSettings]:
+def _joined(sources: Mapping[str, Source], routes: dict[str, RouteSettings], folder: Path) -> dict[str, RouteSettings]:
     """Return the routes with the sources that each of them takes. Raises SettingsError for names that there are not."""
     keys: dict[str, str] = {}
     for name, source in sources.items():
@@ -309,7 +307,9 @@ def _joined(
         keys[source.key] = name
         for wanted in source.destinations or ():
             if wanted not in routes:
-                raise SettingsError(f"sources.{name}.destinations: there is no destination {wanted!r}{_near(wanted, routes)}")
+                raise SettingsError(
+                    f"sources.{name}.destinations: there is no destination {wanted!r}{_near(wanted, routes)}"
+                )
     plans = {
         name: _plan(source.plan, f"sources.{name}.plan", folder)
         for name, source in sources.items()
@@ -373,11 +373,12 @@ def _toml(path: Path) -> dict[str, Any]:
     except ImportError:
         raise MissingExtra("a configuration file on Python 3.10", "collector") from None
     try:
-        return toml.loads(path.read_text("utf-8"))
+        found: dict[str, Any] = toml.loads(path.read_text("utf-8"))
     except OSError as error:
         raise SettingsError(f"it cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise SettingsError(f"it is no TOML: {error}") from error
+    return found
 
 
 publish("millstream.router", Alerts, Configuration, RouteSettings, Source)

@@ -1,6 +1,6 @@
 """Dead letters: events that a destination did not take for good, each with what was said of it.
 
-    deadletters/<route>.jsonl      a line for each; when it is full it becomes <route>.1.jsonl, in place of the one before
+    deadletters/<route>.jsonl      a line for each; a full file becomes <route>.1.jsonl, in place of the one before
     deadletters/<route>.done       ids of those that have been delivered since, or are not wanted
 
 A letter that is written a second time, because its router died before the cursor was stored, has the same id.
@@ -163,7 +163,11 @@ def routes_with_letters(directory: Path) -> list[str]:
     """Return the names of the routes that have dead letters, done with or not."""
     from urllib.parse import unquote  # noqa: PLC0415 - a router does not need it
 
-    names = {path.name.removesuffix(".jsonl").removesuffix(".1") for path in entries(directory / FOLDER) if path.suffix == ".jsonl"}
+    names = {
+        path.name.removesuffix(".jsonl").removesuffix(".1")
+        for path in entries(directory / FOLDER)
+        if path.suffix == ".jsonl"
+    }
     return sorted(unquote(name) for name in names)
 
 

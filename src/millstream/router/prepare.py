@@ -107,8 +107,9 @@ class Preparer:
             return routed, Dropped(why)
         for source in ("", head.source_id) if self._plans else ():
             plan = self._plans.get(source)
-            if plan is not None and (error := self._check(plan, record.data)) is not None:
-                return routed, error
+            broken = None if plan is None else self._check(plan, record.data)
+            if broken is not None:
+                return routed, broken
         return routed, None
 
     def parts(self, routed: Routed, events: Sequence[bytes]) -> Prepared:
@@ -147,8 +148,8 @@ class Preparer:
         match prepared:
             case Skip(reason):
                 return Dropped(reason)
-            case Refused(error):
-                return error
+            case Refused(why):
+                return why
             case _:
                 return [RoutedPart(part.data, part.key, f"{routed.lane} {part.key}", routed) for part in prepared]
 

@@ -414,7 +414,7 @@ class Route:
                 self._fault = ""
         except Fenced as error:
             self.stopped = error
-            _log.error("%s is stopped: %s", self.name, error)  # noqa: TRY400 - there is nothing to trace
+            _log.error("%s is stopped: %s", self.name, error)
         except OSError as error:
             self._blocked(f"the cursor cannot be stored: {error.strerror}", now)
             self._save_at = now + AFTER_A_FAULT

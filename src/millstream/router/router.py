@@ -77,7 +77,11 @@ class Router:
         changes: list[str] = []
         for name, route in self._routes.items():
             settings = by_name.get(name)
-            if settings is not None and route.settings.fingerprint == settings.fingerprint and name not in self._leaving:
+            if (
+                settings is not None
+                and route.settings.fingerprint == settings.fingerprint
+                and name not in self._leaving
+            ):
                 continue
             changes.append(f"{name} is {'removed' if settings is None else 'changed'}")
             route.close()
@@ -107,32 +111,24 @@ class Router:
     def _turn(self) -> float:
         """Give each route a turn. Returns for how many seconds there is nothing to do, unless mail comes."""
         now = monotonic()
+        self._replace_leaving(now)
         if self._failed and now >= self._retry_at:
             for settings in list(self._failed.values()):
                 self._open(settings)
+        pause = min([STATUS_EVERY, *(_pause_of(route, now) for route in self._routes.values())])
+        if now >= self._status_at:
+            self._status_at = now + STATUS_EVERY
+            self._write_status(now)
+        return pause
+
+    def _replace_leaving(self, now: float) -> None:
+        """End the routes that change or go, once what was in flight has been answered."""
         for name, (settings, deadline) in list(self._leaving.items()):
             if not self._routes[name].busy or now >= deadline:
                 del self._leaving[name]
                 self._end(name, forget=settings is None)
                 if settings is not None:
                     self._open(settings)
-        pause = STATUS_EVERY
-        for route in self._routes.values():
-            try:
-                more, due = route.turn(now)
-            except Exception:  # a fault of one route keeps none of the others from its turn
-                _log.exception("%s: an error of the router's own", route.name)
-                more, due = False, now + STATUS_EVERY
-            if more:
-                pause = 0.0
-            elif due is not None:
-                pause = min(pause, max(0.0, due - monotonic()))
-            if route.waits_for_more:
-                pause = min(pause, LOOK_EVERY)
-        if now >= self._status_at:
-            self._status_at = now + STATUS_EVERY
-            self._write_status(now)
-        return pause
 
     def _read_mail(self, seconds: float) -> None:
         with suppress(Empty):
@@ -148,7 +144,7 @@ class Router:
             resumed, revision = begin(settings, reader, self._cursors)
         except (OSError, Fenced) as error:
             reader.close()
-            _log.error("%s cannot be started: %s", settings.name, error)  # noqa: TRY400 - there is nothing to trace
+            _log.error("%s cannot be started: %s", settings.name, error)
             self._failed[settings.name] = settings
             self._retry_at = monotonic() + STATUS_EVERY * 4
             return
@@ -198,6 +194,17 @@ class Router:
             except OSError as error:
                 _log.debug("the status of %s cannot be written: %s", name, error)
         self.on_status(found)
+
+
+def _pause_of(route: Route, now: float) -> float:
+    """Give a route its turn. Returns for how many seconds there is nothing to do for it."""
+    try:
+        more, due = route.turn(now)
+    except Exception:  # noqa: BLE001 - a fault of one route keeps none of the others from its turn
+        _log.exception("%s: an error of the router's own", route.name)
+        return STATUS_EVERY
+    pause = 0.0 if more else LOOK_EVERY if route.waits_for_more else STATUS_EVERY
+    return pause if due is None else min(pause, max(0.0, due - monotonic()))
 
 
 def transport_for(settings: RouteSettings, post: Callable[[Command], object]) -> ThreadTransport:

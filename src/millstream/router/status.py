@@ -132,7 +132,10 @@ def _read(path: Path) -> RouteStatus | None:
 
 def as_json(status: RouteStatus) -> dict[str, Any]:
     """Return a status for programs: every field is there."""
-    return {field: getattr(status, name) for name, field in zip(status.__struct_fields__, status.__struct_encode_fields__, strict=True)}
+    return {
+        field: getattr(status, name)
+        for name, field in zip(status.__struct_fields__, status.__struct_encode_fields__, strict=True)
+    }
 
 
 publish("millstream.router", Counters, RouteStatus, statuses)

@@ -94,9 +94,9 @@ class Supervisor:
                 return None
             try:
                 # A session of its own: a Ctrl-C is for the parent, which stops the child when it is time.
-                process = subprocess.Popen(self._command, stdin=subprocess.PIPE, start_new_session=True)
+                process = subprocess.Popen(self._command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
             except OSError as error:
-                _log.error("the %s cannot be started: %s", self._name, error)  # noqa: TRY400 - nothing to trace
+                _log.error("the %s cannot be started: %s", self._name, error)
                 return None
             self._process = process
         code = process.wait()

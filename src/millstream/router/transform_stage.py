@@ -66,6 +66,6 @@ class TransformStage:
             try:
                 return self._transformation.run(events)
             except SettingsError as error:
-                _log.error("%s; it is tried again", error)  # noqa: TRY400 - there is nothing to trace
+                _log.error("%s; it is tried again", error)
                 self._closing.wait(PAUSE)
         return None

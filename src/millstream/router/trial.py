@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
+from .._core.delivery import verdicts
 from .._core.events.timestamps import from_epoch
 from .._core.record import Record
 from ..destinations._masking import masked
 from ..destinations._preview import requests_of
 from ..errors import DeliveryError, Dropped, PluginError
 from ..http.urllib3 import Urllib3Client
-from .._core.delivery import verdicts
 from .configuration import RouteSettings
 from .frames import Failed
 from .prepare import Prepared, Preparer, Routed
@@ -44,7 +44,7 @@ def test_event() -> Mapping[str, Any]:
     }
 
 
-def send_event(settings: RouteSettings, data: bytes, attempt: int = 1) -> str:
+def send_event(settings: RouteSettings, data: bytes) -> str:
     """Send one event, once. Returns what went wrong; an empty text if the destination has taken it."""
     preparer = Preparer(settings, transforms=settings.transform is not None)
     routed, error = preparer.admit(Record(0, len(data), data))

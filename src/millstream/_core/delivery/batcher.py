@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import accumulate, islice, takewhile
 from typing import Protocol, cast
@@ -216,7 +217,7 @@ class Batcher:
         """What is in the queue is due now; what comes later is not."""
         self._forced = {key: len(queue.items) for key, queue in self._queues.items()}
 
-    def due_at(self, now: float, held: Set[str] = frozenset()) -> float | None:
+    def due_at(self, now: float, held: AbstractSet[str] = frozenset()) -> float | None:
         """When the next batch is due: `now` if it is, None if nothing waits. `held`: keys of which none may be cut."""
         key = self._first(held)
         if key is None:
@@ -228,11 +229,11 @@ class Batcher:
             due = min(due, self._due_since + self.linger)
         return max(now, due)
 
-    def _first(self, held: Set[str]) -> str | None:
+    def _first(self, held: AbstractSet[str]) -> str | None:
         """The key that has waited longest, of those that are not held."""
         return next((key for key in self._queues if key not in held), None) if self._length else None
 
-    def cut(self, now: float, held: Set[str] = frozenset()) -> Batch:
+    def cut(self, now: float, held: AbstractSet[str] = frozenset()) -> Batch:
         """The largest batch that fits, of the key that has waited longest: at least one event."""
         key = self._first(held)
         assert key is not None  # noqa: S101 - only what is due is cut

@@ -198,7 +198,11 @@ class Engine:
     @property
     def at_rest(self) -> bool:
         """Whether nothing will be tried for a while: each batch that could be has exhausted its retries."""
-        if self._under_way.sent or not self._under_way.waiting or not all(batch.resting for batch in self._under_way.waiting):
+        if (
+            self._under_way.sent
+            or not self._under_way.waiting
+            or not all(batch.resting for batch in self._under_way.waiting)
+        ):
             return False
         return not self._under_way.slot_free or not (self._queue or self._under_way.halves)
 
