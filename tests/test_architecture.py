@@ -50,6 +50,7 @@ DOORS = {
     ("plugins", "destinations"),
     ("_logging", "emitter"),
     ("settings", "urls"),
+    ("settings", "spec"),
     ("types", "urls"),
     ("errors", "_public"),
     ("settings", "_public"),

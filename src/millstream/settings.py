@@ -12,6 +12,7 @@ from typing import Any, Literal, TypedDict, cast
 
 from ._public import publish
 from .errors import SettingsError
+from .spec import MAX_BATCH_EVENTS
 from .types import HTTPClient, HTTPClientFunction
 from .urls import objection, redacted
 
@@ -258,8 +259,8 @@ class Settings:
         _check_count("max_retries", self.max_retries, least=0)
         if self.max_batch_events is not None:
             _check_count("max_batch_events", self.max_batch_events, least=1)
-            if self.max_batch_events > API_BATCH_EVENTS:
-                raise _wrong("max_batch_events", self.max_batch_events, f"1 to {API_BATCH_EVENTS}, the API's limit")
+            if self.max_batch_events > MAX_BATCH_EVENTS:
+                raise _wrong("max_batch_events", self.max_batch_events, f"1 to {MAX_BATCH_EVENTS}, the API's limit")
 
     def _check_times(self) -> None:
         for name in ("flush_interval", "http_request_timeout", "plugin_timeout"):
@@ -279,7 +280,7 @@ class Settings:
         """Events in one request, at most."""
         if self.max_batch_events is not None:
             return self.max_batch_events
-        return 1 if self.flush_at == 1 else API_BATCH_EVENTS
+        return 1 if self.flush_at == 1 else MAX_BATCH_EVENTS
 
     @property
     def sync_interval(self) -> float | None:
@@ -290,9 +291,6 @@ class Settings:
     def patience(self) -> float:
         """Seconds that `flush` and `close_and_flush` wait by default: as long as the Node library's close."""
         return 1.25 * max(60.0, self.flush_interval)
-
-
-API_BATCH_EVENTS = 2500
 
 
 def seconds(name: str, value: object, *, above_zero: bool = False, long: bool = False) -> float:

@@ -10,12 +10,15 @@ from typing import Literal, TypeAlias, get_args
 
 __all__ = [
     "IDS",
+    "MAX_BATCH_BYTES",
+    "MAX_BATCH_EVENTS",
     "MAX_DEPTH",
     "MAX_EVENT_BYTES",
     "MAX_MESSAGE_ID",
     "MAX_NUMBER",
     "OBJECTS",
     "REASONS",
+    "SENT_BATCH_BYTES",
     "STORED_TIME",
     "TEXTS",
     "TYPES",
@@ -27,6 +30,12 @@ TYPES: tuple[EventType, ...] = get_args(EventType)
 
 MAX_EVENT_BYTES = 32_768
 """Bytes of one event: the documented 32 KB."""
+MAX_BATCH_EVENTS = 2_500
+"""Events in one request."""
+MAX_BATCH_BYTES = 512_000
+"""Bytes of a batch, decompressed, that a receiver accepts: the documented 500 KB, read as 500 KiB."""
+SENT_BATCH_BYTES = 500_000
+"""Bytes of a batch that a sender may send: 500 KB in either reading."""
 MAX_MESSAGE_ID = 100
 """Characters of a `messageId`."""
 MAX_DEPTH = 100

@@ -10,7 +10,7 @@ from uuid import UUID
 from .._clock import monotonic, stamp
 from .._core.context import Callback
 from .._core.events import build
-from .._core.events.build import LIBRARY, MAX_EVENT_BYTES, Defaults, WireEvent
+from .._core.events.build import LIBRARY, Defaults, WireEvent
 from .._core.events.encode import decode, encode, largest_field
 from .._core.receipt import Receipt, SpooledReceipt
 from .._delivery.assemble import Parts
@@ -22,6 +22,7 @@ from ..emitter import Emitter, Listener
 from ..errors import ClientClosed, DeliveryError, Dropped, EventTooLarge, InvalidEvent, SettingsError
 from ..http import as_client
 from ..settings import Settings, seconds
+from ..spec import MAX_EVENT_BYTES
 from ..types import Stats
 from .lifecycle import Lifecycle
 from .parts import parts_of

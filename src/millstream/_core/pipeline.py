@@ -24,8 +24,9 @@ from typing import Any, Protocol, TypeAlias
 from msgspec import Struct
 
 from ..errors import DeliveryError, DropEvent, Dropped, EventTooLarge, InvalidEvent, PluginError
+from ..spec import MAX_EVENT_BYTES
 from .context import Context, Shared
-from .events.build import MAX_EVENT_BYTES, NO_DEFAULTS, whole
+from .events.build import NO_DEFAULTS, whole
 from .events.encode import encode, head, largest_field
 from .outcome import Outcome
 from .receipt import Receipt

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .._clock import monotonic
 from .._core.context import ErrorEvent
 from .._core.delivery.actions import Done, Send, Wait
-from .._core.events.build import KINDS
 from .._core.events.encode import head
 from .._core.ledger import COUNTED, COUNTED_ON_DISK, Ledger
 from .._core.outcome import Outcome
@@ -29,6 +28,7 @@ from .._logging import Summary, label
 from ..destinations import Destination
 from ..emitter import Emitter
 from ..errors import Abandoned, Dropped, PluginError
+from ..spec import TYPES
 from .channel import Channel
 from .plugin_stage import PluginStage
 from .transport import Command
@@ -409,7 +409,7 @@ class Worker:
                     emitter.emit("error", ErrorEvent(code, outcome.error, receipt.context()))
         elif emitter.silent:
             return
-        elif any(emitter.heard(kind) for kind in KINDS):
+        elif any(emitter.heard(kind) for kind in TYPES):
             for receipt in receipts:
                 emitter.emit(receipt.kind, receipt.context())
         if emitter.heard("drained") and self.ledger.totals().pending == 0:

@@ -22,7 +22,7 @@ from millstream.types import Request, Response
 from . import options, output
 from .checks import remote
 from .delivery import Problem
-from .options import Access, SpoolDir, option
+from .options import SpoolDir, Target, option
 
 __all__ = ["drain"]
 
@@ -62,18 +62,18 @@ def drain(
 
     Exit code: 0 if nothing of this key is left, 1 if something is, 2 for wrong usage, 130 after Ctrl-C.
     """
-    access = Access(host, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
-    url = access.settings().url
-    mine = sum(lane.events for lane in _orphans(directory, access))
+    target = Target(host, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
+    url = target.settings().url
+    mine = sum(lane.events for lane in _orphans(directory, target))
     drained = Drained(directory)
     if mine:
-        objection = remote.objection(access, url, timeout=10.0)
+        objection = remote.objection(target, url, timeout=10.0)
         if objection is None:
-            _deliver(drained, access, mine, timeout, max_retries)
+            _deliver(drained, target, mine, timeout, max_retries)
         else:
             drained.stopped = f"{objection.message}; nothing was touched: {objection.remedy}"
-    drained.left = sum(lane.events for lane in _orphans(directory, access))
-    _report(drained, _not_ours(directory, access), as_json=as_json)
+    drained.left = sum(lane.events for lane in _orphans(directory, target))
+    _report(drained, _not_ours(directory, target), as_json=as_json)
 
 
 @dataclass
@@ -112,9 +112,9 @@ class _Held(Urllib3Client):
         return super().send(request)
 
 
-def _deliver(drained: Drained, access: Access, total: int, timeout: float | None, max_retries: int) -> None:
+def _deliver(drained: Drained, target: Target, total: int, timeout: float | None, max_retries: int) -> None:
     http_client = _Held()
-    client = access.client(spool=str(drained.directory), max_retries=max_retries, http_client=http_client)
+    client = target.client(spool=str(drained.directory), max_retries=max_retries, http_client=http_client)
     client.on("error", drained.note)
     with output.progress("draining", total) as advance:
 
@@ -149,15 +149,15 @@ def _settled(client: Analytics) -> int:
     return stats.delivered + stats.failed + stats.dropped
 
 
-def _orphans(directory: Path, access: Access) -> list[LaneInfo]:
+def _orphans(directory: Path, target: Target) -> list[LaneInfo]:
     """The lanes that are ours to drain."""
-    return [lane for lane in _lanes(directory) if _is_mine(lane, access) and not lane.alive and lane.known]
+    return [lane for lane in _lanes(directory) if _is_mine(lane, target) and not lane.alive and lane.known]
 
 
-def _not_ours(directory: Path, access: Access) -> dict[str, int]:
+def _not_ours(directory: Path, target: Target) -> dict[str, int]:
     """How many lanes were left alone, and why."""
     found = _lanes(directory)
-    mine = [lane for lane in found if _is_mine(lane, access)]
+    mine = [lane for lane in found if _is_mine(lane, target)]
     return {
         "alive": sum(lane.alive for lane in mine),
         "other_key": len(found) - len(mine),
@@ -165,8 +165,8 @@ def _not_ours(directory: Path, access: Access) -> dict[str, int]:
     }
 
 
-def _is_mine(lane: LaneInfo, access: Access) -> bool:
-    return lane.source == source_of(access.key)
+def _is_mine(lane: LaneInfo, target: Target) -> bool:
+    return lane.source == source_of(target.key)
 
 
 def _lanes(directory: Path) -> list[LaneInfo]:

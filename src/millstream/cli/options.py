@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HOW",
-    "Access",
     "AsJson",
     "Host",
     "InOrder",
@@ -34,6 +33,7 @@ __all__ = [
     "OAuthKeyId",
     "Rate",
     "SpoolDir",
+    "Target",
     "Timeout",
     "WriteKey",
     "help_of",
@@ -95,7 +95,7 @@ def spelled(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Access:
+class Target:
     """Whom to send to, and who it is that sends."""
 
     host: str | None

@@ -11,7 +11,7 @@ import msgspec
 
 from . import options, output
 from .delivery import QUEUE, Delivery
-from .options import Access, option
+from .options import Target, option
 from .report import report
 from .stored import Selection, Stored, files_in, moment, stored
 
@@ -68,8 +68,8 @@ def replay(
     if dry_run:
         _count(files, selection, as_json=as_json)
         return
-    access = Access(to, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
-    client = access.client(
+    target = Target(to, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
+    client = target.client(
         max_retries=max_retries, max_in_flight=1 if in_order else 4, max_queue_events=QUEUE, overflow="block"
     )
     _send(Delivery(client, rate), files, selection, timeout, as_json=as_json)

@@ -13,14 +13,14 @@ from typing import Annotated, Any, BinaryIO, cast
 import msgspec
 import typer
 
-from millstream._core.events.build import KINDS
 from millstream._core.events.encode import decode
+from millstream.spec import OBJECTS, TYPES
 from millstream.types import Event
 
 from . import options, output
 from .delivery import QUEUE, Delivery
 from .lines import Line, items
-from .options import Access, option
+from .options import Target, option
 from .report import report
 
 MANY = "-"
@@ -35,7 +35,6 @@ _TAKES: dict[str, set[str]] = {
     MANY: set(),
 }
 _NEEDS = {"track": ("event",), "group": ("group_id",), "alias": ("user_id", "previous_id")}
-_OBJECTS = {"properties", "traits", "context", "integrations"}
 
 
 def _field(text: str, metavar: str) -> Any:
@@ -45,7 +44,7 @@ def _field(text: str, metavar: str) -> Any:
 def send(
     what: Annotated[
         str | None,
-        typer.Argument(metavar="TYPE", help=f"{', '.join(KINDS)}; or - for whole events from standard input."),
+        typer.Argument(metavar="TYPE", help=f"{', '.join(TYPES)}; or - for whole events from standard input."),
     ] = None,
     kind: Annotated[str | None, option("--type", help="TYPE, as an option.", metavar="TYPE")] = None,
     user_id: Annotated[str | None, _field("Who did it.", "ID")] = None,
@@ -88,8 +87,8 @@ def send(
         category=category, group_id=group_id, previous_id=previous_id, context=context, integrations=integrations,
         timestamp=timestamp, message_id=message_id,
     )  # fmt: skip
-    access = Access(host, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
-    client = access.client(
+    target = Target(host, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
+    client = target.client(
         max_retries=max_retries, max_in_flight=1 if in_order else 4, max_queue_events=QUEUE, overflow="block"
     )
     delivery = Delivery(client, rate)
@@ -117,7 +116,7 @@ def _kind(what: str | None, option: str | None) -> str:
     chosen = what or option
     if chosen not in _TAKES:
         said = "say what to send" if chosen is None else f"{chosen!r} is no type of event"
-        raise typer.BadParameter(f"{said}: {', '.join(KINDS)}, or - for whole events from standard input")
+        raise typer.BadParameter(f"{said}: {', '.join(TYPES)}, or - for whole events from standard input")
     return chosen
 
 
@@ -128,7 +127,7 @@ def _fields(kind: str, **given: str | None) -> Event:
         if name not in _TAKES[kind]:
             why = "whole events bring their fields themselves" if kind == MANY else f"{kind} has no such field"
             raise typer.BadParameter(f"{_option(name)}: {why}")
-        if name in _OBJECTS:
+        if name in OBJECTS:
             fields[name] = _object(name, fields[name])
     for name in _NEEDS.get(kind, ()):
         if name not in fields:

@@ -14,12 +14,12 @@ import urllib3
 from rich.text import Text
 from urllib3.exceptions import HTTPError
 
-from millstream._core.events.build import KINDS
 from millstream.errors import MillstreamError
 from millstream.http._common import no_answer
 from millstream.http._environment import proxy_from_environment
 from millstream.http.urllib3 import pool_for
 from millstream.settings import Settings
+from millstream.spec import TYPES
 from millstream.types import Event
 
 from . import options, output
@@ -72,7 +72,7 @@ def tail(
     """
     base = Settings.make("any", {"host": host}).host.rstrip("/")
     asked = {
-        "type": _known("--type", kind, KINDS),
+        "type": _known("--type", kind, TYPES),
         "kind": _known("--outcome", outcome, OUTCOMES),
         "name": event,
         "user": user,

@@ -73,7 +73,7 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
         return self.text.split(b"\n")[skip:-1]
 
 
-class RejectedEvent(msgspec.Struct, frozen=True, gc=False):
+class Rejection(msgspec.Struct, frozen=True, gc=False):
     """An event that is not kept: its place in the request, why (one of REASONS), and what came.
 
     `line` is one JSON object without a line break or a write key; empty if the event is none, too large or too deep.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from .events import Accepted, Kept, RejectedEvent
+from .events import Accepted, Kept, Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ class Entry(NamedTuple):
     reason: str = ""
 
 
-Events: TypeAlias = Kept | Sequence[Accepted | RejectedEvent]
+Events: TypeAlias = Kept | Sequence[Accepted | Rejection]
 """What came together: events that are stored, or others."""
 
 
@@ -64,7 +64,7 @@ class _Group(msgspec.Struct, frozen=True, gc=False):
                 yield Entry(number, self.kind, self.source, self.at, line)
             return
         for number, event in enumerate(islice(self.events, skipped, None), first):
-            reason = event.reason if isinstance(event, RejectedEvent) else ""
+            reason = event.reason if isinstance(event, Rejection) else ""
             yield Entry(number, self.kind, self.source, self.at, event.line, reason)
 
 
@@ -125,7 +125,7 @@ class Feed:
 
     def answer(self, kind: Kind, reason: str, answer: dict[str, Any], source: str, at: datetime) -> None:
         """Remember a request without events that could be shown, by its answer."""
-        self.publish(kind, [RejectedEvent(0, reason, msgspec.json.encode(answer))], source, at)
+        self.publish(kind, [Rejection(0, reason, msgspec.json.encode(answer))], source, at)
 
     def close(self) -> None:
         """Let the watchers go, so that a server can stop. May be called in a signal handler."""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 from msgspec import Raw
 
-from millstream.spec import MAX_EVENT_BYTES, TYPES, EventType
+from millstream.spec import MAX_BATCH_BYTES, MAX_EVENT_BYTES, TYPES, EventType
 
 from .admission import Admission
 from .clock_skew import as_stored
-from .events import Accepted, Kept, RejectedEvent, Stamp, examine_all, without_key
-from .request import ABSENT, MAX_BATCH, RequestRefused, batch_of, read, single_of, text_of
+from .events import Accepted, Kept, Rejection, Stamp, examine_all, without_key
+from .request import ABSENT, RequestRefused, batch_of, read, single_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,7 @@ class Verdict(msgspec.Struct):
     status: int
     source: str = ""
     events: list[Accepted] = []
-    rejected: list[RejectedEvent] = []
+    rejected: list[Rejection] = []
     duplicates: list[Accepted] = []
     kept: Kept = _NOTHING
     reason: str = ""
@@ -82,7 +82,7 @@ def judge(
 
 
 def _batch(headers: Mapping[str, str], body: bytes, received_at: datetime, gate: Admission, *, strict: bool) -> Verdict:
-    text, batch = read(text_of(headers, body, MAX_BATCH), batch_of)
+    text, batch = read(text_of(headers, body, MAX_BATCH_BYTES), batch_of)
     source = gate.admit(headers, batch.write_key, len(batch.batch), received_at.timestamp())
     if not batch.batch:
         if strict:
@@ -121,7 +121,7 @@ def _verdict(source: str, items: list[Raw], found: list[Accepted | str]) -> Verd
     verdict = Verdict(200, source, events)
     if len(events) < len(found):
         verdict.rejected = [
-            RejectedEvent(index, each, without_key(items[index]))
+            Rejection(index, each, without_key(items[index]))
             for index, each in enumerate(found)
             if isinstance(each, str)
         ]

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 from msgspec import Raw
 
+from millstream.spec import MAX_BATCH_EVENTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MAX_BODY = 1 << 20
 """Bytes on the wire; a server reads no more than this of any request."""
-MAX_BATCH = 512_000
-"""Bytes of a batch, decompressed: the documented 500 KB."""
-MAX_EVENTS = 2_500
 MAX_MERGED = 16 << 20
 """Bytes that a batch's own `context` and `integrations` may grow to when every event gets a copy."""
 
@@ -169,8 +168,8 @@ def batch_of(text: bytes) -> BatchBody:
     """The envelope of a batch; its events are still undecoded."""
     batch = _parsed(text, _batch.decode)
     count = len(batch.batch)
-    if count > MAX_EVENTS:
-        raise RequestRefused(400, "too_many_events", f"{count:,} events; {MAX_EVENTS:,} are the limit")
+    if count > MAX_BATCH_EVENTS:
+        raise RequestRefused(400, "too_many_events", f"{count:,} events; {MAX_BATCH_EVENTS:,} are the limit")
     if count * (len(bytes(batch.context)) + len(bytes(batch.integrations))) > MAX_MERGED:
         raise RequestRefused(400, "too_large", "the batch's context and integrations are too large for so many events")
     return batch

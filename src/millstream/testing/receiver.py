@@ -16,6 +16,7 @@ import msgspec
 from millstream._public import Self, Unpack, publish
 from millstream.client import Analytics
 from millstream.settings import SettingsArgs
+from millstream.spec import TYPES
 from millstream.types import Event
 
 __all__ = ["Match", "Receiver", "RejectedEvent", "SeenRequest"]
@@ -24,7 +25,6 @@ Match: TypeAlias = str | Callable[[Event], object]
 """Which events are meant: the name of a tracked event, of a page or a screen; one of the six types; or a function that
 says so of an event."""
 
-_TYPES = ("identify", "track", "page", "screen", "group", "alias")
 _CLOSING = 1.0
 """Seconds for a client of ours to deliver what is left when the test is over."""
 _SHOWN = 20
@@ -119,8 +119,8 @@ class Receiver(ABC):
 
     def calls(self, type: str) -> list[Event]:  # noqa: A002 - the field's name
         """The events of one type: `track`, `identify`, `page`, `screen`, `group` or `alias`."""
-        if type not in _TYPES:
-            raise ValueError(f"calls({type!r}): the types are {', '.join(_TYPES)}; wait_for() takes names")
+        if type not in TYPES:
+            raise ValueError(f"calls({type!r}): the types are {', '.join(TYPES)}; wait_for() takes names")
         return [event for event in self.events if event["type"] == type]
 
     @overload

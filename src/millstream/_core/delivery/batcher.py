@@ -9,7 +9,7 @@ from itertools import accumulate, islice, takewhile
 from typing import Protocol
 
 from ...errors import Abandoned, DeliveryError, TransportError
-from ..events.build import MAX_EVENT_BYTES
+from ...spec import MAX_EVENT_BYTES
 
 __all__ = ["Batch", "Batcher", "Item"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...spec import MAX_BATCH_EVENTS, SENT_BATCH_BYTES
 from .batcher import Batcher
 from .retry import backoff
 
@@ -17,8 +18,8 @@ class Policy:
     flush_at: int = 15
     flush_interval: float = 10.0
     linger: float = 0.0
-    max_batch_events: int = 2500
-    max_batch_bytes: int = 500_000
+    max_batch_events: int = MAX_BATCH_EVENTS
+    max_batch_bytes: int = SENT_BATCH_BYTES
     overhead: int = 0
     max_in_flight: int = 4
     max_retries: int = 3

@@ -16,8 +16,7 @@ from msgspec import Raw, Struct
 
 from ..._version import __version__
 from ...errors import InvalidEvent
-from ...spec import IDS, MAX_EVENT_BYTES, MAX_MESSAGE_ID, OBJECTS, TEXTS
-from ...spec import TYPES as KINDS
+from ...spec import IDS, MAX_MESSAGE_ID, OBJECTS, TEXTS, TYPES
 from ...types import Event
 from . import coerce
 from .encode import decode, encode
@@ -25,10 +24,7 @@ from .fastpath import write
 from .timestamps import iso
 
 __all__ = [
-    "KINDS",
     "LIBRARY",
-    "MAX_EVENT_BYTES",
-    "MAX_MESSAGE_ID",
     "NO_DEFAULTS",
     "Alias",
     "Defaults",
@@ -342,9 +338,9 @@ def whole(event: object, stamp: tuple[str, str], defaults: Defaults) -> Event:
 
 def _kind(value: object) -> str:
     plain_text = str.__str__(cast("str", value)) if issubclass(type(value), str) else ""
-    if plain_text in KINDS:
+    if plain_text in TYPES:
         return plain_text
-    raise InvalidEvent(f"type must be one of {', '.join(KINDS)}, got {describe(value)}")
+    raise InvalidEvent(f"type must be one of {', '.join(TYPES)}, got {describe(value)}")
 
 
 def _is_empty(value: object) -> bool:

@@ -20,7 +20,7 @@ from millstream.log.inspect import lanes
 from millstream.settings import Settings
 from millstream.urls import redacted
 
-from ..options import Access
+from ..options import Target
 from .finding import Finding, Findings, ok, problem, warning
 
 __all__ = ["disabled", "host", "key", "oauth", "proxy", "spool", "versions"]
@@ -89,10 +89,10 @@ def proxy(through: str | None) -> Findings:
         yield ok("proxy", f"{redacted(through)}, from the environment; $NO_PROXY names exceptions")
 
 
-def oauth(access: Access, url: str, timeout: float) -> tuple[OAuth | None, list[Finding]]:
+def oauth(target: Target, url: str, timeout: float) -> tuple[OAuth | None, list[Finding]]:
     """The OAuth settings ready for use, if there are any and they are good, and what is to be said of them."""
     try:
-        settings = access.oauth()
+        settings = target.oauth()
         if settings is None:
             return None, []
         made = Settings.make("any", {"oauth_settings": settings, "http_request_timeout": timeout})
@@ -100,7 +100,7 @@ def oauth(access: Access, url: str, timeout: float) -> tuple[OAuth | None, list[
     except MillstreamError as error:
         return None, [problem("OAuth", str(error), "see --help; `millstream keygen` makes a pair of keys")]
     found: list[Finding] = []
-    file = access.oauth_client_key
+    file = target.oauth_client_key
     if file and (mode := stat.S_IMODE(file.stat().st_mode)) & 0o077:
         found.append(warning("OAuth", f"{file} can be read by others ({mode:o})", f"chmod 600 {file}"))
     if _is_segment(url) and ("eu1" in url) != ("eu1" in settings.auth_server):

@@ -24,7 +24,7 @@ from millstream.http.urllib3 import Urllib3Client
 from millstream.types import Response
 from millstream.urls import redacted
 
-from ..options import Access
+from ..options import Target
 from . import local
 from .finding import Finding, Findings, ok, problem, warning
 
@@ -154,16 +154,16 @@ def answer(route: Route, write_key: str, token: str | None) -> Findings:
     yield from _clock(response, (began + time.time()) / 2)
 
 
-def objection(access: Access, url: str, timeout: float) -> Finding | None:
+def objection(target: Target, url: str, timeout: float) -> Finding | None:
     """Why it is no use to send events there now; None if a batch without any is taken."""
     route = Route(url, proxy_from_environment(url), timeout)
-    oauth, found = local.oauth(access, url, timeout)
+    oauth, found = local.oauth(target, url, timeout)
     granted = None
     if oauth is not None:
         granted, finding = token(oauth)
         found.append(finding)
     if not any(finding.status == "problem" for finding in found):
-        found += answer(route, access.key, granted)
+        found += answer(route, target.key, granted)
     return next((finding for finding in found if finding.status == "problem"), None)
 
 

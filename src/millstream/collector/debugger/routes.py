@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from millstream.spec import REASONS
+from millstream.spec import REASONS, TYPES
 
 from ..clock_skew import moment_of
 from .access import Access, Forbidden
@@ -32,7 +32,7 @@ TICK = 0.1
 STATS_EVERY = 1.0
 
 _STATIC = Path(__file__).parent / "static"
-_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+_MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css"}
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -81,7 +81,8 @@ class _Pages:
         return checked
 
     async def index(self, request: Request) -> Response:
-        response = _file("index.html")
+        page = (_STATIC / "index.html").read_bytes().replace(b"{types}", " ".join(TYPES).encode())
+        response = Response(page, media_type="text/html")
         access = self._access
         if access.shows_token(_token(request)):
             # No redirect to an address without the token: a browser that came by a link from another site would
@@ -114,7 +115,7 @@ def _token(request: Request) -> str:
 
 def _file(name: str) -> Response:
     path = _STATIC / name
-    return Response(path.read_bytes(), media_type=_TYPES[path.suffix])
+    return Response(path.read_bytes(), media_type=_MEDIA_TYPES[path.suffix])
 
 
 def _detail(entry: Entry) -> dict[str, object]:

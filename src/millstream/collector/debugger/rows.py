@@ -37,7 +37,7 @@ class Row(msgspec.Struct, omit_defaults=True):
 
 
 class _Shape(msgspec.Struct, gc=False, rename="camel"):
-    """What a row is made of. RejectedEvent events may have anything in any of these."""
+    """What a row is made of. Rejected events may have anything in any of these."""
 
     type: Any = None
     event: Any = None

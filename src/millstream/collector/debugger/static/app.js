@@ -5,7 +5,7 @@ const MOST = 10_000; // rows in the list, as many as the collector remembers
 const WINDOW = 300; // seconds in the chart
 const SILENCE = 10_000; // milliseconds without a message after which a connection is taken for dead
 const CALM = 20; // as many rows may light up when they arrive
-const TYPES = ["track", "identify", "page", "screen", "group", "alias"];
+const TYPES = document.getElementById("types").dataset.types.split(" ");
 const KINDS = {
   stored: "Kept: in the collector's files",
   duplicate: "Came before, with the same messageId, and is kept once",
