@@ -1,4 +1,4 @@
-"""From a request to what became of it: judged, told from duplicates, kept, counted, shown. No HTTP here."""
+"""Takes a request from its verdict to its answer: judge, deduplicate, store, count, publish. No HTTP here."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from .store import Store
 
 
 def utc_now() -> datetime:
-    """The time, in UTC."""
+    """Return the time in UTC."""
     return datetime.now(timezone.utc)
 
 
 class Ingest:
-    """Takes requests in. For one event loop.
+    """Ingests requests. For one event loop.
 
     Args:
-        store: where events are kept.
-        gate: who may write.
-        window: which messageIds have come lately; it is filled with those that the store still has.
-        clock: what time it is, in UTC.
+        store: stores events.
+        gate: admits requests.
+        window: deduplicates; it is filled with the ids that the store still has.
+        clock: returns the time in UTC.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class Ingest:
         *,
         strict: bool = False,
     ) -> None:
-        """Take one request, and call `done` when its events are stored: a 200 is only ever said of that.
+        """Ingest one request, and call `done` when its events are stored: only then it is answered 200.
 
-        Without a coroutine, because a task for each request and what it waits for are a seventh of a small one's time.
+        Without a coroutine: a task for each request would be a large part of the work for a small one.
         """
         now = self._clock()
         verdict = judge(route, headers, body, now, self._gate, strict=strict)
@@ -76,7 +76,7 @@ class Ingest:
                 self._not_stored(verdict, fresh, error)
             try:
                 self._publish(verdict, now)
-            finally:  # the client is answered, whatever a counter or the page makes of it
+            finally:  # the client is answered even if a counter or the page fails
                 done(verdict)
 
         if verdict.kept or verdict.duplicates:
@@ -90,13 +90,13 @@ class Ingest:
             kept(None)
 
     def refuse(self, refused: RequestRefused) -> Verdict:
-        """Note a request that could not even be read."""
+        """Record a request whose body could not be read."""
         verdict = Verdict.of(refused)
         self._publish(verdict, self._clock())
         return verdict
 
     def _tell_duplicates(self, verdict: Verdict, now: float) -> list[str]:
-        """Part the events of a verdict. Returns the ids that the window did not have before."""
+        """Separate duplicates from the other events of a verdict. Return the ids that are new."""
         events, verdict.events = verdict.events, []
         fresh = self.window.add(verdict.source, [event.message_id for event in events], now)
         if not all(fresh):
@@ -106,7 +106,7 @@ class Ingest:
         return [event.message_id for event in events]
 
     def _not_stored(self, verdict: Verdict, fresh: Sequence[str], error: BaseException) -> None:
-        """Forget the ids first: when the events are sent again, they are no duplicates."""
+        """Answer that events were not stored. Their ids are forgotten first: sent again, they are no duplicates."""
         self.window.forget(verdict.source, fresh)
         verdict.status = HTTPStatus.SERVICE_UNAVAILABLE
         why = error.strerror if isinstance(error, OSError) else error
@@ -130,7 +130,7 @@ class Ingest:
 
 
 class _Aside(msgspec.Struct, rename="camel", omit_defaults=True):
-    """A line of the file for what was not kept. `index` is an event's place in its request."""
+    """A line of `rejected.log`. `index` is an event's place in its request."""
 
     reason: str
     received_at: Raw

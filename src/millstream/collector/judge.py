@@ -1,4 +1,4 @@
-"""One request in, one Verdict out: no socket, file or clock, so that every case can be tested as a value."""
+"""Judges one request: returns a Verdict, without socket, file or clock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 Route: TypeAlias = EventType | Literal["batch"]
-"""Which door a request came through: many events, or one whose type is the door's."""
+"""The route of a request: a batch, or one event whose type is the route's."""
 
 ROUTES: dict[str, Route] = {
     "batch": "batch",
@@ -28,19 +28,19 @@ ROUTES: dict[str, Route] = {
     **{kind: kind for kind in TYPES},
     **{kind[0]: kind for kind in TYPES},
 }
-"""What stands after `/v1/`. analytics.js uses the initials."""
+"""Routes by their path after `/v1/`. analytics.js uses the initials."""
 
 _OPEN = Admission()
 _NOTHING = Kept()
 
 
 class Verdict(msgspec.Struct):
-    """What is to be answered, and what is to be kept.
+    """The answer to a request, and the events to store.
 
     `status` is 200, 400, 401 or 429 (then with `retry_after`, in seconds), and only a 200 has events. `reason` and
-    `message` say why a request was refused as a whole; `empty` is a batch without events, which is not refused.
-    `rejected` says which events of a valid request are not kept, and `duplicates`, once the window of ids was asked,
-    which are kept already. `source` stands for its write key.
+    `message` say why the whole request was refused; `empty` marks a batch without events, which is not refused.
+    `rejected` holds the invalid events of a valid request, and `duplicates`, after deduplication, those that are stored
+    already. `source` names the write key.
     """
 
     status: int
@@ -68,9 +68,9 @@ def judge(
     *,
     strict: bool = False,
 ) -> Verdict:
-    """What the Tracking API makes of one request.
+    """Judge one request as the Tracking API does.
 
-    `headers` has lower-case names, or is indifferent to case; `received_at` is in UTC; `gate` says who may write;
+    `headers` has lower-case names, or ignores case; `received_at` is in UTC; `gate` admits or refuses the request;
     `strict` refuses a batch without events.
     """
     try:
@@ -86,7 +86,7 @@ def _batch(headers: Mapping[str, str], body: bytes, received_at: datetime, gate:
     source = gate.admit(headers, batch.write_key, len(batch.batch), received_at.timestamp())
     if not batch.batch:
         if strict:
-            raise RequestRefused(400, "empty_batch", "there is no event in the batch")
+            raise RequestRefused(400, "empty_batch", "the batch has no events")
         return Verdict(200, source, empty=True)
     stamp = Stamp(
         received_at,
@@ -102,7 +102,7 @@ def _batch(headers: Mapping[str, str], body: bytes, received_at: datetime, gate:
 
 
 def _sent_at(json: bytes) -> Raw:
-    """A batch's `sentAt` as its events keep it: a string, which need not be a time."""
+    """A batch's `sentAt` as its events keep it: a string, not necessarily a time."""
     stored = as_stored(json)
     return Raw(stored) if stored.startswith(b'"') else ABSENT
 
