@@ -1,4 +1,4 @@
-"""`millstream doctor`: looks at a setup from end to end, and says what to do."""
+"""`millstream doctor`: checks a setup from end to end, and names remedies."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def doctor(
     host: options.Host = None,
     write_key: options.WriteKey = None,
     spool: Annotated[
-        Path | None, option(help="Look at this spool directory, too.", metavar="DIR", panel=options.WHERE)
+        Path | None, option(help="Check this spool directory, too.", metavar="DIR", panel=options.WHERE)
     ] = None,
-    timeout: Annotated[float, option(help="How long each step may take.", metavar="SECONDS", min=0.1)] = 10.0,
+    timeout: Annotated[float, option(help="Time limit for each step.", metavar="SECONDS", min=0.1)] = 10.0,
     oauth_client_id: options.OAuthClientId = None,
     oauth_client_key: options.OAuthClientKey = None,
     oauth_key_id: options.OAuthKeyId = None,
@@ -37,9 +37,9 @@ def doctor(
 ) -> None:
     """Check a setup: key, host, network, TLS, clock, OAuth, spool.
 
-    No event is sent: a batch without any shows whether a Tracking API answers.
+    No event is sent: an empty batch shows whether a Tracking API answers.
 
-    Exit code: 0 if there is no problem, 1 if there is one, 2 for wrong usage.
+    Exit code: 0 without problems, 1 with problems, 2 for wrong usage.
     """
     target = Target(host, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
     settings = Settings.make("any", {"host": host} if host else {})

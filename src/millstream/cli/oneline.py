@@ -1,4 +1,4 @@
-"""An event in one line, for people."""
+"""An event on one line of the terminal."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def one_line(event: Event, *, at: float | None = None, verdict: Text | None = None, width: int | None = None) -> Text:
-    """When, what, who, and what belongs to it.
+    """Format time, type, name, user and details of an event.
 
     Args:
         event: as on the wire; any of its fields may be missing or wrong.
-        at: when it came, in seconds since the epoch; without it, when it happened.
-        verdict: what became of it, if that is worth saying.
-        width: characters that it may take.
+        at: when it was received, in seconds since the epoch; by default, its timestamp is shown.
+        verdict: its outcome, if worth showing.
+        width: the line's width in characters.
     """
     kind = _text(event.get("type"))
     line = Text(no_wrap=True)
@@ -53,7 +53,7 @@ def one_line(event: Event, *, at: float | None = None, verdict: Text | None = No
 
 
 def _time(timestamp: object, at: float | None) -> str:
-    """The time of day on this machine."""
+    """The time of day in the local time zone."""
     try:
         if at is not None:
             return f"{datetime.fromtimestamp(at).astimezone():%H:%M:%S}"
@@ -81,7 +81,7 @@ def _who(event: Event) -> str:
 
 
 def _details(event: Event) -> str:
-    """Properties or traits as JSON, without the outermost braces."""
+    """Properties or traits as JSON, without the outer braces."""
     details: Any = event.get("properties") or event.get("traits")
     if not isinstance(details, dict):
         return ""
