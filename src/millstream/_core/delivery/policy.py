@@ -1,4 +1,4 @@
-"""The policy of a destination: batch sizes, retries and their back-off, rests, and the limits on each."""
+"""The policy of a destination: batch sizes, retries, back-off, rests, and their limits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Policy:
     max_rate_limit: float = 43_200.0
     send_timeout: float = 11.0
     keeps: bool = False
-    """Whether events whose retries are exhausted rest and are tried again, instead of failing: they are on disk."""
+    """Whether events whose retries are exhausted rest and are tried again, instead of failing: for events on disk."""
     rest: float = 30.0
     """Seconds until a batch whose retries are exhausted is tried again, where events are kept."""
     pauses: bool = False
