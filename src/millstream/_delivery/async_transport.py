@@ -1,4 +1,4 @@
-"""The transport of an event loop: requests are awaited in tasks; off the loop, in blocking calls."""
+"""The transport of an event loop: awaits requests in tasks; without a loop, sends in blocking calls."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from .transport import Command, Report, ThreadTransport, as_exception, close_cli
 __all__ = ["LoopTransport"]
 
 PATIENCE = 1.0
-"""Seconds after the engine's deadline until a task that does not end is cancelled."""
+"""Seconds after the engine's deadline at which a task is cancelled."""
 
 
 class LoopTransport:
     """Awaits requests on the event loop of the runtime.
 
-    Where there is no loop, as at the end of the process, a client of its own sends them.
+    Without a loop, as at the end of the process, a client of its own sends them.
 
     Args:
         runtime: has the loop.
         make_client: makes the HTTP client for the loop, at the first request.
-        make_exit_client: makes the one for where there is no loop.
-        emitter: is told what a client raises when it is closed.
+        make_exit_client: makes the HTTP client for when there is no loop.
+        emitter: reports what a client raises when closed.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class LoopTransport:
         self._client: HTTPClient | None = None
         self._without_loop = ThreadTransport(lambda: _Blocking(make_exit_client(), runtime), runtime.run, emitter)
         self._emitter = emitter
-        self._answers_late: list[HTTPClient] = []  # whose `send` is no `async def`, but returns awaitables
+        self._answers_late: list[HTTPClient] = []  # whose `send` is not `async def`, but returns awaitables
 
     def exchange(self, request: Request, deadline: float, report: Report, recall: Command) -> None:
         """Send a request in a task."""
@@ -98,7 +98,7 @@ class LoopTransport:
         with exchanging():
             if is_async(client) or client in self._answers_late:
                 answer: Any = client.send(request)
-            else:  # in this task's context, for what logs there
+            else:  # in this task's context, for loggers there
                 context = contextvars.copy_context()
                 loop = asyncio.get_running_loop()
                 answer = await loop.run_in_executor(None, lambda: context.run(client.send, request))
@@ -110,7 +110,7 @@ class LoopTransport:
         """Run a token request to its end.
 
         Raises:
-            AuthError: there was no answer.
+            AuthError: no answer.
         """
         answer: object = None
         raised: Exception | None = None
@@ -122,7 +122,7 @@ class LoopTransport:
                 return response
             answer = raised = None
             try:
-                if isinstance(step, Sign):  # a key service takes as long as it takes
+                if isinstance(step, Sign):  # a key service takes time
                     answer = await asyncio.get_running_loop().run_in_executor(None, sign, step.data)
                 else:
                     answer = await self._send(step, client)
@@ -133,7 +133,7 @@ class LoopTransport:
 
 
 class _Blocking:
-    """An HTTP client that may be `async`, as one that is not."""
+    """Makes an `async` HTTP client a blocking one."""
 
     def __init__(self, client: HTTPClient, runtime: LoopRuntime) -> None:
         self._client = client
