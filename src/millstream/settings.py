@@ -79,7 +79,7 @@ class OAuthSettings:
     scope: str = "tracking_api:write"
     """The scope of the token."""
     max_retries: int | None = None
-    """Retries of a token request before waiting batches count it as a failed attempt of their own. Default: the client's
+    """Retries of a token request before waiting batches count it as their own failed attempt. Default: the client's
     `max_retries`."""
     http_client: HTTPClient | HTTPClientFunction | None = field(default=None, repr=False)
     """Sends token requests; by default the events' HTTP client."""
@@ -170,7 +170,7 @@ class Settings:
     """Deliver pending events on SIGTERM, too, and then end by it. Only if the client is made on the main thread, and
     never in place of a handler of the application."""
     plugin_timeout: float = 30.0
-    """Seconds for an `async def` hook of a plugin; then it counts as having raised TimeoutError. Only for AsyncAnalytics:
+    """Seconds for an `async def` hook of a plugin; then it fails with TimeoutError. Only for AsyncAnalytics:
     a plain function that hangs cannot be interrupted."""
     spool: str | os.PathLike[str] | None = None
     """Directory that stores every event from its call until its outcome, so that a killed process loses nothing.
