@@ -112,8 +112,8 @@ def test_no_key(millstream: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("https://api.segment.io", "ok", "events.eu1.segmentapis.com"),
         ("https://events.eu1.segmentapis.com", "ok", "Dublin"),
-        ("https://eu1.api.segmentapis.com", "warning", "no host of Segment's that is known"),
-        ("https://api.segment.com", "warning", "no host of Segment's that is known"),
+        ("https://eu1.api.segmentapis.com", "warning", "not a known Segment host"),
+        ("https://api.segment.com", "warning", "not a known Segment host"),
         ("https://collector.example.com/v1/batch", "warning", "clients add /v1/batch themselves"),
         ("http://collector.example.com", "warning", "not encrypted"),
     ],

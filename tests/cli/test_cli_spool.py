@@ -172,7 +172,7 @@ def test_a_living_process_is_left_alone(
     assert (lane["alive"], lane["events"], lane["owner"]["pid"]) == (True, 2, living.pid)
     done = millstream("spool", "drain", str(tmp_path / "living"))
     assert (done.code, done.out) == (0, "Delivered 0 events.\n")
-    assert "the process that has it lives" in done.err
+    assert "its process is running" in done.err
     assert api.requests == []
 
 

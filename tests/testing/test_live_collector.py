@@ -168,7 +168,7 @@ def test_in_vain(collector: LiveCollector, pool: urllib3.PoolManager) -> None:
 
 def test_when_nothing_came_it_says_what_to_look_at(collector: LiveCollector) -> None:
     """Most often the client was about to send."""
-    with pytest.raises(AssertionError, match=r"nothing came at all(.|\n)*flush_at=1"):
+    with pytest.raises(AssertionError, match=r"no request arrived(.|\n)*flush_at=1"):
         collector.wait_for("Paid", timeout=0)
 
 
@@ -208,7 +208,7 @@ def test_a_failure_that_passes(collector: LiveCollector) -> None:
     collector.fail(503)
     collector.client().track("Paid", user_id="u1").wait(timeout=LONG)
     assert [request.status for request in collector.requests] == [503, 200]
-    assert collector.requests[0].reason == "by order of the test"
+    assert collector.requests[0].reason == "ordered by the test"
     assert len(collector.events) == 1
 
 
