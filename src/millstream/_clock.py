@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from time import gmtime, strftime, time
 
-__all__ = ["file_time", "monotonic", "stamp", "start_anew"]
+__all__ = ["file_time", "monotonic", "reset_after_fork", "stamp"]
 
 monotonic: Callable[[], float] = clocks.monotonic
 file_time: Callable[[], float] = clocks.time
@@ -42,10 +42,10 @@ def stamp() -> tuple[str, str]:
             return text, head + ends.pop()
         except IndexError:  # another thread took the last one
             pass
-    return _stamp_anew(now)
+    return _new_stamp(now)
 
 
-def _stamp_anew(now: float) -> tuple[str, str]:
+def _new_stamp(now: float) -> tuple[str, str]:
     """Return the same in a new millisecond, or when all suffixes are used."""
     global _moment  # noqa: PLW0603
     before = _moment
@@ -81,11 +81,11 @@ def _text(milliseconds: int) -> str:
     return f"{known[1]}.{rest:03d}Z"
 
 
-def start_anew() -> None:
+def reset_after_fork() -> None:
     """Discard the parent's randomness in a forked child."""
     global _moment  # noqa: PLW0603
     _moment = (0.0, 0.0, "", "", [], "")
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=start_anew)
+    os.register_at_fork(after_in_child=reset_after_fork)

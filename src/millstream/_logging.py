@@ -86,11 +86,11 @@ class Summary:
         self._next = now + EVERY  # before the line: a log handler may record events, and call this again
         warn(f"{self._take()} (listen to 'error' for each of them)")
 
-    def hush(self) -> None:
-        """Log nothing until `last_words`, which has everything in one line."""
+    def mute(self) -> None:
+        """Log nothing until `final_line`, which has everything in one line."""
         self._hushed = True
 
-    def last_words(self, said: str = "", advice: str = "", write: Callable[[str], object] = warn) -> None:
+    def final_line(self, said: str = "", advice: str = "", write: Callable[[str], object] = warn) -> None:
         """Log the result of the final delivery and all counts in one line, if there are any."""
         self._hushed = False
         counted = self._take()

@@ -97,7 +97,7 @@ def test_the_spelling_of_other_libraries(millstream: Program, api: Api) -> None:
         (["track", "--type", "page"], "pass one"),
         (["track", "--user-id", "u"], "track needs --event"),
         (["alias", "--user-id", "u"], "alias needs --previous-id"),
-        (["track", "--event", "A"], "--user-id or --anonymous-id is needed"),
+        (["track", "--event", "A"], "pass --user-id or --anonymous-id"),
         (["track", "--event", "A", "--user-id", "u", "--traits", "{}"], "--traits: track has no such field"),
         (["track", "--event", "A", "--user-id", "u", "--properties", "{"], "--properties is not JSON"),
         (["track", "--event", "A", "--user-id", "u", "--properties", "[1]"], "--properties must be a JSON object"),

@@ -126,11 +126,11 @@ class Lifecycle:
         if not self._gated:
             refuse()
         elif sys.is_finalizing():
-            self._summary.hush()
+            self._summary.mute()
             self._reject(receipt)
             if self._exit_left is not None:  # the first of them
                 self._exit_left = None
-                self._summary.last_words(write=to_stderr)
+                self._summary.final_line(write=to_stderr)
         else:
             admitted = process.gate.admit(monotonic() + self._settings.exit_timeout)
             if admitted or self._settings.spool is not None:
@@ -163,7 +163,7 @@ class Lifecycle:
                 submit()
             finally:
                 self.closed = True
-                final.hush()
+                final.mute()
                 final.close(monotonic() - self._settings.exit_timeout + left)
                 if left:
                     final.report(warn)

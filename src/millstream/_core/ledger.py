@@ -182,7 +182,7 @@ class Ledger:
             accepted, _, used = self._counts
             return Totals(accepted, **self._ended, spooled=self._spooled, queue_bytes=used)
 
-    def let_go(self) -> None:
+    def release_lock(self) -> None:
         """At exit, release a lock that this thread holds since a signal interrupted it.
 
         Only on Python 3.10, where a handler may run between any two steps, and raise.
@@ -249,7 +249,7 @@ class Ledger:
         if ticket in self._tickets:
             self._tickets.remove(ticket)
 
-    def give_up(self) -> None:
+    def complete_flushes(self) -> None:
         """Complete all pending flushes with their counts so far: nothing more is settled before the close."""
         tickets, self._tickets = self._tickets, []
         for ticket in tickets:

@@ -58,7 +58,7 @@ class Sign:
     data: bytes = field(repr=False)
 
 
-Dialog = Generator["Sign | Request", Any, Response]
+TokenSteps = Generator["Sign | Request", Any, Response]
 """A token request: yields a step, and is sent its result (or thrown its exception)."""
 
 
@@ -85,7 +85,7 @@ class TokenRequest:
     skew: float
 
 
-def ask(grant: ClientCredentials, server_time: float, jti: str) -> Dialog:
+def ask(grant: ClientCredentials, server_time: float, jti: str) -> TokenSteps:
     """Request a token once. Neither the returned answer nor a raised error quotes a secret.
 
     Args:

@@ -36,7 +36,7 @@ __all__ = [
     "Answer",
     "Awaited",
     "Beside",
-    "Dialog",
+    "HookSteps",
     "PipelineHost",
     "PluginLike",
     "PluginRegistry",
@@ -121,7 +121,7 @@ class PipelineHost(Protocol):
         """Settle the event."""
 
 
-Dialog: TypeAlias = Iterator[list[Awaited]]
+HookSteps: TypeAlias = Iterator[list[Awaited]]
 """Yields hooks to be awaited. Returns nothing, because a return value is slow."""
 
 
@@ -181,7 +181,7 @@ class PluginRegistry:
         return found
 
 
-def process(receipt: Receipt, registry: PluginRegistry, host: PipelineHost) -> Dialog:
+def process(receipt: Receipt, registry: PluginRegistry, host: PipelineHost) -> HookSteps:
     """Run an event through the plugins, up to its delivery."""
     kind = receipt.kind
     context = receipt._context = Context(receipt.data, receipt.message_id)
@@ -231,7 +231,9 @@ def _take(answer: Answer, kind: str, context: Context) -> None:
     context._adopt(returned)
 
 
-def _deliver(receipt: Receipt, context: Context, data: bytes, registry: PluginRegistry, host: PipelineHost) -> Dialog:
+def _deliver(
+    receipt: Receipt, context: Context, data: bytes, registry: PluginRegistry, host: PipelineHost
+) -> HookSteps:
     """Deliver the event: to the destinations that its integrations allow, and to the Tracking API."""
     kind = receipt.kind
     stages, integrations = registry.stages(kind), _integrations(receipt, data)
@@ -271,7 +273,7 @@ def _late(answers: list[Answer | Awaited | None]) -> Generator[list[Awaited], No
 
 def conclude(
     receipt: Receipt, after: list[PluginLike], delivered: Outcome | None, registry: PluginRegistry, host: PipelineHost
-) -> Dialog:
+) -> HookSteps:
     """Record the event's outcome, and pass it to `after` plugins.
 
     Args:

@@ -161,7 +161,7 @@ class AsyncRunner(Runner):
         """Call this once all events started before have passed the hooks that run before delivery."""
         self.handoff.ready(self.handoff.join(), command)
 
-    # -- dialogs --------------------------------------------------------------------------------------
+    # -- steps ----------------------------------------------------------------------------------------
 
     def _advance(self, run: PipelineRun) -> None:
         if self._runs.get(run.receipt) is run:  # else abandoned

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .._core.oauth import Dialog, Sign
+from .._core.oauth import Sign, TokenSteps
 from .._feedback import exchanging
 from ..auth import Signer
 from ..emitter import Emitter, reportable
@@ -58,15 +58,15 @@ class LoopTransport:
         self._spawn(self._send(request, self._http()), deadline, report, recall)
 
     def converse(
-        self, dialog: Dialog, sign: Signer, client: HTTPClient | None, deadline: float, report: Report
+        self, steps: TokenSteps, sign: Signer, client: HTTPClient | None, deadline: float, report: Report
     ) -> None:
         """Run a token request in a task."""
         if self._runtime.loop_here() is None:
             blocking = None if client is None else _Blocking(client, self._runtime)
-            self._without_loop.converse(dialog, sign, blocking, deadline, report)
+            self._without_loop.converse(steps, sign, blocking, deadline, report)
             return
         self._spawn(
-            self._converse(dialog, sign, client or self._http()),
+            self._converse(steps, sign, client or self._http()),
             deadline,
             report,
             lambda: report(AuthError("the event loop ended before the authorization server answered")),
@@ -106,7 +106,7 @@ class LoopTransport:
                     self._answers_late.append(client)
             return as_response(await answer if inspect.isawaitable(answer) else answer)
 
-    async def _converse(self, dialog: Dialog, sign: Signer, client: HTTPClient) -> Response:
+    async def _converse(self, steps: TokenSteps, sign: Signer, client: HTTPClient) -> Response:
         """Run a token request to its end.
 
         Raises:
@@ -116,7 +116,7 @@ class LoopTransport:
         raised: Exception | None = None
         while True:
             try:
-                step = dialog.send(answer) if raised is None else dialog.throw(raised)
+                step = steps.send(answer) if raised is None else steps.throw(raised)
             except StopIteration as stop:
                 response: Response = stop.value
                 return response

@@ -172,7 +172,7 @@ class Backlog:
                 engine.fail(batch, error)
                 channel.settle(self._worker.settled)
         if engine.at_rest:
-            self._ledger.give_up()
+            self._ledger.complete_flushes()
 
     def keep_undelivered(self, receipts: list[Receipt], outcome: Outcome) -> list[Receipt]:
         """At the close of the client, leave undelivered events in the spool. Return those that end here."""

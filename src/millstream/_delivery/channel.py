@@ -166,7 +166,7 @@ class Channel:
             else:
                 tokens.failed(due, bare(AuthError(f"the token request failed: {type(answer).__name__}")))
 
-        self._transport.converse(tokens.dialog(due), tokens.sign, tokens.client, due.deadline, report)
+        self._transport.converse(tokens.steps(due), tokens.sign, tokens.client, due.deadline, report)
 
 
 def transport_error(exc: BaseException, token: str = "") -> DeliveryError:

@@ -204,9 +204,9 @@ class Driver:
         if self._runtime.runs():
             self._runtime.post(lambda: self.worker.on_retire(then, close_http=close_http))
 
-    def let_go(self) -> None:
+    def release_lock(self) -> None:
         """At the end of the process: release locks that an interrupted call may hold."""
-        self._ledger.let_go()
+        self._ledger.release_lock()
 
     def exposed(self) -> int:
         """Return the number of events that would be lost if the process ended now."""

@@ -12,7 +12,7 @@ from msgspec import Struct
 from .._clock import monotonic
 from .._core.context import Context, ErrorEvent
 from .._core.outcome import Outcome
-from .._core.pipeline import Answer, Awaited, Beside, Dialog, PluginLike, PluginRegistry, conclude, process
+from .._core.pipeline import Answer, Awaited, Beside, HookSteps, PluginLike, PluginRegistry, conclude, process
 from .._core.receipt import Receipt
 from ..emitter import Emitter, reportable
 from ..errors import PluginError
@@ -29,7 +29,7 @@ class PipelineRun(Struct, eq=False):
     """An event in the pipeline, and the outcome of its delivery, if known."""
 
     receipt: Receipt
-    dialog: Dialog
+    steps: HookSteps
     outcome: Outcome | None = None
     handed_over: bool = False
 
@@ -94,8 +94,8 @@ class Runner:
         while self._back:
             for _ in range(min(TOGETHER, len(self._back))):
                 receipt, after, outcome = self._back.popleft()
-                dialog = conclude(receipt, after, outcome, self.registry, self)
-                run = self._runs[receipt] = PipelineRun(receipt, dialog, outcome, handed_over=True)
+                steps = conclude(receipt, after, outcome, self.registry, self)
+                run = self._runs[receipt] = PipelineRun(receipt, steps, outcome, handed_over=True)
                 self._advance(run)
             self._settle_ended()
         self._settle_ended()
@@ -185,12 +185,12 @@ class Runner:
         """Whether the calling thread is in a destination hook, beside delivery."""
         return self._threads is not None and self._threads.in_hook()
 
-    # -- dialogs --------------------------------------------------------------------------------------
+    # -- steps ----------------------------------------------------------------------------------------
 
     def _advance(self, run: PipelineRun) -> None:
         """Advance a generator as far as possible. Its event is never lost."""
         try:
-            awaited = next(run.dialog, None)
+            awaited = next(run.steps, None)
             if awaited is None:
                 self._runs.pop(run.receipt, None)
             else:

@@ -60,7 +60,7 @@ class ThreadRuntime:
         mailbox = self._mailbox
         mailbox.put(receipt)
         if mailbox.qsize() >= self._wake_at:
-            self._rouse()
+            self._wake_or_start()
 
     def post(self, command: Command) -> None:
         """Post a command to the worker."""
@@ -77,7 +77,7 @@ class ThreadRuntime:
     def wake(self) -> None:
         """Wake the worker, and start its thread if there is none."""
         self._mailbox.put(nothing)
-        self._rouse()
+        self._wake_or_start()
 
     def runs(self) -> bool:
         """Whether turns run by themselves: once the thread has started."""
@@ -90,7 +90,7 @@ class ThreadRuntime:
         else:
             self._inline.wait_for(event, deadline)
 
-    def _rouse(self) -> None:
+    def _wake_or_start(self) -> None:
         if self._running:
             self._wake_thread()
         else:

@@ -10,7 +10,7 @@ from .._core.context import ErrorEvent
 from .._core.delivery.actions import Send
 from .._core.delivery.engine import Engine
 from .._core.delivery.verdicts import Delivered, Refused, Unauthorized, Verdict
-from .._core.oauth import Dialog, TokenRequest, TokenState, ask
+from .._core.oauth import TokenRequest, TokenState, TokenSteps, ask
 from ..auth import OAuth, Signer, bearer
 from ..emitter import Emitter
 from ..errors import AuthError
@@ -75,7 +75,7 @@ class Tokens:
             return None
         return self._state.due_at(self._clock(), waiting=bool(self._held))
 
-    def dialog(self, request: TokenRequest) -> Dialog:
+    def steps(self, request: TokenRequest) -> TokenSteps:
         """Return the generator of a token request."""
         return ask(self._grant, time.time() - request.skew, str(uuid.uuid4()))
 

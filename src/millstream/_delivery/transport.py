@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from .._core.oauth import Dialog, Sign
+from .._core.oauth import Sign, TokenSteps
 from .._feedback import exchanging
 from ..auth import Signer
 from ..emitter import Emitter, reportable
@@ -32,7 +32,7 @@ class Transport(Protocol):
         ...
 
     def converse(
-        self, dialog: Dialog, sign: Signer, client: HTTPClient | None, deadline: float, report: Report
+        self, steps: TokenSteps, sign: Signer, client: HTTPClient | None, deadline: float, report: Report
     ) -> None:
         """Run a token request, and report; an exception is an AuthError. `client`: one for these requests."""
         ...
@@ -75,14 +75,14 @@ class ThreadTransport:
             report(TransportError(NO_SENDER))
 
     def converse(
-        self, dialog: Dialog, sign: Signer, client: HTTPClient | None, deadline: float, report: Report
+        self, steps: TokenSteps, sign: Signer, client: HTTPClient | None, deadline: float, report: Report
     ) -> None:
         """Run a token request on a thread."""
         client = client or self._http()
 
         def job() -> Command:
             with exchanging():
-                answer = attempt(lambda: run_token_request(dialog, sign, client))
+                answer = attempt(lambda: run_token_request(steps, sign, client))
             return lambda: report(answer)
 
         if not self._run(job, deadline):
@@ -127,7 +127,7 @@ def close_client(client: HTTPClient, emitter: Emitter) -> Any:
         return None
 
 
-def run_token_request(dialog: Dialog, sign: Signer, client: HTTPClient) -> Response:
+def run_token_request(steps: TokenSteps, sign: Signer, client: HTTPClient) -> Response:
     """Run a token request to its end.
 
     Raises:
@@ -137,7 +137,7 @@ def run_token_request(dialog: Dialog, sign: Signer, client: HTTPClient) -> Respo
     raised: Exception | None = None
     while True:
         try:
-            step = dialog.send(answer) if raised is None else dialog.throw(raised)
+            step = steps.send(answer) if raised is None else steps.throw(raised)
         except StopIteration as stop:
             response: Response = stop.value
             return response

@@ -318,7 +318,7 @@ class Worker:
         if self.closing:
             self.close_now()
         else:
-            self.ledger.give_up()
+            self.ledger.complete_flushes()
 
     def close_now(self) -> None:
         """Move the close deadline to now."""

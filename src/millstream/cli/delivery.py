@@ -102,7 +102,7 @@ class Delivery:
             time.sleep(max(0.0, self._began + number / self.rate - time.monotonic()))
         self._open[number] = place
         try:
-            record(callback=partial(self._settle, number))
+            record(callback=partial(self._record_outcome, number))
         except InvalidEvent as exc:
             del self._open[number]
             self.reject(place, str(exc))
@@ -152,7 +152,7 @@ class Delivery:
         wrong = self.failed + self.invalid
         return f"{self.delivered:,} delivered" + (f", {wrong:,} not" if wrong else "")
 
-    def _settle(self, number: int, error: DeliveryError | None, context: Context) -> None:
+    def _record_outcome(self, number: int, error: DeliveryError | None, context: Context) -> None:
         with self._lock:
             if error is None:
                 self.delivered += 1

@@ -89,14 +89,14 @@ class Collector:
         self._prefix = _prefix(prefix)
         self._access = Access(token, hosts)
         self._tokens = TokenServer(applications, audience=audience)
-        gate = Admission(
+        admission = Admission(
             keys,
             tokens=self._tokens if applications else None,
             rate=None if rate_limit is None else Rate(rate_limit),
         )
         self.store = Files(store) if isinstance(store, str | os.PathLike) else store
         try:
-            self._ingest = Ingest(self.store, gate, Dedup(dedup_window, dedup_ids), clock=clock)
+            self._ingest = Ingest(self.store, admission, Dedup(dedup_window, dedup_ids), clock=clock)
         except BaseException:
             if self.store is not store:  # else it is the caller's
                 self.store.close()
@@ -237,7 +237,7 @@ class Collector:
         return JSONResponse(self.counts.snapshot())
 
     def _metrics(self) -> Response:
-        text = metrics.exposition(self.counts, remembered=len(self._ingest.window), store=self.store)
+        text = metrics.exposition(self.counts, remembered=len(self._ingest.dedup), store=self.store)
         return Response(text, media_type=metrics.CONTENT_TYPE)
 
     async def _health(self, _: Request) -> Response:

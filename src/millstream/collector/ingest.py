@@ -32,24 +32,24 @@ class Ingest:
 
     Args:
         store: stores events.
-        gate: admits requests.
-        window: deduplicates; it is filled with the ids that the store still has.
+        admission: admits requests.
+        dedup: deduplicates; it is filled with the ids that the store still has.
         clock: returns the time in UTC.
     """
 
     def __init__(
-        self, store: Store, gate: Admission, window: Dedup, *, clock: Callable[[], datetime] = utc_now
+        self, store: Store, admission: Admission, dedup: Dedup, *, clock: Callable[[], datetime] = utc_now
     ) -> None:
         self.counts = Counts()
         self.feed = Feed()
-        self.window = window
+        self.dedup = dedup
         self._store = store
-        self._gate = gate
+        self._admission = admission
         self._clock = clock
-        for source, message_id in store.recent(clock() - timedelta(seconds=window.span)):
-            if window.full:
+        for source, message_id in store.recent(clock() - timedelta(seconds=dedup.span)):
+            if dedup.full:
                 break
-            window.remember(source, message_id)
+            dedup.remember(source, message_id)
 
     def take(
         self,
@@ -65,13 +65,13 @@ class Ingest:
         Without a coroutine: a task for each request would be a large part of the work for a small one.
         """
         now = self._clock()
-        verdict = judge(route, headers, body, now, self._gate, strict=strict)
+        verdict = judge(route, headers, body, now, self._admission, strict=strict)
         fresh = self._tell_duplicates(verdict, now.timestamp()) if verdict.events else []
-        settled = False
+        answered = False
 
         def kept(error: BaseException | None) -> None:
-            nonlocal settled
-            settled = True
+            nonlocal answered
+            answered = True
             if error is not None:
                 self._not_stored(verdict, fresh, error)
             try:
@@ -83,7 +83,7 @@ class Ingest:
             try:
                 self._store.append(verdict.kept.text, kept)
             except Exception as error:
-                if settled:
+                if answered:
                     raise
                 kept(error)
         else:
@@ -98,7 +98,7 @@ class Ingest:
     def _tell_duplicates(self, verdict: Verdict, now: float) -> list[str]:
         """Separate duplicates from the other events of a verdict. Return the ids that are new."""
         events, verdict.events = verdict.events, []
-        fresh = self.window.add(verdict.source, [event.message_id for event in events], now)
+        fresh = self.dedup.add(verdict.source, [event.message_id for event in events], now)
         if not all(fresh):
             verdict.duplicates = list(compress(events, map(not_, fresh)))
             events = list(compress(events, fresh))
@@ -107,7 +107,7 @@ class Ingest:
 
     def _not_stored(self, verdict: Verdict, fresh: Sequence[str], error: BaseException) -> None:
         """Answer that events were not stored. Their ids are forgotten first: sent again, they are no duplicates."""
-        self.window.forget(verdict.source, fresh)
+        self.dedup.forget(verdict.source, fresh)
         verdict.status = HTTPStatus.SERVICE_UNAVAILABLE
         why = error.strerror if isinstance(error, OSError) else error
         verdict.reason, verdict.message = "not_stored", f"the events could not be stored: {why}"

@@ -64,26 +64,28 @@ def judge(
     headers: Mapping[str, str],
     body: bytes,
     received_at: datetime,
-    gate: Admission = _OPEN,
+    admission: Admission = _OPEN,
     *,
     strict: bool = False,
 ) -> Verdict:
     """Judge one request as the Tracking API does.
 
-    `headers` has lower-case names, or ignores case; `received_at` is in UTC; `gate` admits or refuses the request;
+    `headers` has lower-case names, or ignores case; `received_at` is in UTC; `admission` admits or refuses the request;
     `strict` refuses a batch without events.
     """
     try:
         if route == "batch":
-            return _batch(headers, body, received_at, gate, strict=strict)
-        return _single(route, headers, body, received_at, gate)
+            return _batch(headers, body, received_at, admission, strict=strict)
+        return _single(route, headers, body, received_at, admission)
     except RequestRefused as refused:
         return Verdict.of(refused)
 
 
-def _batch(headers: Mapping[str, str], body: bytes, received_at: datetime, gate: Admission, *, strict: bool) -> Verdict:
+def _batch(
+    headers: Mapping[str, str], body: bytes, received_at: datetime, admission: Admission, *, strict: bool
+) -> Verdict:
     text, batch = read(text_of(headers, body, MAX_BATCH_BYTES), batch_of)
-    source = gate.admit(headers, batch.write_key, len(batch.batch), received_at.timestamp())
+    source = admission.admit(headers, batch.write_key, len(batch.batch), received_at.timestamp())
     if not batch.batch:
         if strict:
             raise RequestRefused(400, "empty_batch", "the batch has no events")
@@ -108,10 +110,10 @@ def _sent_at(json: bytes) -> Raw:
 
 
 def _single(
-    route: EventType, headers: Mapping[str, str], body: bytes, received_at: datetime, gate: Admission
+    route: EventType, headers: Mapping[str, str], body: bytes, received_at: datetime, admission: Admission
 ) -> Verdict:
     text, event = read(text_of(headers, body, MAX_EVENT_BYTES), single_of)
-    source = gate.admit(headers, event.write_key, 1, received_at.timestamp())
+    source = admission.admit(headers, event.write_key, 1, received_at.timestamp())
     items = [Raw(text)]
     return _verdict(source, items, examine_all(items, text, Stamp(received_at, source, type=route)))
 

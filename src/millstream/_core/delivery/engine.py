@@ -97,7 +97,7 @@ class Engine:
     def flush(self) -> None:
         """Make all waiting events due now."""
         self._queue.force()
-        self._wake()
+        self._end_rests()
 
     def never_linger(self) -> None:
         """Cut batches at once from now on: no driver will be there to cut one later."""
@@ -263,7 +263,7 @@ class Engine:
         batch.accepted()
         outcome = DELIVERED if batch.attempts == 1 else Outcome(attempts=batch.attempts)
         self._settled.append((items, outcome))
-        self._wake()
+        self._end_rests()
 
     def _settle_parts(self, batch: Batch, said: Sequence[verdicts.PartVerdict], now: float) -> None:
         """Settle each part by its own verdict; those that are worth a retry go on as one batch, in order."""
@@ -303,11 +303,11 @@ class Engine:
         """Schedule the next attempt of a batch, unless its retries are exhausted."""
         batch.last = error
         if exhausted or self._policy.over_cap(batch.attempts - batch.attempts_before):
-            self._give_up(batch, now, RetriesExhausted(batch.attempts, error))
+            self._end_attempts(batch, now, RetriesExhausted(batch.attempts, error))
         else:
             self._waiting[batch] = now + delay
 
-    def _give_up(self, batch: Batch, now: float, error: DeliveryError) -> None:
+    def _end_attempts(self, batch: Batch, now: float, error: DeliveryError) -> None:
         """End the attempts of a batch: it fails, or rests where events are kept."""
         if not self._policy.keeps or self._closing:
             self._fail(batch, error)
@@ -316,7 +316,7 @@ class Engine:
         self._waiting[batch] = now + self._policy.rest
         self._rested.append((batch, error))
 
-    def _wake(self) -> None:
+    def _end_rests(self) -> None:
         """Retry batches that rest: on a flush or close, or when the host answers."""
         for batch in self._waiting:
             if batch.resting:
@@ -342,8 +342,8 @@ class Engine:
         if limit is not None and limit <= now:
             for batch in [b for b in self._waiting if b.limited]:  # the next batch may be tried
                 del self._waiting[batch]
-                self._give_up(batch, now, RateLimitExpired(batch.attempts, self._policy.max_rate_limit))
-            self._gate.give_up()
+                self._end_attempts(batch, now, RateLimitExpired(batch.attempts, self._policy.max_rate_limit))
+            self._gate.expire()
         if self._closing and self._deadline is not None and self._deadline <= now:
             self._abandon()
 

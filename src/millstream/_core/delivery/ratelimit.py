@@ -39,7 +39,7 @@ class RateLimit:
         """Stop the window: no batch waits any more."""
         self._since = None
 
-    def give_up(self) -> None:
+    def expire(self) -> None:
         """Open early, because `patience` is exhausted: the next batch may be tried."""
         self._until = self._since = None
 

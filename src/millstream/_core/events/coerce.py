@@ -78,7 +78,7 @@ def scalar(value: Any) -> Any:
         Exception: any that the value's own methods raise.
     """
     for _ in range(MAX_STEPS):
-        if value is NOTHING or type(value) in _SETTLED:
+        if value is NOTHING or type(value) in _SIMPLE:
             break
         value = simpler(value)
     return value
@@ -164,7 +164,7 @@ _STANDARD: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
 )
 
 
-_SETTLED = frozenset({str, int, UUID, bool, float, type(None), dict, list, tuple, Pairs})
+_SIMPLE = frozenset({str, int, UUID, bool, float, type(None), dict, list, tuple, Pairs})
 """Types that need no step to become an id, or cannot become one."""
 
 

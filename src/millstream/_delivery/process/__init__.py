@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol, TypeVar
 
-from ..._clock import monotonic, start_anew
+from ..._clock import monotonic, reset_after_fork
 from ..._logging import to_stderr, warn
 from . import fork_hooks
 from .ending import EndingGate
@@ -160,7 +160,7 @@ def _deliver_the_rest(began: float, finals: list[FinalDelivery], *, goes_on: boo
     for client, final in _alive():
         if final in closing:
             client.at_gate()
-    _each(finals, FinalDelivery.hush)
+    _each(finals, FinalDelivery.mute)
     gate.wait_until_empty(began + _timeout(finals))
     _each(closing, lambda final: final.begin_close(began))
     _each(closing, lambda final: final.close(began))
@@ -206,7 +206,7 @@ def _collected(who: int) -> None:
 
 def _after_fork() -> None:
     global _ended  # noqa: PLW0603
-    start_anew()  # the ids, too: nothing else may know of the fork
+    reset_after_fork()  # the ids, too: nothing else may know of the fork
     end_copies()
     gate.open()
     _sigterm.after_fork()

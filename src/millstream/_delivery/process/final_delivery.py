@@ -50,7 +50,7 @@ class FinalDelivery:
     def begin_flush(self, began: float) -> None:
         """Start `flush` without waiting, so that those of several clients overlap."""
         if self.pending:
-            self.driver.let_go()
+            self.driver.release_lock()
             self.driver.begin_flush(self._left(began))
 
     def flush(self, began: float) -> None:
@@ -62,9 +62,9 @@ class FinalDelivery:
         """Leave the event loop, in steps."""
         return self.driver.detach(gate, began + self.timeout)
 
-    def hush(self) -> None:
+    def mute(self) -> None:
         """Log nothing until `report`."""
-        self._summary.hush()
+        self._summary.mute()
 
     def begin_close(self, began: float) -> None:
         """Start `close` without waiting."""
@@ -85,7 +85,7 @@ class FinalDelivery:
         else:
             why, advice = f": the end of the process was interrupted ({type(by).__name__})", ""
         number = "1 event was" if lost == 1 else f"{lost:,} events were"
-        self._summary.last_words(f"{number} not delivered{why}" if lost else "", advice, write)
+        self._summary.final_line(f"{number} not delivered{why}" if lost else "", advice, write)
 
     def retire(self, then: Callable[[], object]) -> bool:
         """End the driver once its events are delivered. Return whether there are any; then `then` is called."""

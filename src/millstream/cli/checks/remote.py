@@ -214,8 +214,8 @@ def token(oauth: OAuth) -> tuple[str | None, Finding]:
             asked = tokens.next_request(time.monotonic(), waiting=True)
             if asked is None:
                 break
-            dialog = ask(oauth.grant, time.time() - asked.skew, str(uuid.uuid4()))
-            response = run_token_request(dialog, oauth.sign, client)
+            steps = ask(oauth.grant, time.time() - asked.skew, str(uuid.uuid4()))
+            response = run_token_request(steps, oauth.sign, client)
             error = tokens.responded(asked, response, time.monotonic(), time.time())
             if granted := tokens.token(time.monotonic()):
                 return granted, ok("OAuth", f"{redacted(oauth.grant.auth_server)} grants a token")
