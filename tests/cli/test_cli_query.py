@@ -168,7 +168,7 @@ def test_what_is_left_out_is_said(data: Path, tmp_path: Path) -> None:
     warnings = (
         f"millstream: warning: {data}: lines that cannot be read, and are left out: 1\n"
         f"millstream: warning: {data}: paid: "
-        "values that are not shown, as another of the event has the same column: 1\n"
+        "values hidden by another of the event in the same column: 1\n"
     )
     assert run(*question)[2] == warnings + "1 row\n"
     assert run("export", "--data", data, "--to", tmp_path / "x.csv", "--view", "paid")[2] == warnings

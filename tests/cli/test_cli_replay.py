@@ -146,7 +146,7 @@ def test_damaged_lines_are_named_and_passed_over(replay: Program, api: Api, data
     assert done.out.startswith("Delivered 11 events")
     first, problem = done.err.splitlines()
     assert first == "millstream: 1 event cannot be delivered:"
-    assert problem.startswith(f"  events-00000000000000000000.jsonl, byte {len(good):,}: it cannot be read: ")
+    assert problem.startswith(f"  events-00000000000000000000.jsonl, byte {len(good):,}: unreadable: ")
     assert len(ids(api)) == 11
 
 

@@ -203,7 +203,7 @@ def test_doctor_tells_of_what_waits(millstream: Program, spool: Path) -> None:
     """Events that processes have left behind are a warning, with the command that delivers them."""
     done = millstream("doctor", "--spool", str(spool))
     assert done.code == 0
-    assert "23 events wait in 2 lanes whose processes are gone" in done.out
+    assert "23 events wait in 2 lanes of exited processes" in done.out
     assert f"`millstream spool drain {spool}`" in done.out
 
 

@@ -33,8 +33,8 @@ def test_one_bad_line_stops_no_other() -> None:
     assert told(read('{"a":1}\nnonsense\n3\n[4]\n{"a":5}')) == [
         ("line 1", {"a": 1}),
         ("line 2", "not JSON"),
-        ("line 3", "this is JSON, but neither an event nor a list of events"),
-        ("line 4", "an event is a JSON object, and this is none"),
+        ("line 3", "neither an event nor a list of events"),
+        ("line 4", "not a JSON object, as an event must be"),
         ("line 5", {"a": 5}),
     ]
 
