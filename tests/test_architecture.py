@@ -29,6 +29,7 @@ FLOORS = {
     "_logging": 2,
     "auth": 2,
     "emitter": 2,
+    "identity": 2,
     "http": 2,
     "log": 2,
     "destinations": 2,

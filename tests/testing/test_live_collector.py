@@ -159,7 +159,7 @@ def test_in_vain(collector: LiveCollector, pool: urllib3.PoolManager) -> None:
         "    track 'Left': no_user_anon_id (it has neither userId nor anonymousId)\n"
         "duplicates:\n"
         "    track 'Paid' by u1\n"
-        "requests that were not answered 200:\n"
+        "requests not answered 200:\n"
         "    POST /v1/batch: 400 (Input data was truncated)"
     )
     with pytest.raises(AssertionError, match="2 of 3 came in 0 s: 'Paid'"):

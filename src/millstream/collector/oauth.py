@@ -203,7 +203,7 @@ def _public_key(path: Path) -> tuple[Any, str]:
     try:
         key = load_pem_public_key(data)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise SettingsError(f"oauth-key: {path} holds no readable PEM public key") from error
+        raise SettingsError(f"oauth-key: {path} holds no public key in readable PEM form") from error
     if isinstance(key, RSAPublicKey) and key.key_size >= _RSA_BITS:
         return key, "RS256"
     if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
