@@ -7,17 +7,17 @@ the authorization server: a generator that yields the next step (`Sign`, then a 
     token       fact                                  next                 also
     ─────────── ───────────────────────────────────── ──────────────────── ───────────────────────────────────────────
     none        a batch waits                         asked for            one request, however many batches wait
-    asked for   granted                               valid                who waits goes on
-    asked for   failed, or a status worth a retry     none, not before t   over max_retries who waits is told
+    asked for   granted                               valid                waiting batches go on
+    asked for   failed, or a status worth a retry     none, not before t   over max_retries: waiting batches fail
     asked for   429                                   none, not before t   the same, t by Retry-After
-    asked for   400, 401, 415                         none, not before t   who waits, or comes before t, is told
+    asked for   400, 401, 415                         none, not before t   batches before t fail
     asked for   the same, but our clock was off       none                 once: the answer's Date said the right time
     asked for   no report by the deadline             none, not before t   as failed; a later report is ignored
-    valid       used, and half its life is over       valid, asked for     in the background: nobody waits
+    valid       used, and half its life is over       valid, asked for     in the background
     valid       its life is over                      none
     valid       the API refuses it                    none                 once, until it accepts one again
 
-There is no poller: an unused token is not renewed, so an idle client asks for nothing.
+Without polling: an unused token is not renewed, so an idle client requests none.
 """
 
 from __future__ import annotations
