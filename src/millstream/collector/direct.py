@@ -1,6 +1,6 @@
 """Requests to the Tracking API, passed from the connection to the collector without ASGI.
 
-For small requests ASGI is a large part of the work (docs/decisions/0034): a second description of the request,
+For small requests ASGI is a large part of the work (docs/decisions/0024): a second description of the request,
 middleware, two messages and two packets for the answer. Unusual requests go through ASGI.
 """
 

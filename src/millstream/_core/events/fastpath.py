@@ -66,7 +66,7 @@ def is_plain(values: Iterable[Any], depth: int) -> bool:  # noqa: C901 - a call 
     Decimal key without quotes, and an offset of 53 minutes and 28 seconds without the seconds. So a type is either
     known to be safe, or inspected, or normalized.
 
-    This loop is the largest part of a call. docs/decisions/0023 has the alternatives that were measured.
+    This loop is the largest part of a call. docs/decisions/0022 and 0023 have the alternatives that were measured.
 
     Another thread that changes a container between this check and the encoding can evade it, with no worse effect than
     the above: only standard types are encoded, and no code of the caller's runs meanwhile.
