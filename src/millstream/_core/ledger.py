@@ -64,7 +64,7 @@ class Ledger:
         self._forget = forget
         self._max_events = max_events
         self._max_bytes = max_bytes
-        # All accepted events; pending ones in memory (not only on disk); and the bytes of those.
+        # Accepted events; pending ones in memory (not only on disk); and the bytes of those.
         self._counts = (0, 0, 0)
         self._ended = {"delivered": 0, "failed": 0, "dropped": 0}
         self._spooled = 0
@@ -177,7 +177,7 @@ class Ledger:
             _run_all(watchers, receipt)
 
     def totals(self) -> Totals:
-        """All counters at one moment."""
+        """Return the counters at one moment."""
         with self._lock:
             accepted, _, used = self._counts
             return Totals(accepted, **self._ended, spooled=self._spooled, queue_bytes=used)
@@ -261,7 +261,7 @@ class Ledger:
         return self._epoch
 
     def copy_ended(self, epoch: int) -> None:
-        """Record that a copy has its outcome."""
+        """Record that a copy is settled."""
         self._copies[epoch] -= 1
         if not self._copies[epoch]:
             del self._copies[epoch]
@@ -276,7 +276,7 @@ class Ledger:
     def settle(self, receipts: Sequence[Receipt], outcome: Outcome) -> None:
         """Settle events: counters, receipts, callbacks, listeners, flushes, in this order.
 
-        All counters are updated before the application's code runs, which may raise, or hang.
+        Counters are updated before the application's code runs, which may raise, or hang.
         """
         count, size, kind = len(receipts), sum([len(r.data) for r in receipts]), outcome.kind
         with self._lock:

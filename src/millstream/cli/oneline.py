@@ -41,7 +41,8 @@ def one_line(event: Event, *, at: float | None = None, verdict: Text | None = No
     if event:
         line.append(f"{kind:<8}  ", _COLOURS.get(kind, ""))
         line.append(f"{_what(event):<22}  ", "bold")
-        line.append(f"{_who(event):<14}  ")
+        user = _text(event.get("userId")) or _text(event.get("anonymousId"))
+    line.append(f"{user:<14}  ")
     if verdict:
         line.append_text(verdict).append("  ")
     if details := _details(event):
@@ -74,10 +75,6 @@ def _what(event: Event) -> str:
             return f"{_text(event.get('previousId'))} →"
         case _:
             return ""
-
-
-def _who(event: Event) -> str:
-    return _text(event.get("userId")) or _text(event.get("anonymousId"))
 
 
 def _details(event: Event) -> str:

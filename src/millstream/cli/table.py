@@ -52,7 +52,7 @@ def _as_table(
 ) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for name, (_, kind) in zip(names, columns, strict=True):
-        table.add_column(Text(name), justify="right" if _is_number(kind) else "left", no_wrap=True)
+        table.add_column(Text(name), justify="right" if _NUMBER.fullmatch(kind) else "left", no_wrap=True)
     for row in cells:
         table.add_row(*row)
     console.print(table)
@@ -64,10 +64,6 @@ def _one_below_the_other(console: Console, names: Sequence[str], cells: Sequence
         console.print(Text(f"── {number} ".ljust(width + 2, "─"), "dim"))
         for name, cell in zip(names, row, strict=True):
             console.print(Text(f"{name:<{width}}  ", "bold") + cell)
-
-
-def _is_number(kind: str) -> bool:
-    return _NUMBER.fullmatch(kind) is not None
 
 
 def _cell(value: Any) -> Text:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Api(Protocol):
-    """What answers requests to the Tracking API: the collector."""
+    """Answers requests to the Tracking API: the collector."""
 
     def take(
         self, path: str, headers: Mapping[str, str], body: bytes, done: Callable[[HTTPAnswer], object]

@@ -171,7 +171,9 @@ def batch_of(text: bytes) -> BatchBody:
     if count > MAX_BATCH_EVENTS:
         raise RequestRefused(400, "too_many_events", f"{count:,} events; the limit is {MAX_BATCH_EVENTS:,}")
     if count * (len(bytes(batch.context)) + len(bytes(batch.integrations))) > MAX_MERGED:
-        raise RequestRefused(400, "too_large", "the batch's context and integrations are too large for so many events")
+        raise RequestRefused(
+            400, "too_large", "the batch's context and integrations are too large for its number of events"
+        )
     return batch
 
 

@@ -113,7 +113,7 @@ class Receiver(ABC):
 
     @property
     def requests(self) -> list[SeenRequest]:
-        """All answered requests, refused ones included."""
+        """The answered requests, refused ones included."""
         with self._news:
             return self._requests.copy()
 

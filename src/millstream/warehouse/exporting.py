@@ -53,7 +53,7 @@ def export(
     to: str | os.PathLike[str],
     *,
     views: Sequence[str] | None = None,
-    format: Format | None = None,  # noqa: A002 - the word that everybody uses for it
+    format: Format | None = None,  # noqa: A002 - the usual word
     received: Period = ALWAYS,
     replace: bool = False,
     on_progress: OnProgress | None = None,
@@ -86,7 +86,7 @@ def export(
     with closing(snapshot.database) as database:
         if unknown := [view for view in views or () if view not in snapshot.tables]:
             raise QueryError(_no_view(unknown[0], snapshot.tables))
-        chosen = views or [view for view in snapshot.tables if _is_filled(database, view)]
+        chosen = views or [view for view in snapshot.tables if database.run(f"SELECT 1 FROM {quoted(view)} LIMIT 1")]
         files.prepare(chosen)
         written: list[Exported] = []
         rest = (1 - _READING) / max(len(chosen), 1)
@@ -122,10 +122,6 @@ class _Files:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SettingsError(f"cannot write to {folder}: {error.strerror}") from error
-
-
-def _is_filled(database: Database, view: str) -> bool:
-    return bool(database.run(f"SELECT 1 FROM {quoted(view)} LIMIT 1"))
 
 
 def _write(database: Database, view: str, files: _Files) -> int:

@@ -119,7 +119,7 @@ def _file(name: str) -> Response:
 
 
 def _detail(entry: Entry) -> dict[str, object]:
-    """All about an entry: its row, why it was not stored, its JSON, and the call that makes such an event."""
+    """The details of an entry: its row, why it was not stored, its JSON, and the call that makes such an event."""
     row, line = row_of(entry), entry.line
     return {
         "row": row,
