@@ -89,6 +89,7 @@ REASONS = {
     "context_not_object": "its context is not an object",
     "integrations_not_object": "its integrations are not an object",
     "message_id_not_string": "its messageId is not a string",
+    "user_suppressed": "its user is suppressed",
     "message_id_too_long": f"its messageId is over {MAX_MESSAGE_ID} characters",
 }
 """Why an event is rejected: reason codes, in Segment's words where it has some, and messages."""

@@ -13,6 +13,7 @@ from .._core.outcome import Outcome
 from .._core.receipt import Receipt
 from .._core.routing import allows
 from ..auth import bearer, quotes, shown, with_token, without
+from ..destinations._masking import secrets_of, without_secrets
 from ..destinations.base import Destination, Part
 from ..emitter import Emitter
 from ..errors import AuthError, DeliveryError, TransportError
@@ -63,6 +64,7 @@ class Channel:
         self._transport = transport
         self._emitter = emitter
         self._tokens = tokens
+        self._secrets = () if copies is None else secrets_of(destination)
         self._closing = False
         self._limit: float | None = None  # the latest end of requests: the process or the client is ending
 
@@ -119,9 +121,10 @@ class Channel:
         try:
             request = self._request(send)
         except Exception as exc:  # noqa: BLE001 - a destination may be the application's own
-            self.engine.failed(send, transport_error(exc), self.clock())
+            self.engine.failed(send, transport_error(exc, *self._secrets), self.clock())
             return
-        self._emitter.emit("http_request", shown(request))
+        if self._emitter.heard("http_request"):
+            self._emitter.emit("http_request", self._shown(request))
         self._transport.exchange(
             request,
             send.deadline,
@@ -138,20 +141,26 @@ class Channel:
         # a later answer is useless; and without threads nothing else runs until then
         return replace(request, timeout=max(0.01, min(request.timeout, self._limit - self.clock())))
 
+    def _shown(self, request: Request) -> Request:
+        """Return a request as listeners see it: without the token and the destination's secrets."""
+        return without_secrets(shown(request), self._secrets)
+
     def _on_answer(self, send: Send, request: Request, answer: Response | BaseException) -> None:
         if isinstance(answer, BaseException):
-            self.engine.failed(send, transport_error(answer, bearer(request)), self.clock())
+            error = transport_error(answer, bearer(request), *self._secrets)
+            self.engine.failed(send, error, self.clock())
             return
-        response = without(answer, bearer(request))
+        response = without_secrets(without(answer, bearer(request)), self._secrets)
         try:
             verdict = self._destination.judge(response, cast("Sequence[Part]", send.batch.items), time.time())
         except Exception as exc:  # noqa: BLE001 - never delivered: it is tried again, as after no answer
-            self.engine.failed(send, transport_error(exc), self.clock())
+            self.engine.failed(send, transport_error(exc, *self._secrets), self.clock())
             return
         if self._tokens is not None:
             verdict = self._tokens.review(request, verdict, response.status)
         self.engine.responded(send, verdict, self.clock())
-        self._emitter.emit("http_response", shown(request), response)
+        if self._emitter.heard("http_response"):
+            self._emitter.emit("http_response", self._shown(request), response)
 
     def _request_token(self, tokens: Tokens) -> None:
         due = tokens.next_request(closing=self._closing)
@@ -169,13 +178,13 @@ class Channel:
         self._transport.converse(tokens.steps(due), tokens.sign, tokens.client, due.deadline, report)
 
 
-def transport_error(exc: BaseException, token: str = "") -> DeliveryError:
+def transport_error(exc: BaseException, *secrets: str) -> DeliveryError:
     """Convert an HTTP client's exception to a DeliveryError; without frames, which would keep the whole batch alive.
 
-    Its text is omitted if it quotes the token.
+    Its text is omitted if it quotes a secret.
     """
-    if quotes(exc, token):
-        return TransportError(f"{type(exc).__name__}, whose text quotes the token")
+    if quotes(exc, *secrets):
+        return TransportError(f"{type(exc).__name__}, whose text quotes a secret")
     error = exc if isinstance(exc, DeliveryError) else TransportError(hidden(f"{type(exc).__name__}: {exc}"))
     cause = exc.__cause__ if error is exc else exc
     error.__cause__ = None if cause is None else cause.with_traceback(None)

@@ -38,6 +38,10 @@ class Senders:
         self._deadlines: dict[Job, float] = {}  # of running jobs
         self._logged = False
 
+    def allow(self, more: int) -> None:
+        """Let there be more threads: another destination sends, too."""
+        self._limit += more
+
     def abandoned(self) -> int:
         """The number of threads in a job past its deadline. Without the lock: a signal handler may ask."""
         now = self._clock()

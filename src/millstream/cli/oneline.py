@@ -42,7 +42,7 @@ def one_line(event: Event, *, at: float | None = None, verdict: Text | None = No
         line.append(f"{kind:<8}  ", _COLOURS.get(kind, ""))
         line.append(f"{_what(event):<22}  ", "bold")
         user = _text(event.get("userId")) or _text(event.get("anonymousId"))
-    line.append(f"{user:<14}  ")
+        line.append(f"{user:<14}  ")
     if verdict:
         line.append_text(verdict).append("  ")
     if details := _details(event):

@@ -20,6 +20,7 @@ from .feed import Feed
 from .judge import Route, Verdict, judge
 from .request import RequestRefused
 from .store import Store
+from .suppression import SuppressionList, leave_out
 
 
 def utc_now() -> datetime:
@@ -35,10 +36,17 @@ class Ingest:
         admission: admits requests.
         dedup: deduplicates; it is filled with the ids that the store still has.
         clock: returns the time in UTC.
+        suppressions: users whose events are rejected, if any.
     """
 
     def __init__(
-        self, store: Store, admission: Admission, dedup: Dedup, *, clock: Callable[[], datetime] = utc_now
+        self,
+        store: Store,
+        admission: Admission,
+        dedup: Dedup,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        suppressions: SuppressionList | None = None,
     ) -> None:
         self.counts = Counts()
         self.feed = Feed()
@@ -46,6 +54,7 @@ class Ingest:
         self._store = store
         self._admission = admission
         self._clock = clock
+        self._suppressions = suppressions
         for source, message_id in store.recent(clock() - timedelta(seconds=dedup.span)):
             if dedup.full:
                 break
@@ -66,6 +75,8 @@ class Ingest:
         """
         now = self._clock()
         verdict = judge(route, headers, body, now, self._admission, strict=strict)
+        if self._suppressions is not None and verdict.events and (users := self._suppressions.users()):
+            verdict.events, verdict.rejected = leave_out(verdict.events, verdict.rejected, users)
         fresh = self._tell_duplicates(verdict, now.timestamp()) if verdict.events else []
         answered = False
 

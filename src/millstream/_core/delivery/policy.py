@@ -21,6 +21,8 @@ class Policy:
     max_batch_events: int = MAX_BATCH_EVENTS
     max_batch_bytes: int = SENT_BATCH_BYTES
     overhead: int = 0
+    keyed: bool = False
+    """Whether events have keys, and share a batch with those of their key only."""
     max_in_flight: int = 4
     max_retries: int = 3
     extra_attempts: int = 20
@@ -44,6 +46,7 @@ class Policy:
             max_bytes=self.max_batch_bytes,
             overhead=self.overhead,
             linger=self.linger,
+            keyed=self.keyed,
         )
 
     def delay(self, failures: int, jitter: float) -> float:

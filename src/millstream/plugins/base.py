@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, overload
 
-from ._core.context import Context
-from ._public import publish
-from .destinations import Destination
-from .errors import SettingsError
-from .spec import TYPES as KINDS
+from .._core.context import Context
+from .._public import publish
+from ..destinations import Destination
+from ..errors import SettingsError
+from ..spec import TYPES as KINDS
 
 __all__ = [
     "Plugin",
