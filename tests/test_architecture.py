@@ -59,6 +59,7 @@ DOORS = {
     ("plugins", "_logging"),
     ("_logging", "emitter"),
     ("settings", "urls"),
+    ("settings", "spec"),
     ("types", "urls"),
     ("errors", "_public"),
     ("secret", "_public"),

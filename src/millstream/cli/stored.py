@@ -1,4 +1,4 @@
-"""The events in a collector's data directory, as they were before the collector received them."""
+"""Reads the events of a collector's data directory, as they were before the collector received them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from millstream.types import Event
 __all__ = ["Selection", "Stored", "files_in", "moment", "stored"]
 
 RECEIVERS_OWN = ("receivedAt", "originalTimestamp", "sentAt", "sourceId")
-"""What the collector has added to an event: another receiver has its own to say (docs/decisions/0018)."""
+"""Members that the collector added: the next receiver adds its own (docs/decisions/0018)."""
 _AGO = re.compile(r"(\d+)\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class _Head(msgspec.Struct, rename="camel"):
-    """What is asked of every event, the unwanted ones included: cheaper than decoding them."""
+    """The members that a selection compares: cheaper than decoding whole events."""
 
     received_at: str = ""
     type: str = ""
@@ -38,7 +38,7 @@ _head = msgspec.json.Decoder(_Head)
 
 @dataclass(frozen=True)
 class Selection:
-    """Which events are wanted. Times are those of the collector's receipt, as `moment` writes them."""
+    """A selection of events. Times are those of receipt, as `moment` writes them."""
 
     since: str = ""
     until: str = ""
@@ -47,7 +47,7 @@ class Selection:
     sources: frozenset[str] = frozenset()
 
     def has(self, head: _Head) -> bool:
-        """Whether an event is among them."""
+        """Whether an event is selected."""
         return (
             self.since <= head.received_at
             and (not self.until or head.received_at < self.until)
@@ -59,7 +59,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Stored:
-    """One stored event: where it is, and when it was received. `end` is how many bytes have been read with it."""
+    """A stored event: its place, and its time of receipt. `end` is the number of bytes read up to here."""
 
     file: str
     position: int
@@ -73,10 +73,10 @@ class Stored:
         return f"{self.file}, byte {self.position:,}"
 
     def original(self) -> Event:
-        """The event without what the collector has added. Its `timestamp` is the true time, by the collector's clock.
+        """Return the event without the collector's members. Its `timestamp` is corrected for clock skew.
 
         Raises:
-            msgspec.DecodeError: it cannot be read after all.
+            msgspec.DecodeError: it cannot be decoded.
         """
         event = decode(self.record)
         for name in RECEIVERS_OWN:
@@ -85,7 +85,7 @@ class Stored:
 
 
 def moment(text: str, name: str) -> str:
-    """A time as the collector writes it, for a time in ISO 8601, or for how long ago it was: `90m`, `2h`, `7d`.
+    """Parse a time in ISO 8601, or an age such as `90m`, `2h`, `7d`; return it as the collector writes times.
 
     Raises:
         SettingsError: it is neither.
@@ -101,24 +101,24 @@ def moment(text: str, name: str) -> str:
 
 
 def files_in(directory: Path) -> list[tuple[Path, int]]:
-    """The files with events, the oldest first, and how long they are now: what comes later is not ours.
+    """List the files of events, the oldest first, with their current sizes: later events are not read.
 
     Raises:
-        SettingsError: there is no such directory.
+        SettingsError: the directory does not exist.
     """
     try:
         files = [(path, path.stat().st_size) for path in stored_files(directory)]
     except OSError as error:
         raise SettingsError(f"cannot read the events in {directory}: {error.strerror}") from error
     if not files:
-        raise SettingsError(f"there are no events in {directory}: it has no {PREFIX}*.jsonl files")
+        raise SettingsError(f"no events in {directory}: it has no {PREFIX}*.jsonl files")
     return files
 
 
 def stored(files: list[tuple[Path, int]], selection: Selection) -> Iterator[Stored]:
-    """The selected events, in the order of their receipt, and what could not be read.
+    """Yield the selected events, in order of receipt, and faults in their places.
 
-    A line without an end is being written, in the last file; in any other, it is damaged.
+    The last file may end in an incomplete line, which is being written; in other files it is damaged.
     """
     done = 0
     for number, (path, size) in enumerate(files, 1):
@@ -129,9 +129,9 @@ def stored(files: list[tuple[Path, int]], selection: Selection) -> Iterator[Stor
                     if item is not None:
                         yield item
         except FileNotFoundError:
-            pass  # it was too old to be kept any longer
+            pass  # deleted by retention
         except OSError as error:
-            yield Stored(path.name, 0, done, fault=f"the file cannot be read: {error.strerror}")
+            yield Stored(path.name, 0, done, fault=f"unreadable file: {error.strerror}")
         done += size
 
 
@@ -139,7 +139,7 @@ def _item(path: Path, record: Record, end: int, selection: Selection) -> Stored 
     try:
         head = _head.decode(record.data)
     except (msgspec.DecodeError, RecursionError) as exc:
-        return Stored(path.name, record.position, end, fault=f"it cannot be read: {exc}")
+        return Stored(path.name, record.position, end, fault=f"unreadable: {exc}")
     if not selection.has(head):
         return None
     return Stored(path.name, record.position, end, head.received_at, head.type, record.data)

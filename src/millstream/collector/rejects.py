@@ -1,4 +1,4 @@
-"""What was not kept, for people to look at: a file that is bounded, and in nobody's way."""
+"""The file of rejected events, `rejected.log`: bounded, and never in the way of a request."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 NAME = "rejected.log"
 MODE = 0o640
-"""As the files of events have it: nothing for others."""
+"""Permissions as for the files of events: none for others."""
 
 
 class Rejects:
-    """Appends to `rejected.log`. When it is full it becomes `rejected.log.1`, in whose place there was an older one.
+    """Appends to `rejected.log`. A full one is renamed to `rejected.log.1`, which replaces the previous one.
 
-    Nobody waits for it, and nothing here is worth a failed request: what cannot be written is counted as `lost`.
-    One thread offers, and another one writes.
+    No request waits for it or fails because of it: lines that cannot be written are counted as `lost`. One thread
+    offers, another one writes.
     """
 
     def __init__(self, directory: Path, *, max_bytes: int = 16 << 20, max_waiting: int = 10_000) -> None:
@@ -28,11 +28,11 @@ class Rejects:
 
     @property
     def lost(self) -> int:
-        """How many lines are in no file."""
+        """Lines that could not be written."""
         return self._refused + self._failed
 
     def offer(self, lines: Sequence[bytes]) -> bool:
-        """Whether these lines may wait to be written: not without end, if the disk does not move."""
+        """Whether these lines may be queued for writing; the queue is bounded."""
         if self._offered - self._done > self._max_waiting:
             self._refused += len(lines)
             return False
@@ -53,7 +53,7 @@ class Rejects:
 
 
 def _opened(path: str, flags: int) -> int:
-    """A descriptor of the file, which is made without rights for others; one that has more loses them."""
+    """Open the file without permissions for others, which an existing file loses."""
     file = os.open(path, flags | os.O_CLOEXEC, MODE)
     mode = stat.S_IMODE(os.fstat(file).st_mode)
     if mode & ~MODE:

@@ -1,4 +1,4 @@
-"""Where events are kept: a directory with a log of JSON lines, or memory."""
+"""Stores events: in a directory with a log of JSON lines, or in memory."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ LOCK = "collector.lock"
 
 
 class Store(Protocol):
-    """Keeps events, as lines. One event loop uses it."""
+    """Stores events, as lines. For one event loop."""
 
     def append(self, text: bytes, done: Done) -> None:
-        """Keep this, and call `done` when it is kept, and all that came before; or with the error why none of it is.
+        """Store `text`; call `done` when it and all earlier text is durable, or with the error if none of it is stored.
 
-        `text` is whole lines, each with its end. Without text, only wait. `done` may be called at once; later ones are
-        called on the event loop, and an error is told to all whom it concerns before anything else comes.
+        `text` is whole lines, each with its end; empty only waits. `done` may be called at once; later calls are
+        on the event loop, and an error reaches every request concerned before a new one is taken.
         """
 
     def put_aside(self, lines: Sequence[bytes]) -> None:
-        """Show people, if they care to look, what was not kept: each line is a JSON object."""
+        """Write rejected events to `rejected.log`: each line is a JSON object."""
 
     def recent(self, since: datetime) -> Iterator[tuple[str, str]]:
-        """The sources and messageIds of what has been received since then, the latest file first."""
+        """Yield the sources and messageIds of events received since then, the latest file first."""
         ...
 
     def close(self) -> None:
-        """Let go. Nothing is under way any more."""
+        """Release the directory. Nothing may be in progress."""
 
 
 _any = msgspec.json.Decoder(dict[str, Any])
 
 
 class Memory:
-    """Keeps events in a list, for tests: `events`, as Python's values."""
+    """Stores events in a list, for tests: `events`, decoded."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -80,17 +80,17 @@ class Memory:
 
 
 class Files:
-    """Keeps events in a directory: files `events-<position>.jsonl`, one after the other, only ever appended to.
+    """Stores events in a directory: append-only files `events-<position>.jsonl`, one after the other.
 
-    What `append` has returned from is on the disk, and survives a loss of power.
+    Events are on the disk, and survive a loss of power, when `append` calls `done`.
 
     Args:
-        directory: made if it is missing; no other collector may use it at the same time.
-        segment_bytes: when a file has so many, the next one is begun.
-        max_bytes: the oldest files are deleted when all together have more; None is never.
-        max_age: seconds after which a file is deleted that has nothing younger; None is never.
-        sync_interval: seconds after which what was written is forced to the disk; 0 is before `append` returns. With
-            more, a loss of power costs what came since; the death of this process still costs nothing.
+        directory: made if it is missing; locked against other collectors.
+        segment_bytes: size at which the next file is begun.
+        max_bytes: total size above which the oldest files are deleted; None is unlimited.
+        max_age: seconds after which a file is deleted, counted from its last event; None is unlimited.
+        sync_interval: seconds between two fsyncs; 0 syncs each write before `done`. Above 0, a loss of power costs
+            the events since the last fsync; the death of this process costs nothing.
 
     Raises:
         SettingsError: the directory cannot be used.
@@ -115,10 +115,10 @@ class Files:
                 self._log = Log.reopen(self.path, segment_bytes=segment_bytes, prefix=PREFIX)
                 on_failure.pop_all()
         except OSError as error:
-            raise SettingsError(f"cannot keep events in {self.path}: {error.strerror}") from error
+            raise SettingsError(f"cannot store events in {self.path}: {error.strerror}") from error
         self.rejects = Rejects(self.path)
         self._torn_at: int | None = None
-        self._files = -1  # of the log, when it was last tidied up
+        self._files = -1  # of the log, at the last retention run
         now = monotonic()
         self._tidy_at, self._rotate_at = now, now + (max_age or 0.0) / 8
         self._to_sync: asyncio.TimerHandle | None = None
@@ -185,9 +185,9 @@ class Files:
         self._tidy(began)
 
     def _check_place(self) -> None:
-        """Write where readers look: not into a file, or a directory, that another process has removed or cut.
+        """Check that the next write goes where readers look: another process may have removed or cut the files.
 
-        A removed directory is made again, and locked; a file is followed by a new one.
+        A removed directory is made again, and locked; after a damaged file a new one is begun.
         """
         try:
             in_place = os.path.samestat(os.fstat(self._lock), (self.path / LOCK).stat())
@@ -196,12 +196,12 @@ class Files:
         if not in_place:
             lock, self._lock = self._lock, _locked(self.path)
             os.close(lock)
-            _log.warning("the directory %s was removed or emptied by another process: it is used anew", self.path)
+            _log.warning("the directory %s was removed or emptied by another process: it was made again", self.path)
         if self._log.leave_damaged():
-            _log.warning("a file of events in %s was removed or cut by another process: a new one follows", self.path)
+            _log.warning("a file of events in %s was removed or cut by another process: a new one was begun", self.path)
 
     def _mend(self) -> None:
-        """Cut off what a failed write, or one that could not be synced, has left: it was promised to nobody.
+        """Cut off the rest of a write that failed or could not be synced: no client was promised it.
 
         If even that fails, nothing is appended until it succeeds.
         """
@@ -216,14 +216,14 @@ class Files:
             _log.warning("events in %s are written, but could not be forced to the disk: %s", self.path, error)
 
     def _tidy(self, now: float) -> None:
-        """Keep the directory as small as it should be: after each new file, and once a minute."""
+        """Apply retention: after each new file, and once a minute."""
         if self._max_bytes is None and self._max_age is None:
             return
         if now < self._tidy_at and len(self._log.segments) == self._files:
             return
         self._tidy_at = now + 60
         if self._max_age is not None and now > self._rotate_at:
-            self._rotate_at = now + self._max_age / 8  # else a file that never fills up would never grow old
+            self._rotate_at = now + self._max_age / 8  # else a file that never fills up would never be deleted
             self._log.rotate()
         try:
             self._log.retain(
@@ -250,14 +250,14 @@ def _ids_in(path: Path, since: datetime) -> Iterator[tuple[str, str]]:
         for line in file:
             try:
                 event = _ids.decode(line.lstrip(b"\0"))
-            except (msgspec.DecodeError, RecursionError):  # not ours, then
+            except (msgspec.DecodeError, RecursionError):  # not a line of ours
                 continue
             if event.received_at >= earliest and event.message_id:
                 yield event.source_id, event.message_id
 
 
 def _locked(directory: Path) -> int:
-    """A descriptor that keeps other collectors out of a directory, which is made if it is missing.
+    """Lock a directory, which is made if missing, against other collectors; return the lock's descriptor.
 
     The kernel releases the lock when the process dies, however it dies.
     """
