@@ -5,6 +5,7 @@
     ├── InvalidEvent (ValueError)         a call's arguments cannot become an event
     ├── MissingExtra (ImportError)        an optional dependency is not installed
     ├── QueryError                        SQL over the collector's events cannot be run
+    ├── Fenced                            another router has moved the cursor; raised by cursor stores and sinks
     ├── SpoolError                        events are in memory alone, or in the spool and cannot be read; never raised
     └── DeliveryError                     why an accepted event did not arrive; what a receipt raises
         ├── EventTooLarge                 size, limit, field
@@ -36,6 +37,7 @@ __all__ = [
     "DropEvent",
     "Dropped",
     "EventTooLarge",
+    "Fenced",
     "InvalidEvent",
     "MillstreamError",
     "MissingExtra",
@@ -77,6 +79,10 @@ class MissingExtra(MillstreamError, ImportError):
 
 class SpoolError(MillstreamError):
     """The spool failed. Reported to `error` listeners and the log, never raised: delivery goes on."""
+
+
+class Fenced(MillstreamError):
+    """Another process has moved the cursor that this one goes by: two routers deliver to one destination."""
 
 
 class QueryError(MillstreamError):

@@ -124,7 +124,7 @@ class Stats:
     spool: str | None = None
     """Whether events are on disk: `on`, or `off: ` and the reason. None without a spool."""
     corrupt: int = 0
-    """Corrupt parts of the spool, which were moved aside."""
+    """Pieces of the spool that could not be read, and were moved to quarantine."""
     running_hook: str | None = None
     """The plugin hook (`name.hook`) that is running: shows one that hangs."""
     running_hook_seconds: float = 0.0

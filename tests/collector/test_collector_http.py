@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.collector import Collector, Memory
-from millstream.collector.commit import Done
 from millstream.collector.judge import ROUTES
 from millstream.collector.request import MAX_BODY
 from millstream.errors import SettingsError
+from millstream.log import Done
 
 TRACK = {"type": "track", "event": "Paid", "userId": "u1"}
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
@@ -222,7 +222,7 @@ def test_metrics_are_what_prometheus_reads(tmp_path: Path) -> None:
     assert found["requests_refused_total", "invalid_json"] == 1
     assert found["remembered_ids", ""] == 1
     assert found["commit_seconds", "+Inf"] == 1
-    assert found["asides_lost_total", ""] == 0
+    assert found["quarantine_lost_total", ""] == 0
     collector.close()
 
 

@@ -22,7 +22,7 @@ from ..settings import Settings
 from ..types import HTTPClient
 
 if TYPE_CHECKING:
-    from ..log import Spool
+    from ..spool import Spool
 
 __all__ = ["default_client", "parts_of"]
 
@@ -63,7 +63,7 @@ def default_client(proxy: str | None) -> Callable[[], HTTPClient]:
 def _spool(settings: Settings, emitter: Emitter) -> Spool | None:
     if settings.spool is None or settings.disable:
         return None
-    from ..log.spool import Spool, source_of  # noqa: PLC0415 - a client without a spool does not load it
+    from ..spool.spool import Spool, source_of  # noqa: PLC0415 - a client without a spool does not load it
 
     return Spool(
         Path(settings.spool),

@@ -10,8 +10,8 @@ import msgspec
 
 from .._public import publish
 from .context import Context
-from .log import Place
 from .outcome import Outcome
+from .record import Place
 
 __all__ = ["Receipt", "SpooledReceipt", "Waiter"]
 

@@ -26,7 +26,7 @@ from .transport import ThreadTransport, Transport
 from .worker import Worker
 
 if TYPE_CHECKING:
-    from ..log import Spool
+    from ..spool import Spool
     from .async_driver import AsyncDriver
 
 __all__ = ["Parts", "inline", "on_loop", "threaded"]

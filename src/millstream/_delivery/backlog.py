@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from .._clock import file_time
-from .._core.log import Place, Stretch, joined
 from .._core.outcome import Outcome
 from .._core.receipt import Receipt, Waiter
+from .._core.record import Place, Stretch, joined
 from ..errors import Abandoned, RateLimitExpired, RetriesExhausted
-from ..log import Spool
+from ..spool import Spool
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -68,7 +68,8 @@ class Backlog:
         self._adoption: Iterator[Stretch] | None = None
         self._begins_at: float | None = None  # time of the adoption
         self._closed = False
-        self._copies: dict[Receipt, _CopiesOf] = {}  # events with copies for further destinations
+        self._copies: dict[Receipt, _CopiesOf] = {}  # events of which further destinations have copies
+        self._noted: dict[str, list[Receipt]] = {}  # what single channels have settled since it was last written down
         worker.steps.append(self._read_back)
         worker.after_settling.append(self._after_settling)
 
@@ -173,6 +174,8 @@ class Backlog:
                 channel.settle(self._worker.settled)
         if engine.at_rest:
             self._ledger.complete_flushes()
+        if self._noted:
+            self._note_channels()
 
     def keep_undelivered(self, receipts: list[Receipt], outcome: Outcome) -> list[Receipt]:
         """At the close of the client, leave undelivered events in the spool. Return those that end here."""
@@ -202,6 +205,8 @@ class Backlog:
         else:
             self._own -= own
         receipts = [self._receipt(place, data, own) for place, data in records]
+        if any(self.settled_by(receipt) for receipt in receipts):
+            self._worker.choosing = True
         self._ledger.read_back(receipts, epoch)
         lost = stretch.count - len(receipts) - (rest.count if rest is not None else 0)
         if lost:
@@ -231,17 +236,33 @@ class Backlog:
         copies = self._copies.get(receipt)
         if copies is not None:
             copies.settled = True
+            self._noted.setdefault(self._worker.channels[0].name, []).append(receipt)
         return copies is not None
+
+    def _note_channels(self) -> None:
+        """Write down which channels have settled events that others have not: after a crash only those get them."""
+        noted, self._noted = self._noted, {}
+        for channel, receipts in noted.items():
+            places = [r._place for r in receipts if r in self._copies and r._place is not None]
+            if places:
+                self.spool.note_channel(places, channel)
+
+    def settled_by(self, receipt: Receipt) -> frozenset[str]:
+        """Return the channels that had settled an event when the process that recorded it died."""
+        return frozenset() if receipt._place is None else self.spool.settled_by(receipt._place)
 
     def copy_made(self, receipt: Receipt) -> None:
         """Keep an event on disk until a further destination has it."""
         self._copies.setdefault(receipt, _CopiesOf()).number += 1
 
-    def copy_ended(self, receipt: Receipt, outcome: Outcome) -> None:
-        """Record the outcome of a copy. At the close, undelivered ones stay for the next start."""
+    def copy_ended(self, receipt: Receipt, channel: str, outcome: Outcome) -> None:
+        """Note what became of a channel's copy. At the close, the next start has the undelivered ones."""
         copies = self._copies[receipt]
         copies.number -= 1
-        copies.undelivered |= self._worker.closing and isinstance(outcome.error, UNDELIVERED)
+        if self._worker.closing and isinstance(outcome.error, UNDELIVERED):
+            copies.undelivered = True
+        else:
+            self._noted.setdefault(channel, []).append(receipt)
         if not copies.number:
             del self._copies[receipt]
             if copies.settled and not copies.undelivered:
@@ -250,6 +271,7 @@ class Backlog:
     def close(self) -> None:
         """Close the spool; remaining events stay in it for the next process."""
         self._closed = True
+        self._note_channels()
         for stretch, epoch, _ in self._waiting:
             self._ledger.leave(stretch.count, epoch)
         self._waiting.clear()

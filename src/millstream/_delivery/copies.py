@@ -126,5 +126,5 @@ class Copies:
         if copy.decides:
             settled([receipt], outcome)
         if self.backlog is not None:
-            self.backlog.copy_ended(receipt, outcome)
+            self.backlog.copy_ended(receipt, self._destination.name, outcome)
         self._ledger.copy_ended(copy.epoch)

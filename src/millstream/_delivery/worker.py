@@ -89,7 +89,8 @@ class Worker:
         self.lock = WorkerLock()
         self.channels: list[Channel] = []
         self.open_channel: Callable[[Destination], Channel]
-        self._copying = False  # whether there are channels besides the first
+        self.choosing = False
+        """Whether each event is asked where it goes: there are further channels, or events that some have had."""
         self.backlog: Backlog | None = None
         self.closing = False
         self.deadline = 0.0
@@ -217,8 +218,8 @@ class Worker:
             self.enqueue(receipts)
 
     def enqueue(self, receipts: list[Receipt]) -> None:
-        """Enqueue events in the channels that their integrations allow."""
-        if self._copying or any([r._integrations for r in receipts]):  # noqa: C419 - a generator takes twice as long
+        """Hand events to the channels that their integrations allow."""
+        if self.choosing or any([r._integrations for r in receipts]):  # noqa: C419 - a generator takes twice as long
             receipts = [receipt for receipt in receipts if self._goes_to_first(receipt)]
         if receipts:
             self.channels[0].engine.enqueue(receipts, self.clock())
@@ -228,7 +229,11 @@ class Worker:
         integrations = head(receipt.data).integrations if receipt._integrations else {}
         channels = [channel for channel in self.channels if channel.takes(integrations)]
         if not channels:
-            self.settled([receipt], Outcome(Dropped("its integrations allow none of the destinations")))
+            self.settled([receipt], Outcome(Dropped("its integrations allow no destination that there is")))
+        elif self.backlog is not None and (settled := self.backlog.settled_by(receipt)):
+            channels = [channel for channel in channels if channel.name not in settled]
+            if not channels:
+                self.settled([receipt], Outcome(Dropped("all destinations that there are have had it")))
         first, now = self.channels[0], self.clock()
         for channel in channels:
             if channel is not first:
@@ -242,7 +247,7 @@ class Worker:
     def add_destination(self, destination: Destination) -> None:
         """Send copies of later events to one more destination."""
         channel = self.open_channel(destination)
-        self._copying = self.channels[0].notes_deliveries = True
+        self.choosing = self.channels[0].notes_deliveries = True
         self.channels.append(channel)
         if self.plugins.held_up:
             channel.engine.pause()

@@ -14,9 +14,9 @@ from millstream._core.context import ErrorEvent
 from millstream.client import Analytics
 from millstream.errors import SettingsError
 from millstream.http.urllib3 import Urllib3Client
-from millstream.log.aside import put_aside
-from millstream.log.inspect import LaneInfo, lanes
-from millstream.log.spool import source_of
+from millstream.log.quarantine import Quarantine
+from millstream.spool.inspect import LaneInfo, lanes
+from millstream.spool.spool import source_of
 from millstream.types import Request, Response
 
 from . import options, output
@@ -55,8 +55,8 @@ def drain(
 ) -> None:
     """Deliver the events that exited processes left, as the next start of the application would.
 
-    It takes the lanes of this write key; those of running processes are left alone. If the server refuses an empty
-    batch, nothing is touched. Events that it refuses later are kept in DIR/aside/refused.jsonl.
+    It takes the lanes of this write key; those of living processes are left alone. If the server does not take a batch
+    without events, nothing is touched. Events that it refuses later are kept in DIR/quarantine/refused.jsonl.
 
     Exit code: 0 if no event of this key is left, 1 if some are, 2 for wrong usage, 130 after Ctrl-C.
     """
@@ -92,7 +92,7 @@ class Drained:
             output.warn(output.printable(str(error.reason)))
         if error.code != "delivery_failure" or error.context is None:
             return
-        put_aside(self.directory, REFUSED, [error.context.data])
+        Quarantine(self.directory).put(REFUSED, [error.context.data])
         self.refused += 1
         if len(self.problems) < SHOWN:
             self.problems.append(Problem(error.context.id, str(error.reason), error.context.id))
@@ -197,7 +197,7 @@ def _say(drained: Drained, left_alone: dict[str, int]) -> None:
         output.note(f"millstream: {output.printable(drained.stopped)}", "red")
     if drained.refused:
         output.note(
-            f"millstream: {drained.refused:,} were refused, and moved to {drained.directory}/aside/{REFUSED}:", "red"
+            f"millstream: {drained.refused:,} were refused, and are in {drained.directory}/quarantine/{REFUSED}:", "red"
         )
         for problem in drained.problems:
             output.note(f"  {output.printable(f'{problem.place}: {problem.error}')}")

@@ -9,14 +9,15 @@ from typing import Annotated
 
 import msgspec
 
+from millstream.log import FileReader
+
 from . import options, output
 from .delivery import QUEUE, Delivery
 from .options import Target, option
 from .report import report
-from .stored import Selection, Stored, files_in, moment, stored
+from .stored import Selection, Stored, moment, open_log, stored
 
 _WHICH = "Which events"
-Files = list[tuple[Path, int]]
 
 
 def replay(
@@ -62,28 +63,28 @@ def replay(
         events=frozenset(event or ()),
         sources=frozenset(source or ()),
     )
-    files = files_in(data)
+    log = open_log(data)
     if dry_run:
-        _count(files, selection, as_json=as_json)
+        _count(log, selection, as_json=as_json)
         return
     target = Target(to, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
     client = target.client(
         max_retries=max_retries, max_in_flight=1 if in_order else 4, max_queue_events=QUEUE, overflow="block"
     )
-    _send(Delivery(client, rate), files, selection, timeout, as_json=as_json)
+    _send(Delivery(client, rate), log, selection, timeout, as_json=as_json)
 
 
-def _send(delivery: Delivery, files: Files, selection: Selection, timeout: float, *, as_json: bool) -> None:
-    began = time.monotonic()
+def _send(delivery: Delivery, log: FileReader, selection: Selection, timeout: float, *, as_json: bool) -> None:
+    began, begin = time.monotonic(), log.first()
     last = selection.since
 
     def feed() -> None:
         nonlocal last
-        with output.progress("replaying", sum(size for _, size in files)) as advance:
-            for item in stored(files, selection):
+        with output.progress("replaying", log.durable() - begin) as advance:
+            for item in stored(log, selection):
                 _hand_over(delivery, item)
                 last = item.received_at or last
-                advance(item.end, str(delivery))
+                advance(item.end - begin, str(delivery))
                 if delivery.halted:
                     break
 
@@ -105,14 +106,15 @@ def _hand_over(delivery: Delivery, item: Stored) -> None:
     delivery.send(item, event)
 
 
-def _count(files: Files, selection: Selection, *, as_json: bool) -> None:
-    """Report the events that would be sent."""
+def _count(log: FileReader, selection: Selection, *, as_json: bool) -> None:
+    """What would be sent."""
     by_type: Counter[str] = Counter()
     unreadable = 0
     first = last = ""
-    with output.progress("counting", sum(size for _, size in files)) as advance:
-        for item in stored(files, selection):
-            advance(item.end, f"{by_type.total():,} events")
+    begin = log.first()
+    with output.progress("counting", log.durable() - begin) as advance:
+        for item in stored(log, selection):
+            advance(item.end - begin, f"{by_type.total():,} events")
             if item.fault:
                 unreadable += 1
                 continue

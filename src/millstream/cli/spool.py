@@ -15,7 +15,7 @@ from rich.text import Text
 
 from millstream._core.events.encode import decode
 from millstream.errors import SettingsError
-from millstream.log.inspect import LaneInfo, events, lanes
+from millstream.spool.inspect import LaneInfo, events, lanes
 
 from . import output
 from .drain import drain

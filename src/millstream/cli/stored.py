@@ -13,13 +13,16 @@ import msgspec
 from millstream._core.events.encode import decode
 from millstream._core.events.timestamps import iso
 from millstream.errors import SettingsError
-from millstream.log import PREFIX, Record, records_in, stored_files
+from millstream.log import FileReader, Record
+from millstream.log.file_reader import PREFIX
 from millstream.types import Event
 
-__all__ = ["Selection", "Stored", "files_in", "moment", "stored"]
+__all__ = ["Selection", "Stored", "moment", "open_log", "stored"]
 
 RECEIVERS_OWN = ("receivedAt", "originalTimestamp", "sentAt", "sourceId")
-"""Members that the collector added: the next receiver adds its own (docs/decisions/0018)."""
+"""What the collector has added to an event: another receiver has its own to say (docs/decisions/0018)."""
+CHUNK_EVENTS, CHUNK_BYTES = 10_000, 1 << 20
+"""Events, and their bytes, that are read at once."""
 _AGO = re.compile(r"(\d+)\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -59,7 +62,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Stored:
-    """A stored event: its place, and its time of receipt. `end` is the number of bytes read up to here."""
+    """One stored event: where it is, and when it was received. `end` is the position in the log after it."""
 
     file: str
     position: int
@@ -100,46 +103,56 @@ def moment(text: str, name: str) -> str:
         ) from None
 
 
-def files_in(directory: Path) -> list[tuple[Path, int]]:
-    """List the files of events, the oldest first, with their current sizes: later events are not read.
+def open_log(directory: Path) -> FileReader:
+    """Return a reader of the events that are in a directory now, the damaged ones included.
 
     Raises:
-        SettingsError: the directory does not exist.
+        SettingsError: there is no such directory, or nothing in it.
     """
+    reader = FileReader(directory, unsynced=True, is_record=_anything)
     try:
-        files = [(path, path.stat().st_size) for path in stored_files(directory)]
+        directory.stat()
+        segments = reader.segments()
     except OSError as error:
         raise SettingsError(f"cannot read the events in {directory}: {error.strerror}") from error
-    if not files:
-        raise SettingsError(f"no events in {directory}: it has no {PREFIX}*.jsonl files")
-    return files
+    if not segments:
+        raise SettingsError(f"there are no events in {directory}: it has no {PREFIX}*.jsonl files")
+    return reader
 
 
-def stored(files: list[tuple[Path, int]], selection: Selection) -> Iterator[Stored]:
-    """Yield the selected events, in order of receipt, and faults in their places.
+def _anything(_: bytes) -> bool:
+    return True  # what is no event is named with its place
 
-    The last file may end in an incomplete line, which is being written; in other files it is damaged.
-    """
-    done = 0
-    for number, (path, size) in enumerate(files, 1):
+
+def stored(reader: FileReader, selection: Selection) -> Iterator[Stored]:
+    """The selected events, in the order of their receipt, and what could not be read. What comes later is left out."""
+    at, end = reader.first(), reader.durable()
+    while at < end:
         try:
-            for record in records_in(path, size):
-                if record.ended or number < len(files):
-                    item = _item(path, record, done + record.position + len(record.data), selection)
-                    if item is not None:
-                        yield item
-        except FileNotFoundError:
-            pass  # deleted by retention
+            records, after = reader.read(at, CHUNK_EVENTS, CHUNK_BYTES)
         except OSError as error:
-            yield Stored(path.name, 0, done, fault=f"unreadable file: {error.strerror}")
-        done += size
+            segment, _ = reader.where(at)
+            yield Stored(segment.path.name, 0, at, fault=f"the file cannot be read: {error.strerror}")
+            after = min((each.base for each in reader.segments() if each.base > at), default=end)
+            records = ()
+        for record in records:
+            if record.end > end:
+                return
+            item = _item(reader, record, selection)
+            if item is not None:
+                yield item
+        if after <= at:
+            return
+        at = after
 
 
-def _item(path: Path, record: Record, end: int, selection: Selection) -> Stored | None:
+def _item(reader: FileReader, record: Record, selection: Selection) -> Stored | None:
     try:
         head = _head.decode(record.data)
     except (msgspec.DecodeError, RecursionError) as exc:
-        return Stored(path.name, record.position, end, fault=f"unreadable: {exc}")
+        segment, offset = reader.where(record.end - len(record.data) - 1)
+        return Stored(segment.path.name, offset, record.end, fault=f"it cannot be read: {exc}")
     if not selection.has(head):
         return None
-    return Stored(path.name, record.position, end, head.received_at, head.type, record.data)
+    segment, offset = reader.where(record.end - len(record.data) - 1)
+    return Stored(segment.path.name, offset, record.end, head.received_at, head.type, record.data)

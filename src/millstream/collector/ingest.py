@@ -11,6 +11,8 @@ from operator import not_
 import msgspec
 from msgspec import Raw
 
+from millstream.log import Position
+
 from .admission import Admission
 from .clock_skew import json_of
 from .counts import Counts
@@ -80,11 +82,11 @@ class Ingest:
         fresh = self._tell_duplicates(verdict, now.timestamp()) if verdict.events else []
         answered = False
 
-        def kept(error: BaseException | None) -> None:
+        def kept(outcome: Position | BaseException) -> None:
             nonlocal answered
             answered = True
-            if error is not None:
-                self._not_stored(verdict, fresh, error)
+            if isinstance(outcome, BaseException):
+                self._not_stored(verdict, fresh, outcome)
             try:
                 self._publish(verdict, now)
             finally:  # the client is answered even if a counter or the page fails
@@ -98,7 +100,7 @@ class Ingest:
                     raise
                 kept(error)
         else:
-            kept(None)
+            kept(0)
 
     def refuse(self, refused: RequestRefused) -> Verdict:
         """Record a request whose body could not be read."""
@@ -136,12 +138,12 @@ class Ingest:
             self.feed.refuse(verdict.reason, verdict.message, verdict.source, now)
         elif verdict.empty:
             self.feed.answer("empty", "", {"success": True}, verdict.source, now)
-        if asides := _asides(verdict, now):
-            self._store.put_aside(asides)
+        if lines := _not_kept(verdict, now):
+            self._store.quarantine(lines)
 
 
-class _Aside(msgspec.Struct, rename="camel", omit_defaults=True):
-    """A line of `rejected.log`. `index` is an event's place in its request."""
+class _NotKept(msgspec.Struct, rename="camel", omit_defaults=True):
+    """A line of the file for what was not kept. `index` is an event's place in its request."""
 
     reason: str
     received_at: Raw
@@ -150,14 +152,14 @@ class _Aside(msgspec.Struct, rename="camel", omit_defaults=True):
     event: Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-def _asides(verdict: Verdict, now: datetime) -> list[bytes]:
+def _not_kept(verdict: Verdict, now: datetime) -> list[bytes]:
     if not (verdict.rejected or verdict.duplicates):
         return []
     received = Raw(json_of(now))
     told = [
-        _Aside(event.reason, received, verdict.source, event.index, Raw(event.line) if event.line else msgspec.UNSET)
+        _NotKept(event.reason, received, verdict.source, event.index, Raw(event.line) if event.line else msgspec.UNSET)
         for event in verdict.rejected
     ]
     if verdict.status == HTTPStatus.OK:
-        told += [_Aside("duplicate", received, verdict.source, event=Raw(event.line)) for event in verdict.duplicates]
+        told += [_NotKept("duplicate", received, verdict.source, event=Raw(event.line)) for event in verdict.duplicates]
     return [msgspec.json.encode(each) for each in told]

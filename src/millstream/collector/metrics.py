@@ -25,8 +25,8 @@ def exposition(counts: Counts, *, remembered: int, store: Store) -> str:
     if isinstance(store, Files):
         lost = {"": store.rejects.lost}
         metrics += [
-            _metric("asides_lost", "counter", "Lines of rejected.log that could not be written.", lost),
-            _histogram("commit_seconds", "Duration of a group commit.", store.timing),
+            _metric("quarantine_lost", "counter", "Lines for quarantine/ that could not be written.", lost),
+            _histogram("commit_seconds", "Time to make events durable, for all that waited.", store.timing),
         ]
     return "".join(line + "\n" for metric in metrics for line in metric)
 

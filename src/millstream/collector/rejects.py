@@ -1,27 +1,26 @@
-"""The file of rejected events, `rejected.log`: bounded, and never in the way of a request."""
+"""What was not kept, for people to look at: a file in the quarantine that is bounded, and in no request's way."""
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-NAME = "rejected.log"
-MODE = 0o640
-"""Permissions as for the files of events: none for others."""
+from millstream.log.quarantine import Quarantine
+
+__all__ = ["NAME", "Rejects"]
+
+NAME = "rejected.jsonl"
 
 
 class Rejects:
-    """Appends to `rejected.log`. A full one is renamed to `rejected.log.1`, which replaces the previous one.
+    """Appends to `quarantine/rejected.jsonl`.
 
-    No request waits for it or fails because of it: lines that cannot be written are counted as `lost`. One thread
-    offers, another one writes.
+    No request waits for it, and nothing here is worth a failed one: what cannot be written is counted as `lost`.
+    One thread offers, and another one writes.
     """
 
     def __init__(self, directory: Path, *, max_bytes: int = 16 << 20, max_waiting: int = 10_000) -> None:
-        self.path = directory / NAME
-        self._max_bytes = max_bytes
+        self._quarantine = Quarantine(directory, max_bytes=max_bytes)
         self._max_waiting = max_waiting
         self._offered = self._refused = 0
         self._done = self._failed = 0
@@ -43,19 +42,6 @@ class Rejects:
         """Append lines that were offered."""
         self._done += len(lines)
         try:
-            with open(self.path, "ab", opener=_opened) as file:
-                file.write(b"\n".join((*lines, b"")))
-                full = file.tell() >= self._max_bytes
-            if full:
-                self.path.replace(self.path.with_suffix(".log.1"))
+            self._quarantine.put(NAME, lines)
         except OSError:
             self._failed += len(lines)
-
-
-def _opened(path: str, flags: int) -> int:
-    """Open the file without permissions for others, which an existing file loses."""
-    file = os.open(path, flags | os.O_CLOEXEC, MODE)
-    mode = stat.S_IMODE(os.fstat(file).st_mode)
-    if mode & ~MODE:
-        os.fchmod(file, mode & MODE)
-    return file

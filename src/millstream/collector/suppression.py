@@ -150,7 +150,7 @@ def leave_out(
 ) -> tuple[list[Accepted], list[Rejection]]:
     """Return the events of a request without those of suppressed users, and all that are not kept.
 
-    Nothing of a suppressed event is shown or put aside but its place in the request.
+    Nothing of a suppressed event is shown or put in quarantine but its place in the request.
     """
     taken = {event.index for event in rejected}
     places = (index for index in range(len(events) + len(taken)) if index not in taken)

@@ -6,12 +6,13 @@ import errno
 import os
 import re
 from _thread import RLock  # threading's is another under gevent, and there a signal handler may come between its steps
+from collections.abc import Callable
 from pathlib import Path
 
 from .._clock import monotonic
-from .files import entries, open_file
+from .files import entries, force_data, force_directory, open_file
 
-__all__ = ["SUFFIX", "Log", "Segment", "force_directory", "segments_in"]
+__all__ = ["SUFFIX", "Segment", "SegmentWriter", "segments_in"]
 
 SUFFIX = ".jsonl"
 _NAME = re.compile(r"(\d{20})" + re.escape(SUFFIX))
@@ -55,7 +56,7 @@ def segments_in(directory: Path, prefix: str = "") -> list[Segment]:
     return sorted(found, key=lambda segment: segment.base)
 
 
-class Log:
+class SegmentWriter:
     """Appends to segments. One process has one, and any number of its threads use it.
 
     `append` may be interrupted by a signal handler, or by `__del__`, that appends as well. So a place in the log and
@@ -85,17 +86,34 @@ class Log:
         self._open: list[Segment] = []  # those with a descriptor
 
     @classmethod
-    def reopen(cls, directory: Path, *, segment_bytes: int, prefix: str = "") -> Log:
-        """Go on with the log in a directory. For its one owner: a last line without an end is cut off.
+    def reopen(
+        cls, directory: Path, *, segment_bytes: int, prefix: str = "", durable: int = 0, written: int = 0
+    ) -> SegmentWriter:
+        """Go on with the log in a directory: for its one owner. A last line without an end is cut off.
+
+        All that is there is forced to the disk, because a writer that was killed may not have done so.
+
+        Args:
+            directory: where the segments are; it exists.
+            segment_bytes: bytes after which the next segment is begun.
+            prefix: what their names begin with.
+            durable: where that begins which may not be on the disk itself.
+            written: a position before which nothing is written any more, so that a loss of power reuses none.
 
         Raises:
             OSError: the directory cannot be read, or the line not be cut off.
         """
         existing = segments_in(directory, prefix)
-        start = existing[-1].base + _mended(existing[-1].path) if existing else 0
-        if existing and existing[-1].base == start:
-            existing.pop().path.unlink()  # nothing was written to it, and the next one has its name
-        log = cls(directory, segment_bytes=segment_bytes, prefix=prefix, start=start)
+        end = existing[-1].base + _mended(existing[-1].path) if existing else 0
+        if existing and existing[-1].base == end:
+            existing.pop().path.unlink()  # nothing was written to it, and the next one may have its name
+        ends = [segment.base for segment in existing[1:]] + [end]
+        for segment, its_end in zip(existing, ends, strict=False):
+            if its_end > durable:
+                _force_path(segment.path)
+        if existing:
+            force_directory(directory)
+        log = cls(directory, segment_bytes=segment_bytes, prefix=prefix, start=max(end, written))
         log.segments = existing
         return log
 
@@ -150,7 +168,7 @@ class Log:
         try:
             for segment in dirty:
                 writes = segment.writes
-                _force(segment.file)
+                force_data(segment.file)
                 if not segment.forced:
                     force_directory(self.directory)
                 segment.forced = writes
@@ -180,12 +198,21 @@ class Log:
         segment.path.unlink(missing_ok=True)
         return True
 
-    def retain(self, *, max_bytes: int | None = None, written_after: float | None = None) -> list[Segment]:
+    def retain(
+        self,
+        *,
+        max_bytes: int | None = None,
+        written_after: float | None = None,
+        held: int | None = None,
+        losing: Callable[[Segment], object] = lambda _: None,
+    ) -> list[Segment]:
         """Delete the oldest segments, of which the log has more than it should; never the one that is written to.
 
         Args:
-            max_bytes: bytes that all segments together may have.
+            max_bytes: bytes that all segments together may have, whoever still needs them.
             written_after: a segment that was last written to before this moment (file_time) is too old.
+            held: the position from which on age deletes nothing.
+            losing: called before a segment is deleted that has something from `held` on.
 
         Returns:
             Those that are gone.
@@ -208,8 +235,11 @@ class Log:
                     break
                 too_many = max_bytes is not None and size > max_bytes
                 too_old = written_after is not None and stat.st_mtime < written_after
-                if not (too_many or too_old):
+                is_held = held is not None and segment.base + stat.st_size > held
+                if not too_many and (is_held or not too_old):
                     break
+                if is_held and not segment.busy:
+                    losing(segment)
                 if self.drop(segment):
                     size -= stat.st_size
                     gone.append(segment)
@@ -342,18 +372,9 @@ def _mended(path: Path) -> int:
         return end
 
 
-def _force(file: int) -> None:
-    getattr(os, "fdatasync", os.fsync)(file)  # macOS has no fdatasync
-
-
-def force_directory(path: Path) -> None:
-    """Force the names in a directory to the disk itself: a file without a name is lost with the power.
-
-    Raises:
-        OSError: they could not be.
-    """
+def _force_path(path: Path) -> None:
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(file)
+        force_data(file)
     finally:
         os.close(file)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from itertools import zip_longest
 from pathlib import Path
 
 import duckdb
 
 from millstream.errors import QueryError, SettingsError
-from millstream.log import records_in, stored_files
+from millstream.log import FileReader
+from millstream.log.segments import Segment
 
 from .database import Database
 from .names import literal, quoted
@@ -61,37 +63,48 @@ def read(
         SettingsError: the directory does not exist.
         QueryError: its files cannot be read.
     """
-    files = _files(directory)
+    log = FileReader(directory, unsynced=True, is_record=_anything)
+    files = _files(log)
     database.run("CREATE SCHEMA IF NOT EXISTS store")
     try:
-        return len(files), sum(_load(database, files, tables, period).values())
+        return len(files), sum(_load(database, log, files, tables, period).values())
     except (duckdb.IOException, duckdb.InvalidInputException, OSError) as error:
-        if tries > 1 and not all(path.exists() for path in files):
+        if tries > 1 and not all(file.path.exists() for file in files):
             return read(database, directory, tables, period, tries=tries - 1)
         raise QueryError(f"cannot read the events in {directory}: {error}") from error
+    finally:
+        log.close()
 
 
-def _files(directory: Path) -> list[Path]:
+def _anything(_: bytes) -> bool:
+    return True  # what is no event is counted by the database
+
+
+def _files(log: FileReader) -> list[Segment]:
     try:
-        return stored_files(directory)
+        log.path.stat()
+        return log.segments()
     except OSError as error:
-        raise SettingsError(f"cannot read events in {directory}: {error.strerror}") from error
+        raise SettingsError(f"cannot read events in {log.path}: {error.strerror}") from error
 
 
-def _load(database: Database, files: Sequence[Path], tables: Collection[Table], period: Period) -> dict[str, int]:
-    """Read the files; return the number of lines that are not events, by file name."""
-    suspects: Collection[str] = [path.name for path in files]
+def _load(
+    database: Database, log: FileReader, files: Sequence[Segment], tables: Collection[Table], period: Period
+) -> dict[str, int]:
+    """Read the files; how many lines are no events, by the name of the file."""
+    suspects: Collection[str] = [file.path.name for file in files]
+    paths = [file.path for file in files]
     try:
-        suspects = damaged = _load_as_they_are(database, files, tables, period)
-    except duckdb.InvalidInputException:  # a line without an end for megabytes
+        suspects = damaged = _load_as_they_are(database, paths, tables, period)
+    except duckdb.InvalidInputException:  # a line has no end for megabytes
         damaged = {}
     if suspects:
         with tempfile.TemporaryDirectory(prefix="millstream-") as folder:
             normalized = [
-                _repaired(path, Path(folder), last=path is files[-1]) if path.name in suspects else path
-                for path in files
+                _repaired(log, file, following, Path(folder)) if file.path.name in suspects else file.path
+                for file, following in zip_longest(files, files[1:])
             ]
-            if normalized != files:
+            if normalized != paths:
                 damaged = _load_as_they_are(database, normalized, tables, period)
     return damaged
 
@@ -104,20 +117,28 @@ def _load_as_they_are(
     return {Path(name).name: count for name, count in rows}
 
 
-def _repaired(path: Path, folder: Path, *, last: bool) -> Path:
-    """Return a file that DuckDB reads as the collector's other readers do: the file itself, or a copy.
+def _repaired(log: FileReader, file: Segment, following: Segment | None, folder: Path) -> Path:
+    """A file that DuckDB reads as the collector's other readers do: it, or a copy.
 
-    Other readers end a line at a NUL, too: preallocated and truncated files are full of them. In the last file they
-    skip an incomplete line: it is being written.
+    They end a line at a NUL, too: room that was reserved and never written, and what truncating a file has left, is
+    full of them. In the last file, they leave out what the collector has not yet reported as kept.
     """
-    if not last and not _has_holes(path):
-        return path
-    copy = folder / path.name
-    with copy.open("wb") as file:
-        for record in records_in(path, path.stat().st_size):
-            if record.ended or not last:
-                file.write(record.data if len(record.data) <= _LONGEST else b"?")
-                file.write(b"\n")
+    if following is not None and not _has_holes(file.path):
+        return file.path
+    copy = folder / file.path.name
+    at = file.base
+    end = log.durable() if following is None else following.base
+    with copy.open("wb") as lines:
+        while at < end:
+            records, after = log.read(at, 10_000, _CHUNK)
+            for record in records:
+                if record.end > end:
+                    break
+                lines.write(record.data if len(record.data) <= _LONGEST else b"?")
+                lines.write(b"\n")
+            if after <= at:
+                break
+            at = after
     return copy
 
 

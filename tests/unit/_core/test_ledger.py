@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from millstream._core.ledger import Ledger
-from millstream._core.log import Place
 from millstream._core.outcome import DELIVERED, Outcome
 from millstream._core.receipt import Receipt
+from millstream._core.record import Place
 from millstream._core.ticket import Ticket
 from millstream.errors import Abandoned, ClientClosed, Dropped, EventTooLarge, QueueFull, Rejected
 from millstream.types import FlushResult

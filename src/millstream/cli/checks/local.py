@@ -16,8 +16,8 @@ from millstream._version import __version__
 from millstream.auth import OAuth, oauth_of
 from millstream.errors import MillstreamError
 from millstream.http import as_client
-from millstream.log.inspect import lanes
 from millstream.settings import Settings
+from millstream.spool.inspect import lanes
 from millstream.urls import redacted
 
 from ..options import Target
@@ -137,7 +137,7 @@ def spool(directory: Path) -> Findings:
             "spool", message, f"the application's next start delivers them, or `millstream spool drain {directory}`"
         )
     if corrupt := sum(lane.corrupt for lane in left):
-        yield warning("spool", f"{corrupt:,} parts of it are corrupt", "a start or a drain moves them aside")
+        yield warning("spool", f"{corrupt:,} pieces of it cannot be read", "a start or a drain puts them in quarantine")
 
 
 def _is_segment(url: str) -> bool:

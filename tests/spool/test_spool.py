@@ -15,9 +15,9 @@ from textwrap import dedent
 import pytest
 
 from millstream import SpoolError
-from millstream._core.log import Place
-from millstream.log import Spool
-from millstream.log.inspect import events, lanes
+from millstream._core.record import Place
+from millstream.spool import Spool
+from millstream.spool.inspect import events, lanes
 from support.processes import start_script
 
 Make = Callable[..., Spool]
@@ -175,7 +175,7 @@ def test_each_lane_is_adopted_by_one(spool: Make, tmp_path: Path) -> None:
     script = """
         import sys
         from pathlib import Path
-        from millstream.log import Spool
+        from millstream.spool import Spool
         spool = Spool(Path(sys.argv[1]), source="source", max_bytes=1 << 30, sync=None, report=print)
         for stretch in spool.adopt():
             some, _ = spool.read(stretch, 10, 1 << 20)
@@ -232,7 +232,7 @@ def test_no_child_gets_hold_of_a_lock(spool: Make, tmp_path: Path) -> None:
         """
         import fcntl, os, sys, time
         from pathlib import Path
-        from millstream.log import Spool
+        from millstream.spool import Spool
         calls, children = [], []
 
         def then_fork(call):
@@ -276,7 +276,7 @@ def test_no_child_gets_hold_of_a_lock(spool: Make, tmp_path: Path) -> None:
 # -- what cannot be read ------------------------------------------------------------------------------
 
 
-def test_a_torn_last_line_is_moved_aside(spool: Make, tmp_path: Path, told: list[SpoolError]) -> None:
+def test_a_torn_last_line_is_moved_to_quarantine(spool: Make, tmp_path: Path, told: list[SpoolError]) -> None:
     """What is before it is delivered; it is counted, told, kept for people to look at, and not found again."""
     leave(spool(), 1, 2)
     (segment,) = lane_of(tmp_path).glob("*.jsonl")
@@ -284,9 +284,9 @@ def test_a_torn_last_line_is_moved_aside(spool: Make, tmp_path: Path, told: list
     second = spool()
     assert numbers(adopted(second)) == [1]
     assert second.corrupt == 1
-    assert [str(error).partition(", ")[2] for error in told] == ["and have been moved aside"]
-    (aside,) = (tmp_path / "spool" / "aside").iterdir()
-    assert aside.read_bytes() == event(2)[:-9] + b"\n"
+    assert [str(error).partition(", ")[2] for error in told] == ["and are in quarantine"]
+    (kept,) = (tmp_path / "spool" / "quarantine").iterdir()
+    assert kept.read_bytes() == event(2)[:-9] + b"\n"
     second.orphan()
     assert spool().corrupt == 0
     assert numbers(adopted(spool())) == [1]
@@ -306,14 +306,14 @@ def test_a_corrupted_middle_costs_nothing_around_it(spool: Make, tmp_path: Path)
     assert second.corrupt == 3
 
 
-def test_a_file_that_cannot_be_read_is_moved_aside(spool: Make, tmp_path: Path, told: list[SpoolError]) -> None:
+def test_a_file_that_cannot_be_read_is_moved_to_quarantine(spool: Make, tmp_path: Path, told: list[SpoolError]) -> None:
     """A segment that is no file (or on a broken part of the disk) is told of, once, and the others are delivered."""
     leave(spool(), 1)
     (lane_of(tmp_path) / f"{500:020d}.jsonl").mkdir()
     assert numbers(adopted(spool())) == [1]
     assert len(told) == 1
-    assert "has been moved" in str(told[0])
-    assert [path.name[-10:] for path in (tmp_path / "spool" / "aside").iterdir()] == ["0500.jsonl"]
+    assert "is in quarantine" in str(told[0])
+    assert [path.name[-10:] for path in (tmp_path / "spool" / "quarantine").iterdir()] == ["0500.jsonl"]
 
 
 def test_an_empty_file_is_no_trouble(spool: Make, tmp_path: Path, told: list[SpoolError]) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .._version import __version__
-from .files import open_file, read_file
+from ..log.files import open_file, read_file
 
 if TYPE_CHECKING:
     import fcntl

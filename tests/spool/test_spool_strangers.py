@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from millstream import Analytics, SpoolError
-from millstream.log import Spool
-from millstream.log.inspect import events, lanes
-from millstream.log.spool import source_of
+from millstream.spool import Spool
+from millstream.spool.inspect import events, lanes
+from millstream.spool.spool import source_of
 from support.api import Api
 from support.processes import run_script, start_script, until_ready
 
@@ -47,8 +47,8 @@ def leave(spool: Spool, *numbers: int) -> Path:
     return spool._lane.directory
 
 
-def in_aside(spool: Path) -> list[str]:
-    return sorted(path.name for path in (spool / "aside").iterdir())
+def in_quarantine(spool: Path) -> list[str]:
+    return sorted(path.name for path in (spool / "quarantine").iterdir())
 
 
 # -- other processes -----------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ def test_a_lane_that_another_process_deletes_keeps_no_start_from_its_disk(
         """
         import os, sys
         from pathlib import Path
-        from millstream.log import Spool
+        from millstream.spool import Spool
         print("ready", flush=True)
         parent = os.getppid()
         while os.getppid() == parent:
@@ -96,7 +96,7 @@ def test_a_lane_that_another_process_deletes_keeps_no_start_from_its_disk(
 
 @pytest.mark.parametrize("kind", ["pipe", "link", "directory", "socket"])
 @pytest.mark.parametrize("name", [f"{500:020d}.jsonl", f"{0:020d}.done", "owner.json"])
-def test_what_is_no_file_is_set_aside(
+def test_what_is_no_file_is_moved_to_quarantine(
     tmp_path: Path,
     client: Callable[..., Analytics],
     open_spool: Callable[[], Spool],
@@ -106,7 +106,7 @@ def test_what_is_no_file_is_set_aside(
     name: str,
 ) -> None:
     """A pipe that would be waited for, or a link that would be written through, in the place of any of a lane's files:
-    the lane's events are delivered, and it lies in `aside/` afterwards."""
+    the lane's events are delivered, and it lies in `quarantine/` afterwards."""
     spool = tmp_path / "spool"
     lane = leave(open_spool(), 1, 2)
     (lane / name).unlink(missing_ok=True)
@@ -128,7 +128,7 @@ def test_what_is_no_file_is_set_aside(
     assert analytics.stats().corrupt == 1
     assert analytics.close_and_flush(timeout=20).pending == 0
     assert [sent["messageId"] for sent in api.accepted] == ["1", "2"]
-    assert in_aside(spool) == [f"{lane.name}-{name}"]
+    assert in_quarantine(spool) == [f"{lane.name}-{name}"]
     assert not lane.exists()
     assert (tmp_path / "precious").read_text() == "precious"
 
@@ -149,19 +149,19 @@ def test_a_link_to_a_directory_is_no_lane(
     assert list(spool.adopt()) == []
     spool.release()
     assert sorted(path.name for path in elsewhere.iterdir()) == before
-    assert in_aside(tmp_path / "spool") == sorted([lane.name, half_made.name])
+    assert in_quarantine(tmp_path / "spool") == sorted([lane.name, half_made.name])
     assert other.exists()
-    assert all("is not a regular file, and has been moved aside" in str(error) for error in told)
+    assert all("is not a regular file, and is in quarantine" in str(error) for error in told)
 
 
 def test_two_strangers_of_one_name_are_both_kept(tmp_path: Path, open_spool: Callable[[], Spool]) -> None:
-    """What is moved aside replaces nothing that is there."""
+    """What is moved to quarantine replaces nothing that is there."""
     for content in (b"first", b"second"):
         stranger = tmp_path / "spool" / f"{source_of('key')}-1"
         stranger.parent.mkdir(exist_ok=True)
         stranger.write_bytes(content)
         assert list(open_spool().adopt()) == []
-    kept = [path.read_bytes() for path in (tmp_path / "spool" / "aside").iterdir()]
+    kept = [path.read_bytes() for path in (tmp_path / "spool" / "quarantine").iterdir()]
     assert sorted(kept) == [b"first", b"second"]
 
 
@@ -187,43 +187,43 @@ def test_an_owner_that_cannot_be_read_costs_no_event(
     assert told == []
 
 
-# -- what is set aside ----------------------------------------------------------------------------------
+# -- what is in quarantine ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe"])
-def test_nothing_is_written_through_a_name_in_aside(
+def test_nothing_is_written_through_a_name_in_quarantine(
     tmp_path: Path, open_spool: Callable[[], Spool], told: list[SpoolError], kind: str
 ) -> None:
     """A link or a pipe of the name that a damaged piece gets is renamed, and the piece is in a file of its own."""
     lane = leave(open_spool(), 1)
     (lane / f"{0:020d}.jsonl").write_bytes(b"damaged\n")
     name = f"{lane.name}-{0:020d}.bin"
-    aside = tmp_path / "spool" / "aside"
-    aside.mkdir()
+    quarantine = tmp_path / "spool" / "quarantine"
+    quarantine.mkdir()
     (tmp_path / "precious").write_text("precious")
     if kind == "link":
-        (aside / name).symlink_to(tmp_path / "precious")
+        (quarantine / name).symlink_to(tmp_path / "precious")
     else:
-        os.mkfifo(aside / name)
+        os.mkfifo(quarantine / name)
     assert list(open_spool().adopt()) == []
     assert (tmp_path / "precious").read_text() == "precious"
-    assert (aside / name).read_bytes() == b"damaged\n"
-    assert len(in_aside(aside.parent)) == 2
-    assert ["have been moved aside" in str(error) for error in told] == [True]
+    assert (quarantine / name).read_bytes() == b"damaged\n"
+    assert len(in_quarantine(quarantine.parent)) == 2
+    assert ["are in quarantine" in str(error) for error in told] == [True]
 
 
-def test_nothing_is_written_where_aside_leads(
+def test_nothing_is_written_where_quarantine_leads(
     tmp_path: Path, open_spool: Callable[[], Spool], told: list[SpoolError]
 ) -> None:
-    """If `aside` itself is a link, the damaged piece stays in its segment, and that is reported."""
+    """If `quarantine` itself is a link, the damaged piece stays in its segment, and that is reported."""
     lane = leave(open_spool(), 1)
     (lane / f"{0:020d}.jsonl").write_bytes(b"damaged\n")
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "spool" / "aside").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "spool" / "quarantine").symlink_to(tmp_path / "elsewhere")
     assert list(open_spool().adopt()) == []
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert (lane / f"{0:020d}.jsonl").read_bytes() == b"damaged\n"
-    assert ["cannot be moved aside" in str(error) for error in told] == [True]
+    assert ["cannot be put in quarantine" in str(error) for error in told] == [True]
 
 
 # -- rights ---------------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ def test_rights_are_fixed_whatever_the_umask(tmp_path: Path, umask: str) -> None
         """
         import os, sys
         from pathlib import Path
-        from millstream.log import Spool
+        from millstream.spool import Spool
         os.umask(int(sys.argv[2], 8))
 
         def spool():

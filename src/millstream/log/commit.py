@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-Done: TypeAlias = Callable[[BaseException | None], object]
-"""Called with None when the lines are durable, else with the error."""
+from .._core.record import Position
+from .base import Done
 
 _log = logging.getLogger("millstream")
 
@@ -30,12 +30,15 @@ class Committer:
     duplicate of one that is lost now. Made for one event loop; one thread does all disk access.
 
     Args:
-        write: called in the thread: makes bytes durable, or raises OSError and has stored none of them.
-        most: bytes per write, roughly.
+        write: called in the thread: makes bytes durable and returns their position, or raises OSError and has kept
+            none of them.
+        position: where the next bytes will be.
+        most: bytes in a turn, roughly.
     """
 
-    def __init__(self, write: Callable[[bytes], object], *, most: int = 8 << 20) -> None:
+    def __init__(self, write: Callable[[bytes], Position], position: Position, *, most: int = 8 << 20) -> None:
         self._write = write
+        self._position = position
         self._most = most
         self._waiting: deque[_Waiting] = deque()
         self._busy = False
@@ -48,12 +51,12 @@ class Committer:
         every waiting request is handled before a new one is taken.
 
         Args:
-            data: whole lines; empty only waits for earlier ones.
-            done: called on the event loop when these bytes and all earlier ones are durable, or with the error if
-                none of these is stored. Called at once if nothing is pending.
+            data: whole lines, or nothing, to wait for what came before.
+            done: called on the event loop with their position when these bytes, and all that came before, are durable;
+                or with the error because of which none of them is kept. At once if there is nothing to wait for.
         """
         if not data and not self._busy:
-            done(None)
+            done(self._position)
             return
         self._waiting.append(_Waiting(data, done))
         if not self._busy:
@@ -77,17 +80,25 @@ class Committer:
         turn = loop.run_in_executor(self._thread, self._write, b"".join([each.data for each in group]))
         turn.add_done_callback(partial(self._end, loop, group))
 
-    def _end(self, loop: asyncio.AbstractEventLoop, group: list[_Waiting], turn: asyncio.Future[object]) -> None:
+    def _end(self, loop: asyncio.AbstractEventLoop, group: list[_Waiting], turn: asyncio.Future[Position]) -> None:
         self._busy = False
+        position = -1
         error = turn.exception()
         if error is not None:
             group += self._waiting
             self._waiting.clear()
-        elif self._waiting:
-            self._begin(loop)
+        else:
+            position = turn.result()
+            self._position = position + sum([len(each.data) for each in group])
+            if self._waiting:
+                self._begin(loop)
         for each in group:
             try:
-                each.done(error)
+                if error is not None:
+                    each.done(error)
+                else:
+                    each.done(position)
+                    position += len(each.data)
             except Exception:  # noqa: BLE001 (whatever it is, the others hear of theirs)
                 _log.exception(
                     "a request could not be answered after its events were %s", "lost" if error else "stored"

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .._core.log import valid
+from .._core.record import valid
+from ..log.segments import Segment, segments_in
 from .lane import open_records
-from .owner import OWNER, Owner, owner_of, release_lock, take_lock
-from .segments import Segment, segments_in
+from .lock import OWNER, Owner, owner_of, release_lock, take_lock
 
 __all__ = ["LaneInfo", "events", "lanes"]
 

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from millstream import Analytics, SpoolError
-from millstream._core.log import Place, joined
-from millstream.log import Spool
-from millstream.log.inspect import events, lanes
-from millstream.log.owner import release_lock, take_lock
-from millstream.log.spool import source_of
+from millstream._core.record import Place, joined
+from millstream.spool import Spool
+from millstream.spool.inspect import events, lanes
+from millstream.spool.lock import release_lock, take_lock
+from millstream.spool.spool import source_of
 from support.api import Api
 
 Make = Callable[..., Spool]
@@ -270,7 +270,7 @@ def test_a_file_full_of_rubbish_is_taken_in_small_bites(spool: Make) -> None:
     script = """
         import resource, sys
         from pathlib import Path
-        from millstream.log import Spool
+        from millstream.spool import Spool
         spool = Spool(Path(sys.argv[1]), source="source", max_bytes=1 << 30, sync=None, report=print)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(sum(stretch.count for stretch in spool.adopt()))
@@ -314,7 +314,7 @@ def test_a_lane_of_another_user_is_told_of(spool: Make) -> None:
         script = f"""
             import os
             from pathlib import Path
-            from millstream.log import Spool
+            from millstream.spool import Spool
             os.setuid(65534)
             spool = Spool(Path({directory!r}), source="source", max_bytes=1 << 30, sync=None, report=print)
             assert list(spool.adopt()) == []

@@ -12,9 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from millstream._core.log import Place
-from millstream.log import Spool
-from millstream.log.inspect import events
+from millstream._core.record import Place
+from millstream.spool import Spool
+from millstream.spool.inspect import events
 
 
 class SpoolMachine(RuleBasedStateMachine):

@@ -1,7 +1,7 @@
 """A lane: one writer's log in a spool, the lock that says whether it lives, and the notes of what is done with.
 
     <source>-<random>/              made under a name with a dot before it, locked, then renamed
-        owner.json                  locked (flock) by the owner for as long as it lives (owner.py)
+        owner.json                  locked (flock) by the owner for as long as it lives (lock.py)
         00000000000000000000.jsonl  a segment
         00000000000000000000.done   which of its records are done with
 
@@ -19,10 +19,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .._core.log import Place, Ranges, Stretch, joined, note, notes, records, valid
-from .files import DIRECTORY_MODE, entries, make_directory, open_file, read_file
-from .owner import OWNER, close_lock, new_lock, release_lock
-from .segments import Log, Segment, force_directory, segments_in
+from .._core.cursor import Ranges, channel_notes, note, notes
+from .._core.record import Place, Stretch, joined, records, valid
+from ..log.files import DIRECTORY_MODE, entries, force_directory, make_directory, open_file, read_file
+from ..log.segments import Segment, SegmentWriter, segments_in
+from .lock import OWNER, close_lock, new_lock, release_lock
 
 __all__ = ["Lane", "Left", "open_records"]
 
@@ -50,12 +51,13 @@ class Lane:
     Its own records come in through `append`, in any thread; all else is for the worker.
     """
 
-    def __init__(self, directory: Path, lock: int, log: Log | None) -> None:
+    def __init__(self, directory: Path, lock: int, log: SegmentWriter | None) -> None:
         self.directory = directory
         self.log = log
         self._lock = lock
         self._segments: list[Segment] = []  # of an adopted lane: those that were looked at, and are not done with
         self._complete = True  # whether all of it was looked through
+        self._channels: dict[Segment, dict[str, Ranges]] = {}  # of an adopted lane: what single channels have settled
         self._unnoted: dict[Segment, list[Place]] = {}  # where the disk did not take it
         self._guard = RLock() if log is None else log.lock
 
@@ -84,7 +86,7 @@ class Lane:
             _clear(hidden)
             release_lock(lock)
             raise
-        return cls(spool / name, lock, Log(spool / name, segment_bytes=SEGMENT_BYTES))
+        return cls(spool / name, lock, SegmentWriter(spool / name, segment_bytes=SEGMENT_BYTES))
 
     def append(self, record: bytes) -> Place:
         """Write one record down.
@@ -126,6 +128,9 @@ class Lane:
     def _parts(self, segment: Segment) -> Iterator[Left]:
         left, size = Left(segment, [], []), 0
         try:
+            channels = channel_notes(_notes_of(segment))
+            if channels:
+                self._channels[segment] = channels
             for start, record in open_records(segment):
                 segment.written += 1
                 place = Place(self, start, start + len(record) + 1)
@@ -202,6 +207,26 @@ class Lane:
             if segments[index] not in over:
                 self._note(segments[index], mine)
 
+    def note_channel(self, places: Sequence[Place], channel: str) -> None:
+        """Note that one channel has settled these, and others have not.
+
+        Raises:
+            OSError: it could not be noted: after a crash the channel is sent them again.
+        """
+        shares: dict[Segment, list[Place]] = {}
+        for place in places:
+            segment = self._segment_of(place.start)
+            if segment is not None:
+                shares.setdefault(segment, []).append(place)
+        for segment, mine in shares.items():
+            _append(segment.path.with_suffix(DONE), note(mine, channel))
+
+    def settled_by(self, place: Place) -> frozenset[str]:
+        """Return the channels that had settled this when its owner died."""
+        segment = self._segment_of(place.start) if self._channels else None
+        channels = self._channels.get(segment, {}) if segment is not None else {}
+        return frozenset(name for name, ranges in channels.items() if place.start in ranges)
+
     def _sweep(self, tidy: bool) -> list[Segment]:
         """Delete the segments that are done with. Which?"""
         with self._guard:
@@ -213,6 +238,7 @@ class Lane:
                 self._segments.remove(segment)
             _delete(segment)
             self._unnoted.pop(segment, None)
+            self._channels.pop(segment, None)
         return over
 
     def _is_over(self, segment: Segment, tidy: bool) -> bool:
@@ -297,13 +323,17 @@ def open_records(segment: Segment) -> Iterator[tuple[int, bytes]]:
     Raises:
         OSError: it cannot be read.
     """
-    try:
-        done = notes(read_file(segment.path.with_suffix(DONE)))
-    except OSError:
-        done = Ranges()
+    done = notes(_notes_of(segment))
     for start, record in _read(segment, segment.base, None):
         if start not in done:
             yield start, record
+
+
+def _notes_of(segment: Segment) -> bytes:
+    try:
+        return read_file(segment.path.with_suffix(DONE))
+    except OSError:
+        return b""
 
 
 def _read(segment: Segment, start: int, end: int | None) -> Iterator[tuple[int, bytes]]:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import cast
 
 from .._clock import file_time, monotonic
-from .._core.log import Place, Stretch, valid
+from .._core.record import Place, Stretch, valid
 from ..errors import SettingsError, SpoolError
-from .aside import move_aside, put_aside
-from .files import entries, open_file
+from ..log.files import entries, open_file
+from ..log.quarantine import Quarantine
+from ..log.segments import SUFFIX, Segment, segments_in
 from .lane import Lane, Left
-from .owner import HAS_LOCKS, OWNER, owner_of, release_lock, take_lock
-from .segments import SUFFIX, Segment, segments_in
+from .lock import HAS_LOCKS, OWNER, owner_of, release_lock, take_lock
 
 __all__ = ["Spool", "source_of"]
 
@@ -65,6 +65,7 @@ class Spool:
             raise SettingsError("spool needs file locks (flock), which this system does not have")
         self.directory = directory.absolute()  # wherever the process goes later
         self.corrupt = 0
+        self._quarantine = Quarantine(self.directory)
         self._source = source
         self._max_bytes = max_bytes
         self._sync = sync
@@ -178,7 +179,7 @@ class Spool:
                 yield from self._adopt(lane)
 
     def _is_ours(self, lane: Path) -> bool:
-        """Whether this is a directory. Sets aside whatever no client made: anything else, and in it all but files.
+        """Whether this is a directory. Moves what no client made to quarantine: anything else, and in it all but files.
 
         A pipe would be waited for, and a symbolic link written through.
         """
@@ -191,16 +192,16 @@ class Spool:
         if not is_lane:
             strangers = [lane]
         for path in strangers:
-            self._set_stranger_aside(path, lane)
+            self._move_stranger(path, lane)
         return is_lane
 
-    def _set_stranger_aside(self, path: Path, lane: Path) -> None:
+    def _move_stranger(self, path: Path, lane: Path) -> None:
         self.corrupt += 1
-        became = "has been moved aside"
+        became = "is in quarantine"
         try:
-            move_aside(self.directory, path, lane.name if path == lane else f"{lane.name}-{path.name}")
+            self._quarantine.move(path, lane.name if path == lane else f"{lane.name}-{path.name}")
         except OSError as exc:
-            became = f"cannot be moved aside: {exc.strerror or exc}"
+            became = f"cannot be put in quarantine: {exc.strerror or exc}"
         self._tell(f"{path} is not a regular file, and {became}", None, always=True)
 
     def _take(self, directory: Path) -> Lane | None:
@@ -267,7 +268,7 @@ class Spool:
                     self._give_up(lane, left.segment, left.error)
                 if left.corrupt:
                     corrupt += len(left.corrupt)
-                    trouble = self._set_aside(lane, left) or trouble
+                    trouble = self._put_in_quarantine(lane, left) or trouble
                 yield from left.stretches
             if lane.empty():
                 self._let_go(lane)
@@ -275,7 +276,7 @@ class Spool:
             self._tell(f"{lane.directory} cannot be read: {exc.strerror or exc}", exc, always=True)
         finally:
             if corrupt:
-                became = f"cannot be moved aside: {trouble}" if trouble else "have been moved aside"
+                became = f"cannot be put in quarantine: {trouble}" if trouble else "are in quarantine"
                 self._tell(f"{corrupt} pieces of {lane.directory} are no events, and {became}", None, always=True)
 
     def _give_up(self, lane: Lane, segment: Segment, error: OSError) -> None:
@@ -286,18 +287,18 @@ class Spool:
             what += "it is left alone, for another start"
         else:
             try:
-                move_aside(self.directory, segment.path, f"{lane.directory.name}-{segment.path.name}")
-                what += "it has been moved aside"
+                self._quarantine.move(segment.path, f"{lane.directory.name}-{segment.path.name}")
+                what += "it is in quarantine"
             except OSError as exc:
-                what += f"it cannot be moved aside: {exc.strerror or exc}"
+                what += f"it cannot be put in quarantine: {exc.strerror or exc}"
         self._tell(what, error, always=True)
 
-    def _set_aside(self, lane: Lane, left: Left) -> str:
+    def _put_in_quarantine(self, lane: Lane, left: Left) -> str:
         """Pieces that are no events, to where people can look at them. Returns why they could not be."""
         self.corrupt += len(left.corrupt)
         try:
             name = f"{lane.directory.name}-{left.segment.base:020d}.bin"
-            put_aside(self.directory, name, [piece for _, piece in left.corrupt])
+            self._quarantine.put(name, [piece for _, piece in left.corrupt])
             lane.settle([place for place, _ in left.corrupt])
         except OSError as exc:
             return exc.strerror or str(exc)
@@ -341,6 +342,22 @@ class Spool:
                 self._tell(f"what is delivered cannot be noted in {lane.directory}: {exc.strerror or exc}", exc)
             if lane.log is None and lane.empty():
                 self._let_go(lane)
+
+    def note_channel(self, places: Sequence[Place], channel: str) -> None:
+        """Note that one channel has settled these events, and others have not."""
+        by_lane: dict[object, list[Place]] = {}
+        for place in places:
+            by_lane.setdefault(place.lane, []).append(place)
+        for one, mine in by_lane.items():
+            lane = cast("Lane", one)
+            try:
+                lane.note_channel(mine, channel)
+            except OSError as exc:
+                self._tell(f"what {channel} has had cannot be noted in {lane.directory}: {exc.strerror or exc}", exc)
+
+    def settled_by(self, place: Place) -> frozenset[str]:
+        """Return the channels that had settled an event when the process that recorded it died."""
+        return cast("Lane", place.lane).settled_by(place)
 
     def written_at(self, place: Place) -> float:
         """When its segment was last written to (by file_time)."""

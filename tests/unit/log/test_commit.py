@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from millstream.collector.commit import Committer
+from millstream.log.commit import Committer
 
 PATIENCE = 30.0
 
@@ -22,19 +22,24 @@ class Disk:
         self.go = threading.Semaphore(0)
         self.fails: set[int] = set()
         self.told: list[tuple[str, str]] = []
+        self.positions: list[int] = []
         self.news = asyncio.Event()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> int:
+        position = sum(map(len, self.turns))
         self.turns.append(data)
         number = len(self.turns)
         self.begun.release()
         assert self.go.acquire(timeout=PATIENCE)
         if number in self.fails:
             raise OSError("full")
+        return position
 
-    def note(self, name: str) -> Callable[[BaseException | None], object]:
-        def done(error: BaseException | None) -> None:
-            self.told.append((name, "" if error is None else str(error)))
+    def note(self, name: str) -> Callable[[int | BaseException], object]:
+        def done(outcome: int | BaseException) -> None:
+            self.told.append((name, "" if isinstance(outcome, int) else str(outcome)))
+            if isinstance(outcome, int):
+                self.positions.append(outcome)
             self.news.set()
 
         return done
@@ -55,7 +60,7 @@ def test_who_comes_while_the_disk_is_at_work_shares_the_next_turn(disk: Disk) ->
     """The first goes alone, all who come meanwhile go together, in order; each hears when its own turn is over."""
 
     async def main() -> None:
-        committer = Committer(disk.write)
+        committer = Committer(disk.write, 0)
         for name in "abc":
             committer.commit(name.encode(), disk.note(name))
         assert disk.begun.acquire(timeout=PATIENCE)
@@ -69,6 +74,7 @@ def test_who_comes_while_the_disk_is_at_work_shares_the_next_turn(disk: Disk) ->
     asyncio.run(main())
     assert disk.turns == [b"a", b"bc"]
     assert disk.told == [("a", ""), ("b", ""), ("c", "")]
+    assert disk.positions == [0, 1, 2]
 
 
 def test_a_turn_that_fails_takes_those_who_wait_with_it(disk: Disk) -> None:
@@ -76,7 +82,7 @@ def test_a_turn_that_fails_takes_those_who_wait_with_it(disk: Disk) -> None:
     disk.fails = {1}
 
     async def main() -> None:
-        committer = Committer(disk.write)
+        committer = Committer(disk.write, 0)
         for name in "ab":
             committer.commit(name.encode(), disk.note(name))
         disk.go.release()
@@ -95,7 +101,7 @@ def test_a_turn_has_an_end(disk: Disk) -> None:
     """A turn is cut when it has `most` bytes, so that who comes first does not wait for all that follows."""
 
     async def main() -> None:
-        committer = Committer(disk.write, most=4)
+        committer = Committer(disk.write, 0, most=4)
         for data in (b"0", b"11", b"22", b"33"):
             committer.commit(data, disk.note(data.decode()))
         for count in (1, 3, 4):
@@ -111,7 +117,7 @@ def test_nothing_to_write_waits_for_what_came_before(disk: Disk) -> None:
     """A request whose events are all duplicates is answered at once, or when their originals are on the disk."""
 
     async def main() -> None:
-        committer = Committer(disk.write)
+        committer = Committer(disk.write, 0)
         committer.commit(b"", disk.note("idle"))
         assert disk.told == [("idle", "")]
         committer.commit(b"a", disk.note("a"))
@@ -134,7 +140,7 @@ def test_an_answer_that_cannot_be_given_keeps_no_other_back(disk: Disk, caplog: 
         raise ConnectionError("gone")
 
     async def main() -> None:
-        committer = Committer(disk.write)
+        committer = Committer(disk.write, 0)
         committer.commit(b"a", fail)
         committer.commit(b"b", fail)
         committer.commit(b"c", disk.note("c"))
