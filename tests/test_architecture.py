@@ -60,6 +60,7 @@ DOORS = {
     ("plugins", "_logging"),
     ("_logging", "emitter"),
     ("settings", "urls"),
+    ("settings", "spec"),
     ("spool", "log"),
     ("types", "urls"),
     ("errors", "_public"),

@@ -1,4 +1,4 @@
-"""The log: logger `millstream`, no handler of ours, and never more than one summary line a minute."""
+"""The log: logger `millstream`, without a handler, with at most one summary line a minute."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATIENCE = 1000
 
 
 def warn(line: str) -> None:
-    """Log a warning; on standard error, if a handler, filter or record factory of the application raises."""
+    """Log a warning; on standard error, if the application's handler, filter or record factory raises."""
     try:
         logger.warning("%s", line)
     except BaseException as exc:
@@ -33,7 +33,7 @@ def warn(line: str) -> None:
 
 
 def to_stderr(line: str) -> None:
-    """Write a line to standard error without a lock, which a thread that waits may hold, and without blocking."""
+    """Write a line to standard error, without blocking and without a lock, which a waiting thread may hold."""
     try:
         file = sys.stderr.fileno()
     except (AttributeError, OSError, ValueError):  # replaced, closed, or None
@@ -50,48 +50,48 @@ def to_stderr(line: str) -> None:
 
 
 class Summary:
-    """Counts what went wrong, and says so in one line: at once the first time, then once a minute at most.
+    """Counts failures, and logs them in one line: at once the first time, then at most once a minute.
 
-    The line holds kinds and numbers, never an event's content, a key, or a server's words (which may quote both).
+    The line has kinds and numbers, but never an event's content, a key, or a server's answer (which may quote both).
     """
 
     def __init__(self) -> None:
         self.start_over()
 
     def start_over(self) -> None:
-        """Forget everything: in a forked child, where another thread's lock would stay locked."""
+        """Reset in a forked child, where another thread's lock would stay locked."""
         self._lock = RLock()
         self._counts: Counter[str] = Counter()
         self._next: float | None = None  # when the next line may be written; None: at once
         self._hushed = False
 
     def count(self, what: str, number: int, now: float) -> None:
-        """`number` more of `what`."""
+        """Count a failure."""
         with self._lock:
             self._counts[what] += number
         self.tick(now)
 
     def fault(self, event: ErrorEvent, now: float) -> None:
-        """User code raised where nobody could catch it."""
+        """Count an exception of user code that no caller can catch."""
         self.count(f"{event.code}: {label(event.reason)}", 1, now)
 
     def due_at(self) -> float | None:
-        """When something counted may be said; None if there is nothing to say."""
+        """When the next line is due; None if nothing was counted."""
         return self._next if self._counts else None
 
     def tick(self, now: float, *, last: bool = False) -> None:
-        """Say what there is to say, if it is time, or the last time."""
+        """Log the counts, if it is time, or the last time."""
         if not self._counts or self._hushed or (self._next is not None and now < self._next and not last):
             return
-        self._next = now + EVERY  # before the line: a log handler may record events, and come back here
+        self._next = now + EVERY  # before the line: a log handler may record events, and call this again
         warn(f"{self._take()} (listen to 'error' for each of them)")
 
-    def hush(self) -> None:
-        """Say nothing until `last_words`, which say it all in one line."""
+    def mute(self) -> None:
+        """Log nothing until `final_line`, which has everything in one line."""
         self._hushed = True
 
-    def last_words(self, said: str = "", advice: str = "", write: Callable[[str], object] = warn) -> None:
-        """Write what the end of the process has to say, and all that was counted, in one line; or nothing."""
+    def final_line(self, said: str = "", advice: str = "", write: Callable[[str], object] = warn) -> None:
+        """Log the result of the final delivery and all counts in one line, if there are any."""
         self._hushed = False
         counted = self._take()
         if said:
@@ -106,7 +106,7 @@ class Summary:
 
 
 def label(error: BaseException) -> str:
-    """An error in a few words of our own: its kind, and what tells one of a kind from another."""
+    """Name an error without quoting it: its kind, and what distinguishes errors of that kind."""
     match error:
         case Rejected(status=int(status)) | AuthError(status=int(status)):
             return f"{type(error).__name__} [{status}]"

@@ -172,7 +172,7 @@ def test_a_living_process_is_left_alone(
     assert (lane["alive"], lane["events"], lane["owner"]["pid"]) == (True, 2, living.pid)
     done = millstream("spool", "drain", str(tmp_path / "living"))
     assert (done.code, done.out) == (0, "Delivered 0 events.\n")
-    assert "the process that has it lives" in done.err
+    assert "its process is running" in done.err
     assert api.requests == []
 
 
@@ -203,7 +203,7 @@ def test_doctor_tells_of_what_waits(millstream: Program, spool: Path) -> None:
     """Events that processes have left behind are a warning, with the command that delivers them."""
     done = millstream("doctor", "--spool", str(spool))
     assert done.code == 0
-    assert "23 events wait in 2 lanes whose processes are gone" in done.out
+    assert "23 events wait in 2 lanes of exited processes" in done.out
     assert f"`millstream spool drain {spool}`" in done.out
 
 

@@ -121,11 +121,11 @@ def test_strict_says_what_is_wrong_event_by_event(collector: Collector) -> None:
         assert answer.json == {
             "success": False,
             "code": "events_rejected",
-            "message": "2 of 4 events are not valid and were not kept",
+            "message": "2 of 4 events are not valid and were not stored",
             "stored": 2,
             "rejected": [
                 {"index": 1, "reason": "event_not_defined", "message": "a track event needs a name in event"},
-                {"index": 3, "reason": "properties_not_object", "message": "its properties are no object"},
+                {"index": 3, "reason": "properties_not_object", "message": "its properties are not an object"},
             ],
         }
         assert len(app.events) == 2

@@ -175,7 +175,7 @@ def test_no_more_is_remembered_at_a_start_than_there_is_room_for() -> None:
             yield from (("s", str(number)) for number in range(1000))
 
     intake = Ingest(Full(), Admission(), Dedup(limit=10))
-    assert len(intake.window) == 10
+    assert len(intake.dedup) == 10
 
 
 def test_everything_is_counted_once(intake: Ingest, store: Flaky) -> None:

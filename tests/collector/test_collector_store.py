@@ -474,7 +474,7 @@ def test_with_an_interval_the_disk_is_forced_later(tmp_path: Path, disk: Disk) -
 def test_a_directory_that_cannot_be_used_is_said_at_once(tmp_path: Path) -> None:
     """It is a setting that is wrong, known when the collector is made and not at the first event."""
     (tmp_path / "file").touch()
-    with pytest.raises(SettingsError, match=r"cannot keep events in .*file/below: Not a directory"):
+    with pytest.raises(SettingsError, match=r"cannot store events in .*file/below: Not a directory"):
         Files(tmp_path / "file" / "below")
 
 

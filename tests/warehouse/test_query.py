@@ -59,10 +59,10 @@ def test_whatever_duckdb_can_be_asked(stored: Directory, sql: str) -> None:
         ("select * from payd", "`show tables` lists the views"),
         ("select totl from paid", "totl"),
         ("select 'x'::integer", "Could not convert"),
-        ("", "there are 0 questions"),
-        ("create table x as select 1", "there are 0 questions"),
-        ("insert into tracks values (1)", "INSERT is no question"),
-        ("select 1; select 2", "there are 2 questions"),
+        ("", "0 statements"),
+        ("create table x as select 1", "0 statements"),
+        ("insert into tracks values (1)", "INSERT is not a query"),
+        ("select 1; select 2", "2 statements"),
     ],
 )
 def test_what_cannot_be_answered_says_why(stored: Directory, sql: str, says: str) -> None:

@@ -1,4 +1,4 @@
-"""The event calls, written once for every client. They never wait, so they have no colour."""
+"""The event calls of every client. They never wait, so one version serves sync and async clients."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import UUID
 from .._clock import monotonic, stamp
 from .._core.context import Callback
 from .._core.events import build
-from .._core.events.build import LIBRARY, MAX_EVENT_BYTES, Defaults, WireEvent
+from .._core.events.build import LIBRARY, Defaults, WireEvent
 from .._core.events.encode import decode, encode, largest_field
 from .._core.receipt import Receipt, SpooledReceipt
 from .._delivery.assemble import Parts
@@ -24,6 +24,7 @@ from ..errors import ClientClosed, DeliveryError, Dropped, EventTooLarge, Invali
 from ..http import as_client
 from ..identity import Identity, current, fill
 from ..settings import Settings, seconds
+from ..spec import MAX_EVENT_BYTES
 from ..types import Stats
 from .lifecycle import Lifecycle
 from .parts import parts_of
@@ -31,21 +32,21 @@ from .registration import Registration
 
 __all__ = ["EventCalls"]
 
-FED_BACK = "a log handler recorded a line that a request of ours has written, which would go on endlessly"
+FED_BACK = "a log handler recorded a line about one of our requests, which would repeat endlessly"
 
 F = TypeVar("F", bound=Listener)
 Key: TypeAlias = str | SupportsIndex | UUID
-"""An id: numpy's integers are no int, but have an index."""
+"""An id: numpy's integers are not ints, but have an index."""
 Id = Key | None
 Map = Mapping[str, Any] | None
 
 
 class EventCalls:
-    """Base of the clients: records what users do, and says what became of it.
+    """Base of the clients: records events, and reports their outcomes.
 
     Args:
-        settings: checked ones.
-        build: makes a driver of its parts; it must not refer to the client, which would keep it alive.
+        settings: validated settings.
+        build: makes a driver from its parts; it must not refer to the client, which would keep it alive.
         may_await: whether hooks and HTTP clients may be `async def`.
     """
 
@@ -76,7 +77,7 @@ class EventCalls:
         self._lifecycle = Lifecycle(settings, make_driver, summary)
 
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
-        """Refuse to be copied or pickled: to close the copy would close the original, and its events have one owner."""
+        """Refuse to be copied or pickled: closing a copy would close the original, and events have one owner."""
         name = type(self).__name__
         raise TypeError(
             f"{name} cannot be copied or pickled: share the one client; in a process that is not forked from this one, "
@@ -101,14 +102,14 @@ class EventCalls:
 
         Args:
             user_id: the user's id in your database. This or `anonymous_id` is needed.
-            anonymous_id: an id for somebody whose user id is not known (yet).
-            traits: what is known about the user: `name`, `email`, `plan` …
-            timestamp: when it happened, if not now: a datetime (without a zone: UTC) or an ISO-8601 str.
+            anonymous_id: an id for a user whose user id is not known (yet).
+            traits: traits of the user: `name`, `email`, `plan` …
+            timestamp: time of the event, by default now: a datetime (without a zone: UTC) or an ISO-8601 str.
             context: context for this event; `library` is added to it.
-            integrations: which destinations get the event; names are case-sensitive.
+            integrations: the destinations of the event; names are case-sensitive.
             message_id: your own id for the event, at most 100 characters; by default a fresh UUID.
-            callback: `callback(err, ctx)`, called once when the event has its outcome: on the worker, or in the call
-                itself for an event that is refused there (too large, no room, the client closed or disabled).
+            callback: `callback(err, ctx)`, called once with the event's outcome: on the worker, or in the call itself
+                for an event that is refused there (too large, no room, the client closed or disabled).
 
         Raises:
             InvalidEvent: an argument cannot be sent; the message names it (see the setting `on_invalid`).
@@ -134,7 +135,7 @@ class EventCalls:
 
         Args:
             event: the action's name, such as "Item Purchased".
-            properties: what belongs to it: `revenue`, `product_id` …
+            properties: properties of the action: `revenue`, `product_id` …
 
         The other arguments, and what is raised: see `identify`.
         """
@@ -160,7 +161,7 @@ class EventCalls:
         Args:
             name: the page's name, such as "Signup".
             category: the page's category, such as "Docs"; also sent as a property.
-            properties: what belongs to it: `url`, `title`, `referrer` …
+            properties: properties of the page: `url`, `title`, `referrer` …
 
         The other arguments, and what is raised: see `identify`.
         """
@@ -204,7 +205,7 @@ class EventCalls:
 
         Args:
             group_id: the group's id in your database.
-            traits: what is known about the group: `name`, `industry` …
+            traits: traits of the group: `name`, `industry` …
 
         The other arguments, and what is raised: see `identify`.
         """
@@ -222,11 +223,11 @@ class EventCalls:
         message_id: str | UUID | None = None,
         callback: Callback | None = None,
     ) -> Receipt:
-        """Say that one user has had two ids.
+        """Merge two ids of one user.
 
         Args:
-            user_id: the id that stays.
-            previous_id: the id that the user had before.
+            user_id: the id to keep.
+            previous_id: the user's previous id.
 
         The other arguments, and what is raised: see `identify`.
         """
@@ -234,13 +235,13 @@ class EventCalls:
         return self._record(made, callback)
 
     def send(self, event: Mapping[str, Any], *, callback: Callback | None = None) -> Receipt:
-        """Send a whole event as it goes over the wire: a dict with `type` and camelCase keys.
+        """Send a whole event as it is sent over HTTP: a dict with `type` and camelCase keys.
 
-        Its `messageId` and `timestamp` are kept, so what `unsent` or `call_after_close` handed back can be sent
-        again without becoming a second event.
+        Its `messageId` and `timestamp` are kept, so that events from `unsent` or `call_after_close` can be sent again
+        without becoming duplicates.
 
         Raises:
-            InvalidEvent: the event is not one that the Tracking API would keep.
+            InvalidEvent: the Tracking API would reject the event.
         """
         try:
             whole = build.whole(event, stamp(), self._defaults)
@@ -276,7 +277,7 @@ class EventCalls:
         return bound
 
     def stats(self) -> Stats:
-        """The client's counters as of now."""
+        """The client's current counters."""
         return self._lifecycle.driver.stats()
 
     @overload
@@ -296,7 +297,7 @@ class EventCalls:
         self._emitter.off(name, listener)
 
     def emit(self, name: str, *args: Any) -> None:
-        """Call the listeners of `name`, for events of your own."""
+        """Call the listeners of `name`, for your own events."""
         self._emitter.emit(name, *args)
 
     # -- how an event is recorded -------------------------------------------------------------------
@@ -325,7 +326,7 @@ class EventCalls:
         return receipt
 
     def _submit(self, receipt: Receipt, callback: Callback | None) -> None:
-        """From the encoded event to the queue, with whatever may be out of the ordinary."""
+        """Queue an encoded event, or handle an unusual case."""
         if feeds_back():
             self._reject(receipt, Dropped(FED_BACK), callback)
             self._summary.count(f"event not accepted: {FED_BACK}", 1, monotonic())
@@ -336,7 +337,7 @@ class EventCalls:
             )
             return
         driver, size, overflow = self._lifecycle.driver, len(receipt.data), self._settings.overflow
-        # Before the worker has it; but QueueFull may be raised, and then nobody may remember the callback.
+        # Before the worker has the event; but if QueueFull is raised, the callback must not be remembered.
         if callback is not None and overflow != "raise":
             driver.watch_callback(receipt, callback)
         if size > MAX_EVENT_BYTES:
@@ -353,7 +354,7 @@ class EventCalls:
             driver.watch_callback(receipt, callback, first=False)
 
     def _refuse_closed(self, receipt: Receipt, callback: Callback | None) -> None:
-        """Settle an event that comes when the application has closed the client."""
+        """Settle an event that was recorded after the application closed the client."""
         self._reject(receipt, ClientClosed(), callback)
         self._emitter.emit("call_after_close", decode(receipt.data))
 
@@ -364,10 +365,10 @@ class EventCalls:
         self._lifecycle.driver.reject(receipt, error)
 
     def _timeout(self, given: float | None) -> float:
-        """Seconds that a flush or a close may wait.
+        """Return the seconds that a flush or a close may wait.
 
-        A log handler that flushes holds its own lock: a thread that sends waits for that when it logs, and the flush
-        for the thread. And if it is the line of a request that it handles, this thread is the one that sends.
+        A log handler that flushes holds its own lock: a sender thread that logs would wait for the lock, and the flush
+        for the thread. And if it handles the line of a request, this thread is the sender.
         """
         settings = self._settings
         patience = settings.patience if given is None else seconds("timeout", given)
@@ -384,7 +385,7 @@ class EventCalls:
             fill(event, link, lambda exc: self._emitter.fault("context_provider", exc))
 
     def _provided(self, context: Map) -> Map:
-        """The call's context over what the providers say here and now."""
+        """Merge the call's context over that of the providers."""
         merged: dict[str, Any] = {}
         for provider in self._settings.context_providers:
             try:
@@ -394,7 +395,7 @@ class EventCalls:
         return {**merged, **build.mapping("context", context)}
 
     def _invalid(self, kind: str, exc: InvalidEvent, callback: Callback | None) -> Receipt:
-        """Raise, or report: an `error` event, and a receipt that has failed already."""
+        """Raise, or report: an `error` event, and a failed receipt."""
         if self._settings.on_invalid == "raise":
             raise exc
         self._emitter.fault("invalid_event", exc)

@@ -1,4 +1,4 @@
-"""`millstream replay`: what a collector has stored, to any Tracking API, under the same ids."""
+"""`millstream replay`: sends a collector's stored events to any Tracking API, with their ids."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from millstream.log import FileReader
 from . import options, output
 from .configured import Config, configuration_of, data_of
 from .delivery import QUEUE, Delivery
-from .options import Access, option
+from .options import Target, option
 from .report import report
 from .stored import Selection, Stored, moment, open_log, stored
 
@@ -30,7 +30,7 @@ def replay(
     to: Annotated[
         str,
         option(
-            help="Base URL of the Tracking API that gets them, or the name of a destination in --config.",
+            help="Base URL of the receiving Tracking API, or the name of a destination in --config.",
             metavar="URL|NAME",
             panel=options.WHERE,
         ),
@@ -47,17 +47,15 @@ def replay(
     ] = None,
     since: Annotated[
         str | None,
-        option(help="Received from then on: a time (ISO 8601), or 90m, 2h, 7d ago.", metavar="TIME", panel=_WHICH),
+        option(help="Received since: a time (ISO 8601), or an age such as 90m, 2h, 7d.", metavar="TIME", panel=_WHICH),
     ] = None,
-    until: Annotated[str | None, option(help="Received before then.", metavar="TIME", panel=_WHICH)] = None,
+    until: Annotated[str | None, option(help="Received before this time.", metavar="TIME", panel=_WHICH)] = None,
     kind: Annotated[
-        list[str] | None, option("--type", help="Of this type; repeatable.", metavar="TYPE", panel=_WHICH)
+        list[str] | None, option("--type", help="Event type; repeatable.", metavar="TYPE", panel=_WHICH)
     ] = None,
-    event: Annotated[list[str] | None, option(help="Of this name; repeatable.", metavar="NAME", panel=_WHICH)] = None,
-    source: Annotated[
-        list[str] | None, option(help="With this sourceId; repeatable.", metavar="ID", panel=_WHICH)
-    ] = None,
-    dry_run: Annotated[bool, option("--dry-run", help="Count them, and send nothing.")] = False,
+    event: Annotated[list[str] | None, option(help="Event name; repeatable.", metavar="NAME", panel=_WHICH)] = None,
+    source: Annotated[list[str] | None, option(help="sourceId; repeatable.", metavar="ID", panel=_WHICH)] = None,
+    dry_run: Annotated[bool, option("--dry-run", help="Count the events, and send nothing.")] = False,
     timeout: options.Timeout = 60.0,
     max_retries: options.MaxRetries = 3,
     rate: options.Rate = None,
@@ -68,17 +66,17 @@ def replay(
     oauth_auth_server: options.OAuthAuthServer = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Send what a collector has stored to any Tracking API, or to one of its own destinations.
+    """Send a collector's stored events to any Tracking API, or to one of its own destinations.
 
     [bold]millstream replay --to https://api.segment.io --since 2h --dry-run[/]
 
     [bold]millstream replay --to product --config collector.toml --since 2h[/]
 
-    Events keep their ids and times, so a receiver that deduplicates keeps one of each, however often this runs. The
+    Events keep their ids and times, so that a receiver that deduplicates stores each once, however often this runs. The
     collector may be running. A destination gets what its integrations and filters allow, and no other gets anything;
     what it does not take becomes a dead letter.
 
-    Exit code: 0 if all was delivered, 1 if not, 2 for wrong usage.
+    Exit code: 0 if all events were delivered, 1 if not, 2 for wrong usage.
     """
     selection = Selection(
         since=moment(since, "--since") if since else "",
@@ -96,8 +94,8 @@ def replay(
     if "://" not in to:
         _resend(to, configuration_of(config), directory, log, selection, as_json=as_json)
         return
-    access = Access(to, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
-    client = access.client(
+    target = Target(to, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
+    client = target.client(
         max_retries=max_retries, max_in_flight=1 if in_order else 4, max_queue_events=QUEUE, overflow="block"
     )
     _send(Delivery(client, rate), log, selection, timeout, as_json=as_json)
@@ -163,7 +161,7 @@ def _hand_over(delivery: Delivery, item: Stored) -> None:
     try:
         event = item.original()
     except (msgspec.DecodeError, RecursionError) as exc:
-        delivery.reject(item, f"it cannot be read: {exc}")
+        delivery.reject(item, f"unreadable: {exc}")
         return
     delivery.send(item, event)
 
@@ -198,4 +196,4 @@ def _count(log: FileReader, selection: Selection, *, as_json: bool) -> None:
     for name, number in by_type.most_common():
         output.say(f"  {number:>12,}  {output.printable(name)}")
     if unreadable:
-        output.say(f"  {unreadable:>12,}  cannot be read")
+        output.say(f"  {unreadable:>12,}  unreadable")

@@ -1,4 +1,4 @@
-"""The events in a collector's data directory, as they were before the collector received them."""
+"""Reads the events of a collector's data directory, as they were before the collector received them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 
 class _Head(msgspec.Struct, rename="camel"):
-    """What is asked of every event, the unwanted ones included: cheaper than decoding them."""
+    """The members that a selection compares: cheaper than decoding whole events."""
 
     received_at: str = ""
     type: str = ""
@@ -41,7 +41,7 @@ _head = msgspec.json.Decoder(_Head)
 
 @dataclass(frozen=True)
 class Selection:
-    """Which events are wanted. Times are those of the collector's receipt, as `moment` writes them."""
+    """A selection of events. Times are those of receipt, as `moment` writes them."""
 
     since: str = ""
     until: str = ""
@@ -50,7 +50,7 @@ class Selection:
     sources: frozenset[str] = frozenset()
 
     def has(self, head: _Head) -> bool:
-        """Whether an event is among them."""
+        """Whether an event is selected."""
         return (
             self.since <= head.received_at
             and (not self.until or head.received_at < self.until)
@@ -83,10 +83,10 @@ class Stored:
         return f"{self.file}, byte {self.position:,}"
 
     def original(self) -> Event:
-        """The event without what the collector has added. Its `timestamp` is the true time, by the collector's clock.
+        """Return the event without the collector's members. Its `timestamp` is corrected for clock skew.
 
         Raises:
-            msgspec.DecodeError: it cannot be read after all.
+            msgspec.DecodeError: it cannot be decoded.
         """
         event = decode(self.record)
         for name in RECEIVERS_OWN:
@@ -95,7 +95,7 @@ class Stored:
 
 
 def moment(text: str, name: str) -> str:
-    """A time as the collector writes it, for a time in ISO 8601, or for how long ago it was: `90m`, `2h`, `7d`.
+    """Parse a time in ISO 8601, or an age such as `90m`, `2h`, `7d`; return it as the collector writes times.
 
     Raises:
         SettingsError: it is neither.

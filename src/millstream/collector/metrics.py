@@ -1,4 +1,4 @@
-"""`/metrics`: what happened, for Prometheus, through its own client library."""
+"""`/metrics`: the counts in Prometheus' text format (0.0.4), through its own client library."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def exposition(counts: Counts, *, remembered: int, store: Store, routes: Iterable[RouteStatus] = ()) -> str:
-    """Return all metrics as text. `remembered` is how many messageIds are; `routes` are the destinations' states."""
+    """Return all metrics as text. `remembered`: message ids held for deduplication."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Metrics([*_of_collector(counts, remembered, store), *_of_destinations(list(routes))]))
     return generate_latest(registry).decode()
@@ -36,14 +36,14 @@ class _Metrics:
 
 def _of_collector(counts: Counts, remembered: int, store: Store) -> Iterator[Metric]:
     prefix = "millstream_collector_"
-    yield CounterMetricFamily(f"{prefix}requests", "Requests to the routes that take events.", counts.requests)
-    yield _by("outcome", f"{prefix}events", "Events received, by what became of them.", counts.outcomes())
+    yield CounterMetricFamily(f"{prefix}requests", "Requests to event routes.", counts.requests)
+    yield _by("outcome", f"{prefix}events", "Events received, by outcome.", counts.outcomes())
     yield _by("type", f"{prefix}events_stored", "Events stored, by type.", counts.types)
-    yield _by("reason", f"{prefix}events_rejected", "Events that were not valid, by reason.", counts.rejected)
-    unknown = "Events stored whose timestamp names no time."
+    yield _by("reason", f"{prefix}events_rejected", "Events rejected as invalid, by reason.", counts.rejected)
+    unknown = "Events stored with an unreadable timestamp."
     yield CounterMetricFamily(f"{prefix}times_unknown", unknown, counts.times_unknown)
-    yield _by("code", f"{prefix}requests_refused", "Requests not used at all, by code.", counts.refused)
-    ids = "messageIds by which duplicates are recognised."
+    yield _by("code", f"{prefix}requests_refused", "Requests refused as a whole, by code.", counts.refused)
+    ids = "messageIds held for deduplication."
     yield GaugeMetricFamily(f"{prefix}remembered_ids", ids, remembered)
     if isinstance(store, Files):
         lost = "Lines for quarantine/ that could not be written."

@@ -27,11 +27,11 @@ class Rejects:
 
     @property
     def lost(self) -> int:
-        """How many lines are in no file."""
+        """Lines that could not be written."""
         return self._refused + self._failed
 
     def offer(self, lines: Sequence[bytes]) -> bool:
-        """Whether these lines may wait to be written: not without end, if the disk does not move."""
+        """Whether these lines may be queued for writing; the queue is bounded."""
         if self._offered - self._done > self._max_waiting:
             self._refused += len(lines)
             return False

@@ -1,4 +1,4 @@
-"""Where events are kept: a directory with a log of JSON lines, or memory."""
+"""Stores events: in a directory with a log of JSON lines, or in memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .timing import Timing
 
 
 class Store(Protocol):
-    """Keeps events, as lines. One event loop uses it."""
+    """Stores events, as lines. For one event loop."""
 
     def append(self, text: bytes, done: Done) -> None:
         """Keep events, as `Log.append` does: `text` is whole lines, each with its end."""
@@ -30,18 +30,18 @@ class Store(Protocol):
         """Put what was not kept where people can look at it: each line is a JSON object."""
 
     def recent(self, since: datetime) -> Iterator[tuple[str, str]]:
-        """The sources and messageIds of what has been received since then, the latest file first."""
+        """Yield the sources and messageIds of events received since then, the latest file first."""
         ...
 
     def close(self) -> None:
-        """Let go. Nothing is under way any more."""
+        """Release the directory. Nothing may be in progress."""
 
 
 _any = msgspec.json.Decoder(dict[str, Any])
 
 
 class Memory:
-    """Keeps events in a list, for tests: `events`, as Python's values."""
+    """Stores events in a list, for tests: `events`, decoded."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -67,7 +67,7 @@ class Memory:
 
 
 class Files:
-    """Keeps events in a directory: files `events-<position>.jsonl`, one after the other, only ever appended to.
+    """Stores events in a directory: append-only files `events-<position>.jsonl`, one after the other.
 
     What `append` has reported as kept is on the disk, and survives a loss of power.
 

@@ -1,4 +1,4 @@
-"""Group commit: who comes while the disk is at work shares its next turn."""
+"""Group commit: requests that arrive during a write share the next write and fsync."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _log = logging.getLogger("millstream")
 
 
 class _Waiting(NamedTuple):
-    """Somebody's lines on their way to the disk."""
+    """Lines that wait for a commit, and their callback."""
 
     data: bytes
     done: Done
 
 
 class Committer:
-    """Takes lines from the event loop to the disk, all that wait in one turn, and one turn at a time.
+    """Commits lines from the event loop in a thread: all that wait in one write, one write at a time.
 
-    When a turn fails, those that wait for the next one fail with it: an event among them may have been taken for a
-    duplicate of one that is lost now. One event loop uses it, and so does one thread, for all that touches the disk.
+    When a write fails, the lines that wait for the next one fail too: they may lack an event that was taken for a
+    duplicate of one that is lost now. Made for one event loop; one thread does all disk access.
 
     Args:
         write: called in the thread: makes bytes durable and returns their position, or raises OSError and has kept
@@ -45,10 +45,10 @@ class Committer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="millstream-commit")
 
     def commit(self, data: bytes, done: Done) -> None:
-        """Make these bytes durable.
+        """Make bytes durable.
 
-        Without a future: who waits is called, in the same turn of the event loop in which the disk's is over. So of
-        those whose lines were lost each can act on it before anything new comes.
+        The callback runs in the turn of the event loop that learns of the write's end, so that after a failure
+        every waiting request is handled before a new one is taken.
 
         Args:
             data: whole lines, or nothing, to wait for what came before.
@@ -63,11 +63,11 @@ class Committer:
             self._begin(asyncio.get_running_loop())
 
     def soon(self, job: Callable[[], object]) -> None:
-        """Do something else with the disk, after what is under way."""
+        """Run another job in the disk thread, after the current one."""
         self._thread.submit(job)
 
     def close(self) -> None:
-        """Return when nothing is under way any more. Nothing may be committed afterwards."""
+        """Wait until nothing is in progress. Commit nothing afterwards."""
         self._thread.shutdown()
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, overload
 
 from .._core.context import Context
-from .._core.events.build import KINDS
 from .._public import publish
 from ..destinations import Destination
 from ..errors import SettingsError
+from ..spec import TYPES as KINDS
 
 __all__ = [
     "Plugin",

@@ -1,8 +1,7 @@
-"""The lines of a collector's files as rows: `store.events`.
+"""Reads a collector's files as rows: `store.events`.
 
-They are read once. What is written later is not in the snapshot, so that its columns and its rows agree. The collector
-may be writing meanwhile: a line that is not finished yet is left out, and if a file has gone before it was read,
-reading begins anew.
+Later events are not in the snapshot, so that its columns and rows agree. The collector may be writing at the same
+time: an incomplete last line is left out, and if a file is deleted before it was read, reading starts over.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from .tables import OBJECTS, Table, moment
 __all__ = ["Period", "read"]
 
 Period = tuple[datetime | None, datetime | None]
-"""From when (included) until when (not included) events were received."""
+"""The period in which events were received: from (included), until (excluded)."""
 
 _TRIES = 5
-"""How often reading begins anew because a file has gone: retention takes one now and then, not one after another."""
+"""Attempts, when files are deleted during reading: retention deletes one now and then, not many in a row."""
 _LONGEST = 1 << 23
-"""Bytes of a line: no event has as many, and DuckDB refuses a file with a line of twice as many."""
+"""Bytes of a line: more than any event has; DuckDB refuses files with lines of twice as many."""
 _CHUNK = 1 << 20
 
 _TEXTS = {
@@ -49,19 +48,19 @@ _TEXTS = {
     "sentAt": "sent_at",
 }
 _MOMENTS = {"timestamp": "timestamp", "receivedAt": "received_at"}
-"""Times that the collector has written. Those of the sender are read where a question asks for them."""
+"""Times that the collector has written. The sender's times are parsed where a query uses them."""
 
 
 def read(
     database: Database, directory: Path, tables: Collection[Table], period: Period, *, tries: int = _TRIES
 ) -> tuple[int, int]:
-    """Make `store.events` with what these tables need.
+    """Make `store.events` with the columns that these tables need.
 
     Returns:
-        How many files were read, and how many of their lines are no events.
+        The number of files read, and of their lines that are not events.
 
     Raises:
-        SettingsError: there is no such directory.
+        SettingsError: the directory does not exist.
         QueryError: its files cannot be read.
     """
     log = FileReader(directory, unsynced=True, is_record=_anything)
@@ -144,7 +143,7 @@ def _repaired(log: FileReader, file: Segment, following: Segment | None, folder:
 
 
 def _has_holes(path: Path) -> bool:
-    """Whether there are NULs in a file, or no ends of lines for megabytes."""
+    """Whether a file has NULs, or no line ends for megabytes."""
     line = 0
     with path.open("rb") as file:
         while data := file.read(_CHUNK):
@@ -170,7 +169,7 @@ def _statement(files: Collection[Path], tables: Collection[Table], period: Perio
         for operator, when in zip((">=", "<"), period, strict=True)
         if when
     ]
-    # A line that cannot be read is a row without anything: it is kept to be counted.
+    # A line that cannot be parsed becomes an empty row, so that it is counted.
     columns.append("CASE WHEN type IS NULL THEN filename END AS damaged")
     where = f"type IS NULL OR ({' AND '.join(conditions)})" if conditions else "true"
     select = f"SELECT {', '.join(columns)} FROM {_source(files, fields)} WHERE {where}"

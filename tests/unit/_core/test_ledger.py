@@ -479,7 +479,7 @@ def test_giving_up_tells_whoever_waits_how_far_it_came():
     receipts = book.entered(3)
     ticket, done = book.flushing()
     book.settle(receipts[:1], DELIVERED)
-    book.give_up()
+    book.complete_flushes()
     assert done == ["done"]
     assert ticket.result() == FlushResult(delivered=1, pending=2)
     closing, closed = book.flushing()
