@@ -110,7 +110,8 @@ def page(results: Results) -> str:
         " [one look is compiled](../decisions/0023-compile-the-check-for-plain-values-optionally.md),"
         " [plain HTTP libraries](../decisions/0030-send-through-the-public-api-of-urllib3-and-aiohttp.md)."
         " With plugins, there are four hooks and two contexts for each event:"
-        " [what waits for its outcome is no dialog](../decisions/0027-keep-no-generator-while-an-event-waits-for-its-outcome.md).",
+        " [keep no generator while an event waits for its outcome]"
+        "(../decisions/0027-keep-no-generator-while-an-event-waits-for-its-outcome.md).",
     ]
     return "\n\n".join(parts) + "\n"
 

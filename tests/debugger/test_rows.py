@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from millstream.collector.debugger.rows import SHOWN, Filter, row_of
+from millstream.collector.debugger.rows import SHOWN, RowFilter, row_of
 from millstream.collector.events import Accepted, Rejection
 from millstream.collector.feed import Entry
 from support.watched import NOON, accepted, rejected
@@ -107,7 +107,7 @@ WRONG = entry(rejected(type="track", event="Lost"), "rejected", "prod-2")
 )
 def test_a_filter_keeps_what_is_wanted(wanted, kept):
     """All conditions must hold, each by any of its values; capitals make no difference."""
-    wants = Filter(**wanted)
+    wants = RowFilter(**wanted)
     assert [each for each in (PAID, WRONG) if wants.keep(each)] == kept
 
 
@@ -116,4 +116,4 @@ def test_a_filter_keeps_what_is_wanted(wanted, kept):
 def test_text_is_found_however_json_writes_it(text, escaped):
     """One client escapes what is not ASCII, another does not."""
     line = json.dumps({"type": "track", "properties": {"x": text}}, ensure_ascii=escaped).encode()
-    assert Filter(text=text).keep(entry(Accepted("track", "m", line)))
+    assert RowFilter(text=text).keep(entry(Accepted("track", "m", line)))

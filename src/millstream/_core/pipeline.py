@@ -315,7 +315,7 @@ def _in_sum(deliveries: Mapping[str, Outcome]) -> Outcome:
 
 
 def _integrations(receipt: Receipt, data: bytes) -> Mapping[str, Any]:
-    """Return the event's integrations. The receipt knows if there are none, which saves decoding."""
+    """Return the event's integrations. Without any, as the receipt knows, nothing is decoded."""
     nothing = not receipt._integrations and data is receipt.data
     return {} if nothing else head(data).integrations
 

@@ -66,7 +66,7 @@ def on_loop(parts: Parts, make_exit_client: Callable[[], HTTPClient], hook_timeo
 
     Args:
         parts: the client's.
-        make_exit_client: makes the HTTP client for when there is no loop.
+        make_exit_client: makes the HTTP client for use without a loop.
         hook_timeout: seconds for an awaited hook.
     """
     from .async_driver import AsyncDriver  # noqa: PLC0415 - a client without an event loop does not load it

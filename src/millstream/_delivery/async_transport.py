@@ -32,7 +32,7 @@ class LoopTransport:
     Args:
         runtime: has the loop.
         make_client: makes the HTTP client for the loop, at the first request.
-        make_exit_client: makes the HTTP client for when there is no loop.
+        make_exit_client: makes the HTTP client for use without a loop.
         emitter: reports what a client raises when closed.
     """
 

@@ -79,7 +79,7 @@ class Driver:
         self._ledger.reject(receipt, Outcome(error))
 
     def accept_if_room(self, receipt: Receipt) -> QueueFull | None:
-        """Like `accept`, but if there is no room, return what is full and count nothing."""
+        """Like `accept`, but without room return what is full and count nothing."""
         try:
             if self._spooled(receipt):
                 return None

@@ -25,7 +25,7 @@ Job = Callable[[], Callable[[], object]]
 class Senders:
     """At most `limit` daemon threads, besides abandoned ones: those in a job whose deadline has passed.
 
-    An abandoned thread whose job returns is used again, or ends if there is no work.
+    An abandoned thread whose job returns is used again, or ends without work.
     """
 
     def __init__(self, limit: int, clock: Clock) -> None:

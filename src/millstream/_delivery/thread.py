@@ -75,7 +75,7 @@ class ThreadRuntime:
             self._wake_thread()
 
     def wake(self) -> None:
-        """Wake the worker, and start its thread if there is none."""
+        """Wake the worker, and start its thread if necessary."""
         self._mailbox.put(nothing)
         self._wake_or_start()
 

@@ -22,7 +22,7 @@ from millstream.spec import REASONS
 
 from . import metrics
 from .admission import Admission, Rate
-from .asgi import HTTPAnswer, Reader, error_response, headers_of
+from .asgi import BodyReader, HTTPAnswer, error_response, headers_of
 from .debugger import Access, routes
 from .debugger.access import Forbidden
 from .dedup import Dedup
@@ -107,7 +107,7 @@ class Collector:
         self.counts = self._ingest.counts
         self._strict = strict
         self._clock = clock
-        self._reader = Reader()
+        self._reader = BodyReader()
         self._app = Starlette(
             routes=[
                 routing.Route("/token", self._token, methods=["POST"]),

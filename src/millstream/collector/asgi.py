@@ -50,7 +50,7 @@ def headers_of(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
-class Reader:
+class BodyReader:
     """Reads request bodies, within a memory budget for all of them.
 
     Args:

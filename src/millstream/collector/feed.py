@@ -133,7 +133,7 @@ class Feed:
 
     @property
     def first(self) -> int:
-        """The number of the oldest remembered event; `last + 1` if there is none."""
+        """The number of the oldest remembered event; `last + 1` without one."""
         return self._groups[0].first if self._groups else self.last + 1
 
     def entries(self, after: int) -> Iterator[Entry]:

@@ -61,12 +61,12 @@ _string = msgspec.json.Decoder(str)
 
 
 def header_key(headers: Mapping[str, str]) -> str:
-    """The write key of an `Authorization: Basic base64(key:)` header; empty if there is none."""
+    """The write key of an `Authorization: Basic base64(key:)` header, else empty."""
     return _basic_key(_credentials(headers, "basic"))
 
 
 def header_token(headers: Mapping[str, str]) -> str:
-    """The token of an `Authorization: Bearer` header; empty if there is none."""
+    """The token of an `Authorization: Bearer` header, else empty."""
     return _credentials(headers, "bearer")
 
 
@@ -94,7 +94,7 @@ def _decoded(credentials: str) -> str:
 
 
 def body_key(raw: Raw) -> str:
-    """The write key from a body's `writeKey`; empty if there is none."""
+    """The write key from a body's `writeKey`, else empty."""
     try:
         return _string.decode(raw)
     except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""What is in a spool, for people: read, and never changed. Of a living process, of a dead one, or of a dead machine."""
+"""Inspection of a spool, without changes: of a running process, of an exited one, or a copy from another machine."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ __all__ = ["LaneInfo", "events", "lanes"]
 
 @dataclass(frozen=True)
 class LaneInfo:
-    """One lane, as it is now. Sizes in bytes, times in seconds (time.time)."""
+    """A lane as it is now. Sizes in bytes, times in seconds (time.time)."""
 
     path: Path
     source: str
-    """The fingerprint of the write key that its events were recorded with."""
+    """The fingerprint of the write key of its events."""
     owner: Owner | None
-    """Who made it; None if that is missing or spoiled."""
+    """Its owner; None if unknown."""
     alive: bool
-    """Whether the process that has it lives, on this machine."""
+    """Whether its owner is running, on this machine."""
     events: int
-    """Those that are not done with."""
+    """Unsettled events."""
     corrupt: int
-    """Pieces that are no events, and segments that cannot be read, or not to their end."""
+    """Corrupt pieces, and segments that cannot be read to their end."""
     size: int
     segments: int
     oldest: float | None
-    """When its first segment was begun or last written to; None if there is none."""
+    """When its first segment was begun or last written to; None without segments."""
     newest: float | None
 
     @property
     def known(self) -> bool:
-        """Whether its format is one that this release reads."""
+        """Whether this release can read its format."""
         return self.owner is None or self.owner.known
 
 
 def lanes(directory: Path) -> list[LaneInfo]:
-    """The lanes of a spool, the oldest first.
+    """Return the lanes of a spool, the oldest first.
 
     Raises:
         OSError: the directory cannot be read.
@@ -54,7 +54,7 @@ def lanes(directory: Path) -> list[LaneInfo]:
 
 
 def events(directory: Path) -> Iterator[bytes]:
-    """The events of a spool, or of one lane, that are not done with: one JSON object each, the oldest lane first.
+    """Yield the unsettled events of a spool, or of one lane: one JSON object each, the oldest lane first.
 
     Raises:
         OSError: the directory cannot be read.
@@ -66,12 +66,12 @@ def events(directory: Path) -> Iterator[bytes]:
                 for _, record in open_records(segment):
                     if valid(record):
                         yield record
-            except OSError:  # done with meanwhile; or counted in `LaneInfo.corrupt`
+            except OSError:  # settled since; or counted in `LaneInfo.corrupt`
                 continue
 
 
 def _is_lane(path: Path) -> bool:
-    """Whether this is a lane, and not one being made, or some other directory."""
+    """Whether this is a lane, not one being made or another directory."""
     if path.name.startswith(".") or not path.is_dir():
         return False
     return (path / OWNER).is_file() or bool(segments_in(path))
@@ -93,7 +93,7 @@ def _look_at(path: Path) -> LaneInfo:
             stats.append(segment.path.stat())
             for _, record in open_records(segment):
                 counts[valid(record)] += 1
-        except FileNotFoundError:  # done with meanwhile
+        except FileNotFoundError:  # settled since
             continue
         except OSError:
             counts[False] += 1

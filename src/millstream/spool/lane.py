@@ -1,11 +1,11 @@
-"""A lane: one writer's log in a spool, the lock that says whether it lives, and the notes of what is done with.
+"""A lane: one writer's log in a spool, the lock of its owner, and the notes of settled records.
 
     <source>-<random>/              made under a name with a dot before it, locked, then renamed
-        owner.json                  locked (flock) by the owner for as long as it lives (lock.py)
+        owner.json                  locked (flock) by the running owner (lock.py)
         00000000000000000000.jsonl  a segment
-        00000000000000000000.done   which of its records are done with
+        00000000000000000000.done   its settled records
 
-Who has the lock may read the records, note what is done with, and delete what nobody needs any more.
+The owner of the lock may read the records, note settled ones, and delete segments.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ DONE = ".done"
 SEGMENT_BYTES = 8 << 20
 CHUNK = 1 << 20
 PART = 64 << 10
-"""Bytes that are looked through at a time: under a millisecond or two, for who has an event loop to run as well."""
+"""Bytes examined at a time: about a millisecond, so that an event loop is not blocked."""
 LARGE = 1 << 20
-"""Bytes from which a segment that is written to, and all done with, is deleted rather than gone on with."""
+"""Bytes from which an active segment whose records are all settled is deleted instead of continued."""
 
 
 class Left(NamedTuple):
-    """What was found in a part of a lane: events that are not done with, pieces that are no events, or an error."""
+    """The result of scanning a part of a lane: unsettled events, corrupt pieces, or an error."""
 
     segment: Segment
     stretches: list[Stretch]
@@ -46,31 +46,31 @@ class Left(NamedTuple):
 
 
 class Lane:
-    """One lane that is ours: because we made it, or because its owner is dead and we have its lock.
+    """A lane that this process owns: made by it, or adopted from an exited owner.
 
-    Its own records come in through `append`, in any thread; all else is for the worker.
+    `append` is thread-safe; the rest is the worker's.
     """
 
     def __init__(self, directory: Path, lock: int, log: SegmentWriter | None) -> None:
         self.directory = directory
         self.log = log
         self._lock = lock
-        self._segments: list[Segment] = []  # of an adopted lane: those that were looked at, and are not done with
-        self._complete = True  # whether all of it was looked through
-        self._channels: dict[Segment, dict[str, Ranges]] = {}  # of an adopted lane: what single channels have settled
-        self._unnoted: dict[Segment, list[Place]] = {}  # where the disk did not take it
+        self._segments: list[Segment] = []  # of an adopted lane: scanned segments that are not settled
+        self._complete = True  # whether the whole lane was scanned
+        self._channels: dict[Segment, dict[str, Ranges]] = {}  # when adopted: settled by single channels
+        self._unnoted: dict[Segment, list[Place]] = {}  # notes that could not be written yet
         self._guard = RLock() if log is None else log.lock
 
     @classmethod
     def make(cls, spool: Path, source: str, *, force: bool) -> Lane:
-        """A lane of our own. With `force`, its name and its owner are on the disk itself.
+        """Make a lane of our own. With `force`, its name and its owner are synced to disk.
 
         Raises:
             OSError: it cannot be made.
         """
         make_directory(spool)
         name = f"{source}-{secrets.token_hex(8)}"
-        hidden = spool / f".{name}"  # until it is locked nobody is to take it for a dead one's
+        hidden = spool / f".{name}"  # hidden until it is locked, so that no process adopts it
         hidden.mkdir(DIRECTORY_MODE)
         lock = -1
         try:
@@ -89,40 +89,40 @@ class Lane:
         return cls(spool / name, lock, SegmentWriter(spool / name, segment_bytes=SEGMENT_BYTES))
 
     def append(self, record: bytes) -> Place:
-        """Write one record down.
+        """Append a record.
 
         Raises:
-            OSError: it could not be.
+            OSError: it could not be written.
         """
         assert self.log is not None  # noqa: S101 - nobody writes into an adopted lane
         start = self.log.append(record + b"\n")
         return Place(self, start, start + len(record) + 1)
 
     def sync(self) -> None:
-        """Force it to the disk itself. Raises OSError."""
+        """Sync it to disk (fsync). Raises OSError."""
         if self.log is not None:
             self.log.sync()
 
     # -- what the dead have left ----------------------------------------------------------------------
 
     def look_through(self) -> Iterator[Left]:
-        """What a dead owner has left, a part at a time, the oldest first; or why a segment cannot be read.
+        """Yield the unsettled events of an exited owner in parts, the oldest first; or why a segment cannot be read.
 
-        Until this is at its end, the lane is not done with, whatever becomes of what was found so far.
+        Until this ends the lane is not settled, whatever its events found so far.
 
         Raises:
-            OSError: nobody can tell which segments there are.
+            OSError: the segments cannot be listed.
         """
         self._complete = False
         for segment in segments_in(self.directory):
             self._segments.append(segment)
-            segment.busy += 1  # not to be deleted before its end, though all that was found so far is done with
+            segment.busy += 1  # not deleted before its end, even if all events found so far are settled
             error = None
             for left in self._parts(segment):
                 error = left.error
                 yield left
             if error is None:
-                segment.busy -= 1  # else it is not deleted at all: nobody knows what is in there
+                segment.busy -= 1  # if interrupted it is never deleted: its content is unknown
         self._complete = True
 
     def _parts(self, segment: Segment) -> Iterator[Left]:
@@ -160,10 +160,10 @@ class Lane:
     def read(
         self, stretch: Stretch, max_events: int, max_bytes: int
     ) -> tuple[list[tuple[Place, bytes]], Stretch | None]:
-        """The next records of a stretch, as far as they are in one segment, and what is left of it.
+        """Return the next records of a stretch, within one segment, and the rest of the stretch.
 
         Raises:
-            OSError: they cannot be read; those after the segment are in `beyond(stretch)`.
+            OSError: they cannot be read; later ones are in `beyond(stretch)`.
         """
         segment = self._segment_of(stretch.start)
         found: list[tuple[Place, bytes]] = []
@@ -180,18 +180,18 @@ class Lane:
         return found, self.beyond(stretch, len(found))
 
     def beyond(self, stretch: Stretch, read: int = 0) -> Stretch | None:
-        """What is left of a stretch after the segment that it begins in, of which so many were read."""
+        """Return the part of a stretch after its first segment, after reading this many records."""
         with self._guard:
             bases = [segment.base for segment in self._known() if stretch.start < segment.base < stretch.end]
         return Stretch(self, min(bases), stretch.end, stretch.count - read) if bases else None
 
     def settle(self, places: Sequence[Place], *, tidy: bool = False) -> None:
-        """Note that these are done with, and delete what nobody needs any more.
+        """Note settled records, and delete segments that are no longer needed.
 
-        With `tidy`, also the segment that is written to, if all in it is done with: where room on the disk is short.
+        With `tidy`, also the active segment, if it is settled: when disk space is short.
 
         Raises:
-            OSError: it could not be noted: it is with the next ones, and done with all the same.
+            OSError: the note could not be written: it is retried with the next ones.
         """
         with self._guard:
             segments = sorted(self._known(), key=lambda segment: segment.base)
@@ -199,7 +199,7 @@ class Lane:
         shares: dict[int, list[Place]] = {}
         for place in places:
             shares.setdefault(bisect_right(bases, place.start) - 1, []).append(place)
-        shares.pop(-1, None)  # of a segment that is gone
+        shares.pop(-1, None)  # of a deleted segment
         for index, mine in shares.items():
             segments[index].settled += len(mine)
         over = self._sweep(tidy)
@@ -208,10 +208,10 @@ class Lane:
                 self._note(segments[index], mine)
 
     def note_channel(self, places: Sequence[Place], channel: str) -> None:
-        """Note that one channel has settled these, and others have not.
+        """Note records that one channel has settled, and others have not.
 
         Raises:
-            OSError: it could not be noted: after a crash the channel is sent them again.
+            OSError: the note could not be written: after a crash the channel sends them again.
         """
         shares: dict[Segment, list[Place]] = {}
         for place in places:
@@ -222,7 +222,7 @@ class Lane:
             _append(segment.path.with_suffix(DONE), note(mine, channel))
 
     def settled_by(self, place: Place) -> frozenset[str]:
-        """Return the channels that had settled this when its owner died."""
+        """Return the channels that had settled a record when its owner exited."""
         segment = self._segment_of(place.start) if self._channels else None
         channels = self._channels.get(segment, {}) if segment is not None else {}
         return frozenset(name for name, ranges in channels.items() if place.start in ranges)
@@ -242,12 +242,12 @@ class Lane:
         return over
 
     def _is_over(self, segment: Segment, tidy: bool) -> bool:
-        """Whether a segment is done with, now and for ever."""
+        """Whether a segment is settled for good."""
         log = self.log
         if log is not None and segment is log.active and _is_idle(segment):
             if not tidy and log.position - segment.base < LARGE:
                 return False
-            log.rotate()  # before the last look: a signal handler may cut in
+            log.rotate()  # before the last check: a signal handler may append
         return _is_idle(segment)
 
     def _note(self, segment: Segment, places: Sequence[Place]) -> None:
@@ -267,18 +267,18 @@ class Lane:
         return self._segments if self.log is None else self.log.segments
 
     def empty(self) -> bool:
-        """Whether all its records are done with."""
+        """Whether all its records are settled."""
         with self._guard:
             return self._complete and all(_is_idle(segment) for segment in list(self._known()))
 
     def release(self) -> None:
-        """Let go: of a lane that is done with nothing stays, the others are for whoever starts next.
+        """Release the lane: delete it if settled, or leave it to the next process.
 
         Raises:
-            OSError: it cannot be deleted, or not all be noted that is done with; it is let go of all the same.
+            OSError: it cannot be deleted, or a note not be written; it is released in any case.
         """
         try:
-            with self._guard:  # nobody appends between the look and the end
+            with self._guard:  # no append between the check and the end
                 over = self.empty()
                 if self.log is not None:
                     self.log.close()
@@ -291,7 +291,7 @@ class Lane:
             release_lock(lock)
 
     def abandon(self) -> None:
-        """Let go of the lock and the files, and touch nothing: this is a forked child."""
+        """Release the lock and the files without a change, in a forked child."""
         if self.log is not None:
             self.log.abandon()
         lock, self._lock = self._lock, -1
@@ -305,7 +305,7 @@ class Lane:
 
 
 def _is_idle(segment: Segment) -> bool:
-    """Whether all its records are done with, and nobody is at it."""
+    """Whether all its records are settled, and it is not in use."""
     return not segment.busy and segment.settled >= segment.written
 
 
@@ -318,7 +318,7 @@ def _lengthen(stretches: list[Stretch], more: Stretch) -> None:
 
 
 def open_records(segment: Segment) -> Iterator[tuple[int, bytes]]:
-    """The records of a segment that are not done with, and their positions.
+    """Return the unsettled records of a segment, with their positions.
 
     Raises:
         OSError: it cannot be read.
@@ -337,9 +337,9 @@ def _notes_of(segment: Segment) -> bytes:
 
 
 def _read(segment: Segment, start: int, end: int | None) -> Iterator[tuple[int, bytes]]:
-    """The records of a segment from a position to another (None: its end), a megabyte in memory at a time.
+    """Yield the records of a segment between two positions (None: its end), a megabyte in memory at a time.
 
-    What is longer than that is no record: it comes in pieces.
+    Longer ones are not records: they are yielded in pieces.
     """
     with os.fdopen(open_file(segment.path, os.O_RDONLY), "rb") as file:
         file.seek(start - segment.base)
@@ -356,19 +356,19 @@ def _read(segment: Segment, start: int, end: int | None) -> Iterator[tuple[int, 
 
 
 def _whole(data: bytes) -> int:
-    """How much of it is certain not to go on in what comes after it."""
+    """Return the length that later data cannot extend."""
     cut = 1 + max(data.rfind(b"\n"), data.rfind(b"\0"))
     return len(data) if not cut and len(data) >= CHUNK else cut
 
 
 def _delete(segment: Segment) -> None:
-    """The records first: notes without records say nothing, records without notes would be sent again."""
+    """Delete records before notes: notes alone mean nothing, records alone would be sent again."""
     segment.path.unlink(missing_ok=True)
     segment.path.with_suffix(DONE).unlink(missing_ok=True)
 
 
 def _clear(directory: Path) -> None:
-    """Delete a lane that has no segments. If it has some all the same, they stay, and are adopted.
+    """Delete a lane without segments. If it has some, they stay, and are adopted.
 
     Raises:
         OSError: it cannot be deleted.

@@ -1,11 +1,11 @@
-"""Who owns a lane: whoever has the lock of its `owner.json`. What is written in there is for people.
+"""The owner of a lane: the process that holds the lock of its `owner.json`, whose content is only for people.
 
-The kernel lets go of a lock when the process that has it dies, however it dies. A process number says nothing: numbers
-come round again, and in a container everybody is number 1.
+The kernel releases a lock when its process exits in any way. Process numbers do not identify: they are reused, and in
+a container every process is number 1.
 
-A forked child has copies of all descriptors, and the lock is held until the last of them is closed. So a child closes
-its copies at once; and a file that was opened just while somebody forked, whose copy the child cannot know of, is
-opened anew before it is locked.
+A forked child has copies of all descriptors, and the lock is held until the last copy is closed. So a child closes its
+copies at once; and a file opened during a fork, of which a child may have an unknown copy, is opened again before it is
+locked.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MAX_BYTES = 1 << 16
 
 
 class Owner(msgspec.Struct):
-    """Who made a lane."""
+    """The process that made a lane."""
 
     format: int
     host: str = ""
@@ -50,26 +50,26 @@ class Owner(msgspec.Struct):
 
     @property
     def known(self) -> bool:
-        """Whether the lane's format is one that this release reads."""
+        """Whether this release can read the lane's format."""
         return self.format == FORMAT
 
 
 def owner_of(directory: Path) -> Owner | None:
-    """What a lane says of its owner; None if that is missing or spoiled."""
+    """Read a lane's `owner.json`; None if it is missing or corrupt."""
     try:
         said = msgspec.json.decode(read_file(directory / OWNER, MAX_BYTES))
         return msgspec.convert(said, Owner)
-    except msgspec.ValidationError:  # JSON of another shape: a newer release has written it
+    except msgspec.ValidationError:  # JSON of another shape, from a newer release
         return Owner(format=0)
-    except (OSError, msgspec.DecodeError, ValueError, RecursionError):  # a DecodeError was no ValueError once
+    except (OSError, msgspec.DecodeError, ValueError, RecursionError):  # DecodeError was no ValueError once
         return None
 
 
 def new_lock(directory: Path) -> int:
-    """Make the `owner.json` of a new lane, and lock it. Returns its descriptor.
+    """Make and lock the `owner.json` of a new lane. Return its descriptor.
 
     Raises:
-        OSError: it cannot be made, or not be locked.
+        OSError: it cannot be made or locked.
     """
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     owner = Owner(FORMAT, socket.gethostname(), os.getpid(), now, __version__)
@@ -84,17 +84,17 @@ def new_lock(directory: Path) -> int:
 
 
 def take_lock(directory: Path, *, to_look: bool = False) -> int | None:
-    """The lock of a lane whose owner is dead, as a descriptor; None if it lives, or somebody else was faster.
+    """Lock a lane of an exited owner; return the descriptor, or None if the owner runs or another process was faster.
 
     Args:
         directory: the lane.
-        to_look: it is let go of at once, and nothing may be written: for a look at a file system that is read-only.
+        to_look: release it at once, and write nothing: for inspection on a read-only file system.
 
     Raises:
-        OSError: nobody can tell; of a lane without an `owner.json`, FileNotFoundError.
+        OSError: the state is unknown; of a lane without an `owner.json`, FileNotFoundError.
     """
     path = directory / OWNER
-    # Over NFS only what is open for writing can be locked for oneself.
+    # Over NFS an exclusive lock needs a file open for writing.
     how, kind = (os.O_RDONLY, fcntl.LOCK_SH) if to_look else (os.O_RDWR, fcntl.LOCK_EX)
     lock = _open(path, how)
     try:
@@ -110,18 +110,18 @@ def take_lock(directory: Path, *, to_look: bool = False) -> int | None:
 
 
 _TAKEN = {errno.EWOULDBLOCK, errno.EACCES, errno.ENOENT}
-"""Somebody has the lock (some systems say EACCES), or has deleted the file, and with it the lane."""
+"""Another process has the lock (some systems say EACCES), or has deleted the file, and with it the lane."""
 
 
 def release_lock(lock: int) -> None:
-    """Let go of a lock, whoever has copies of its descriptor."""
+    """Release a lock, even if other processes have copies of its descriptor."""
     if lock in _open_here:
         fcntl.flock(lock, fcntl.LOCK_UN)
     close_lock(lock)
 
 
 def close_lock(lock: int) -> None:
-    """Close our copy of a lock's descriptor: it is the parent's; or it was never locked."""
+    """Close our copy of a lock's descriptor: the parent's lock, or one that was never taken."""
     if _open_here.pop(lock, None) is not None:
         os.close(lock)
 

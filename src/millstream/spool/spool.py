@@ -1,4 +1,4 @@
-"""The spool: a directory of lanes. Events are written into our own, and what the dead have left is adopted."""
+"""The spool: a directory of lanes. Events are written to our own lane, and lanes of exited processes are adopted."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from .lock import HAS_LOCKS, OWNER, owner_of, release_lock, take_lock
 __all__ = ["Spool", "source_of"]
 
 AGAIN = 1.0
-"""Seconds until it is tried again to make a lane, where that has failed, or to see whether a full spool still is."""
+"""Seconds until a failed lane is made again, or a full spool is checked again."""
 QUIET = 60.0
-"""Seconds for which a trouble is not told again that comes and goes."""
+"""Seconds for which a recurring problem is reported only once."""
 IN_MEMORY = "events are in memory alone"
 NOT_FORCED = "events are written, but not forced to the disk"
 HALF_MADE = 60.0
-"""Seconds after which a lane without a name can only be a dead one's: making one takes less than a millisecond."""
+"""Seconds after which a lane without a name counts as abandoned: making one is almost instant."""
 HOPELESS = {errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENXIO}
-"""What is wrong with a file that nobody can ever read. All else may pass: a lack of descriptors, a right not given."""
+"""Permanent errors of a file. Others may pass: too few descriptors, a missing permission."""
 
 
 class Spool:
-    """Where one client writes its events down.
+    """Stores the events of one client on disk.
 
-    `append` is for any thread, and for signal handlers and `__del__` that cut in; the rest is for the worker, but for
-    `sync_now`. No method raises what the disk does: it is told to `report`, once, and the event is in memory alone.
+    `append` is for any thread, and for signal handlers and `__del__`; the rest but `sync_now` is the worker's. Disk
+    errors are never raised: they are passed to `report`, once, and the event is only in memory.
 
     Args:
         directory: the spool, made with the first event; several processes may share it.
         source: a fingerprint of the write key. Only lanes of the same source are adopted.
-        max_bytes: bytes that the directory may hold. What other processes write is counted now and then.
-        sync: seconds after which records are forced to the disk itself; 0 is in every append, None is never.
-        report: told of each trouble.
+        max_bytes: size limit of the directory. Writes of other processes are counted now and then.
+        sync: seconds between two fsyncs; 0 syncs every append, None never syncs.
+        report: called with each problem.
 
     Raises:
         SettingsError: this system has no file locks.
@@ -63,7 +63,7 @@ class Spool:
     ) -> None:
         if not HAS_LOCKS:
             raise SettingsError("spool needs file locks (flock), which this system does not have")
-        self.directory = directory.absolute()  # wherever the process goes later
+        self.directory = directory.absolute()  # the process may change its directory later
         self.corrupt = 0
         self._quarantine = Quarantine(self.directory)
         self._source = source
@@ -72,22 +72,22 @@ class Spool:
         self._report = report
         self._lock = RLock()
         self._lane: Lane | None = None
-        self._lanes: list[Lane] = []  # all that are ours, the adopted ones included
-        self._off = ""  # why events are not written down
-        self._again = 0.0  # when it is worth trying again
-        self._quiet = 0.0  # until when nothing is told
+        self._lanes: list[Lane] = []  # all that this process owns, adopted ones included
+        self._off = ""  # why events are not written
+        self._again = 0.0  # when to retry
+        self._quiet = 0.0  # until when nothing is reported
         self._used = 0
         self._closed = False
 
     @property
     def state(self) -> str:
-        """`on`, or `off: ` and why."""
+        """`on`, or `off: ` and the reason."""
         return f"off: {self._off}" if self._off else "on"
 
     # -- writing --------------------------------------------------------------------------------------
 
     def append(self, record: bytes) -> Place | None:
-        """Write an event down. None: it is not on disk."""
+        """Write an event. None: it is not on disk."""
         if self._closed or (self._again and monotonic() < self._again):
             return None
         size = len(record) + 1
@@ -97,22 +97,22 @@ class Spool:
                 return None
             place = lane.append(record)
         except OSError as exc:
-            if not self._closed:  # else the call and the close have crossed
+            if not self._closed:  # else the call and the close were concurrent
                 self._fail(IN_MEMORY, exc.strerror or str(exc), exc)
             return None
-        self._used += size  # not exact where threads meet; the next look corrects it
+        self._used += size  # not exact across threads; the next check corrects it
         if (self._sync != 0.0 or self._force(lane)) and self._off:
             self._off = ""
         return place
 
     def due_at(self) -> float | None:
-        """When what is written is to be forced to disk (by monotonic); None if nothing is."""
+        """When the next fsync is due (by monotonic); None if all is synced."""
         lane = self._lane
         since = None if lane is None or lane.log is None or not self._sync else lane.log.dirty_since
         return None if since is None else since + (self._sync or 0.0)
 
     def sync_now(self) -> None:
-        """Force what is written to the disk itself. In any thread."""
+        """Sync written events to disk (fsync). Thread-safe."""
         for lane in list(self._lanes):
             self._force(lane)
 
@@ -134,13 +134,13 @@ class Spool:
                     raise
                 self._again = 0.0
                 self._lanes.append(lane)
-                if self._lane is None:  # else a signal handler was here meanwhile, and this one stays empty
+                if self._lane is None:  # else a signal handler made one, and this one stays empty
                     self._lane = lane
                     self._used = size_of(self.directory)
             return self._lane
 
     def _is_full(self, more: int) -> bool:
-        """Whether there is still no room, now that somebody has looked."""
+        """Whether the spool is still full after a new check."""
         self._used = size_of(self.directory)
         if self._used + more <= self._max_bytes:
             self._again = 0.0
@@ -150,7 +150,7 @@ class Spool:
         return True
 
     def _fail(self, what: str, why: str, cause: BaseException | None) -> None:
-        """From now on, events are not as safe as they should be."""
+        """Record that events are less safe than they should be, and report it."""
         was_on, self._off = not self._off, why
         if was_on:
             self._tell(f"{what}: {self.directory}: {why}", cause)
@@ -167,7 +167,7 @@ class Spool:
     # -- what the dead have left ------------------------------------------------------------------------
 
     def adopt(self) -> Iterator[Stretch]:
-        """Take over the lanes of dead processes: all that is in them and not done with, the oldest first."""
+        """Adopt the lanes of exited processes: yield their unsettled events, the oldest first."""
         for directory in self._lanes_here():
             if not self._is_ours(directory):
                 continue
@@ -179,15 +179,15 @@ class Spool:
                 yield from self._adopt(lane)
 
     def _is_ours(self, lane: Path) -> bool:
-        """Whether this is a directory. Moves what no client made to quarantine: anything else, and in it all but files.
+        """Whether this is a directory. Entries that no client made are moved to quarantine, also those in it.
 
-        A pipe would be waited for, and a symbolic link written through.
+        A pipe would block, and a symbolic link would be followed.
         """
         try:
             is_lane = stat.S_ISDIR(lane.lstat().st_mode)
             inside = entries(lane) if is_lane else []
             strangers = [path for path in inside if not stat.S_ISREG(path.lstat().st_mode)]
-        except OSError:  # another process has deleted it, or something in it; or the next step says what is wrong
+        except OSError:  # another process has deleted it, or the next step reports the error
             return True
         if not is_lane:
             strangers = [lane]
@@ -205,7 +205,7 @@ class Spool:
         self._tell(f"{path} is not a regular file, and {became}", None, always=True)
 
     def _take(self, directory: Path) -> Lane | None:
-        """The lane there, if its owner is dead and it is one that we know how to read."""
+        """Return the lane there, if its owner has exited and this release can read it."""
         try:
             lock = self._lock_of(directory)
         except OSError as exc:
@@ -227,17 +227,17 @@ class Spool:
         try:
             return take_lock(directory)
         except FileNotFoundError:
-            if segments_in(directory):  # somebody has deleted the owner, and not the events
+            if segments_in(directory):  # the owner file was deleted, and not the events
                 os.close(open_file(directory / OWNER, os.O_WRONLY | os.O_CREAT))
                 return take_lock(directory)
         try:
-            directory.rmdir()  # whoever was about to do so has died
+            directory.rmdir()  # the process that was to delete it has exited
         except OSError:
             pass
         return None
 
     def _clear_half_made(self, directory: Path) -> None:
-        """A lane whose maker died before it had a name: nothing can be in it."""
+        """Delete a lane whose maker exited before it had a name: it is empty."""
         try:
             if file_time() - directory.stat().st_mtime > HALF_MADE:
                 (directory / OWNER).unlink(missing_ok=True)
@@ -246,14 +246,14 @@ class Spool:
             pass
 
     def _lanes_here(self) -> list[Path]:
-        """The lanes of our source, the oldest first; and, with a dot before their names, those that are half made."""
+        """List the lanes of our source, the oldest first; and, with a dot before their names, unfinished ones."""
         ours = (f"{self._source}-", f".{self._source}-")
         try:
             found = [path for path in self.directory.iterdir() if path.name.startswith(ours)]
         except (
             FileNotFoundError,
             NotADirectoryError,
-        ):  # nobody was there; an append will see more
+        ):  # no events yet; an append reports errors
             return []
         except OSError as exc:
             self._tell(f"{self.directory} cannot be read: {exc.strerror or exc}", exc, always=True)
@@ -280,7 +280,7 @@ class Spool:
                 self._tell(f"{corrupt} pieces of {lane.directory} are no events, and {became}", None, always=True)
 
     def _give_up(self, lane: Lane, segment: Segment, error: OSError) -> None:
-        """A segment cannot be read, or not to its end: what was found in it is delivered."""
+        """Handle a segment that cannot be read to its end: events found in it are delivered."""
         self.corrupt += 1
         what = f"{segment.path} cannot be read: {error.strerror or error}; "
         if error.errno not in HOPELESS or segment.written:
@@ -294,7 +294,7 @@ class Spool:
         self._tell(what, error, always=True)
 
     def _put_in_quarantine(self, lane: Lane, left: Left) -> str:
-        """Pieces that are no events, to where people can look at them. Returns why they could not be."""
+        """Move corrupt pieces to quarantine, for people to inspect. Return the error, if any."""
         self.corrupt += len(left.corrupt)
         try:
             name = f"{lane.directory.name}-{left.segment.base:020d}.bin"
@@ -309,7 +309,7 @@ class Spool:
     def read(
         self, stretch: Stretch, max_events: int, max_bytes: int
     ) -> tuple[list[tuple[Place, bytes]], Stretch | None]:
-        """The first records of a stretch, and what is left of it. Those that can no longer be read are left out."""
+        """Return the first records of a stretch, and the rest of it. Unreadable ones are skipped."""
         lane, cause = cast("Lane", stretch.lane), None
         fine: list[tuple[Place, bytes]] = []
         rest: Stretch | None = stretch
@@ -328,8 +328,8 @@ class Spool:
         return fine, rest
 
     def settle(self, places: Sequence[Place]) -> None:
-        """These events are done with."""
-        if self._closed:  # whoever has the lanes now has not heard of it
+        """Settle these events: they leave the spool."""
+        if self._closed:  # another process may own the lanes now
             return
         by_lane: dict[object, list[Place]] = {}
         for place in places:
@@ -344,7 +344,7 @@ class Spool:
                 self._let_go(lane)
 
     def note_channel(self, places: Sequence[Place], channel: str) -> None:
-        """Note that one channel has settled these events, and others have not."""
+        """Note events that one channel has settled, and others have not."""
         by_lane: dict[object, list[Place]] = {}
         for place in places:
             by_lane.setdefault(place.lane, []).append(place)
@@ -356,7 +356,7 @@ class Spool:
                 self._tell(f"what {channel} has had cannot be noted in {lane.directory}: {exc.strerror or exc}", exc)
 
     def settled_by(self, place: Place) -> frozenset[str]:
-        """Return the channels that had settled an event when the process that recorded it died."""
+        """Return the channels that had settled an event when the process that recorded it exited."""
         return cast("Lane", place.lane).settled_by(place)
 
     def written_at(self, place: Place) -> float:
@@ -366,7 +366,7 @@ class Spool:
     # -- the end ----------------------------------------------------------------------------------------
 
     def release(self) -> None:
-        """Nothing more will be written. What is not done with stays, for the next start."""
+        """Close the spool. Unsettled events stay for the next start."""
         self._closed = True
         if self._sync is not None:
             self.sync_now()
@@ -375,7 +375,7 @@ class Spool:
         self._lane = None
 
     def orphan(self) -> None:
-        """This is a forked child: everything here is the parent's, and our copies of its locks must not outlive it."""
+        """Release everything in a forked child: it belongs to the parent, whose locks our copies must not outlive."""
         self._closed = True
         for lane in self._lanes:
             lane.abandon()
@@ -390,21 +390,21 @@ class Spool:
 
 
 def source_of(write_key: str) -> str:
-    """A write key's fingerprint: lanes are named by it, and nobody learns the key."""
+    """Return a write key's fingerprint, which names lanes without revealing the key."""
     return hashlib.sha256(write_key.encode()).hexdigest()[:12]
 
 
 def _changed_at(path: Path) -> float:
     try:
         return path.stat().st_mtime
-    except OSError:  # deleted meanwhile, or soon to be told of
+    except OSError:  # deleted since, or reported soon
         return 0.0
 
 
 def size_of(directory: Path) -> int:
-    """Bytes of all segments in a spool."""
+    """Return the bytes of all segments in a spool."""
     size = 0
-    for lane, _, names in os.walk(directory):  # which passes over directories that another process has deleted
+    for lane, _, names in os.walk(directory):  # skips directories deleted by another process
         for name in names:
             if name.endswith(SUFFIX):
                 with suppress(OSError):  # deleted, too

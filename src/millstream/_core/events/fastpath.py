@@ -69,7 +69,7 @@ def is_plain(values: Iterable[Any], depth: int) -> bool:  # noqa: C901 - a call 
     This loop is the largest part of a call. docs/decisions/0022 and 0023 have the alternatives that were measured.
 
     Another thread that changes a container between this check and the encoding can evade it, with no worse effect than
-    the above: only standard types are encoded, and no code of the caller's runs meanwhile.
+    the above: only standard types are encoded, and no code of the caller's runs at the same time.
     """
     for value in values:
         if type(value) in _LEAVES:

@@ -18,7 +18,7 @@ from millstream.spec import REASONS, TYPES
 
 from ..clock_skew import moment_of
 from .access import Access, Forbidden
-from .rows import Filter, row_of
+from .rows import RowFilter, row_of
 from .snippet import call_of
 from .subscriber import AT_ONCE, Subscriber
 
@@ -154,7 +154,7 @@ def _time_unknown(line: bytes) -> str:
 
 def _follower(feed: Feed, request: Request) -> Subscriber:
     asked = request.query_params
-    wanted = Filter(
+    wanted = RowFilter(
         kinds=asked.getlist("kind"),
         types=asked.getlist("type"),
         sources=asked.getlist("source"),

@@ -107,7 +107,7 @@ def _text(value: object) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
-class Filter:
+class RowFilter:
     """Selects rows; without arguments, all.
 
     Args:

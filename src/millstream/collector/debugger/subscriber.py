@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .rows import Filter, Row
+from .rows import Row, RowFilter
 
 if TYPE_CHECKING:
     from ..feed import Feed
@@ -39,7 +39,7 @@ class Subscriber:
     def __init__(
         self,
         feed: Feed,
-        wanted: Filter | None = None,
+        wanted: RowFilter | None = None,
         *,
         whole: bool = False,
         after: str = "",
@@ -48,7 +48,7 @@ class Subscriber:
     ) -> None:
         self.complete = complete
         self._feed = feed
-        self._wanted = wanted or Filter()
+        self._wanted = wanted or RowFilter()
         self._whole = whole
         since = feed.last - feed.size if last is None else feed.last - last
         boot, _, number = after.partition("-")
