@@ -27,6 +27,7 @@ FLOORS = {
     "_core": 1,
     "_feedback": 2,
     "_logging": 2,
+    "_remedies": 2,
     "auth": 2,
     "emitter": 2,
     "http": 2,
@@ -48,6 +49,8 @@ FLOORS = {
 DOORS = {
     ("settings", "errors"),
     ("plugins", "destinations"),
+    ("_logging", "_feedback"),
+    ("_logging", "_remedies"),
     ("_logging", "emitter"),
     ("settings", "urls"),
     ("types", "urls"),

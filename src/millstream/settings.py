@@ -28,13 +28,14 @@ MILLISECONDS_FROM = 1000.0
 class SettingsArgs(TypedDict, total=False):
     """The settings as keyword arguments of a client; `Settings` says what each does."""
 
-    host: str
+    host: str | None
     path: str
     max_retries: int
     flush_at: int
     flush_interval: float
     http_request_timeout: float
     disable: bool
+    debug: bool
     http_client: HTTPClient | HTTPClientFunction | None
     oauth_settings: OAuthSettings | None
     max_batch_events: int | None
@@ -49,7 +50,7 @@ class SettingsArgs(TypedDict, total=False):
     context: Mapping[str, Any]
     integrations: Mapping[str, Any]
     context_providers: Sequence[Callable[[], Mapping[str, Any]]]
-    on_invalid: OnInvalid
+    on_invalid: OnInvalid | None
     exit_timeout: float
     handle_sigterm: bool
     plugin_timeout: float
@@ -133,6 +134,9 @@ class Settings:
     """Seconds for one request, from connecting to the end of the answer."""
     disable: bool = False
     """Check calls and do nothing else: receipts succeed, no key is needed. `$MILLSTREAM_DISABLE` does the same."""
+    debug: bool = False
+    """Show requests, answers, retries and outcomes in the log, without keys and contents. `$MILLSTREAM_DEBUG` does the
+    same, and so does the level DEBUG of the logger `millstream`."""
     http_client: HTTPClient | HTTPClientFunction | None = None
     """What sends requests; by default a Urllib3Client, for AsyncAnalytics an AiohttpClient."""
     oauth_settings: OAuthSettings | None = None
@@ -161,8 +165,9 @@ class Settings:
     """Integrations for every event; a call's own are merged over them."""
     context_providers: Sequence[Callable[[], Mapping[str, Any]]] = ()
     """Called in the event call itself: what they return is merged under the call's own context."""
-    on_invalid: OnInvalid = "raise"
-    """What InvalidEvent does: `raise` in the call, or `report` as an `error` event and a failed receipt."""
+    on_invalid: OnInvalid = "report"
+    """What a call does that cannot become an event: `report` it (a line in the log, an `error` event, a failed receipt)
+    or `raise` InvalidEvent, for tests and scripts. Without it `$MILLSTREAM_ON_INVALID` counts."""
     exit_timeout: float = 5.0
     """Seconds that the end of the process may take to deliver what is left."""
     handle_sigterm: bool = True
@@ -195,10 +200,13 @@ class Settings:
                 near = get_close_matches(name, known, 1)
                 hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
                 raise SettingsError(f"there is no setting {name!r}{hint}")
-        values: dict[str, Any] = {"host": os.environ.get("MILLSTREAM_HOST", "").strip() or cls.host, **given}
+        values = {name: value for name, value in given.items() if value is not None or name not in FROM_ENVIRONMENT}
+        for name, variable in FROM_ENVIRONMENT.items():
+            values.setdefault(name, os.environ.get(variable, "").strip() or getattr(cls, name))
         values["write_key"] = os.environ.get("MILLSTREAM_WRITE_KEY", "") if write_key is None else write_key
-        if os.environ.get("MILLSTREAM_DISABLE", "").strip().lower() in {"1", "true", "yes", "on"}:
-            values["disable"] = True
+        for name, variable in SWITCHES.items():
+            if os.environ.get(variable, "").strip().lower() in {"1", "true", "yes", "on"}:
+                values[name] = True
         values |= _stripped(values, "write_key", "host", "path", "proxy")
         if isinstance(oauth := values.get("oauth_settings"), OAuthSettings):
             values["oauth_settings"] = oauth.stripped()
@@ -223,7 +231,7 @@ class Settings:
         self._check_oauth()
         self._check_counts()
         self._check_times()
-        for name in ("disable", "gzip", "handle_sigterm"):
+        for name in ("disable", "debug", "gzip", "handle_sigterm"):
             _check_type(name, getattr(self, name), bool)
         for name in ("context", "integrations"):
             _check_type(name, getattr(self, name), Mapping)
@@ -293,6 +301,10 @@ class Settings:
 
 
 API_BATCH_EVENTS = 2500
+FROM_ENVIRONMENT = {"host": "MILLSTREAM_HOST", "on_invalid": "MILLSTREAM_ON_INVALID"}
+"""Settings that a variable stands in for, when they are not given."""
+SWITCHES = {"disable": "MILLSTREAM_DISABLE", "debug": "MILLSTREAM_DEBUG"}
+"""Settings that a variable switches on, whatever the argument says."""
 
 
 def seconds(name: str, value: object, *, above_zero: bool = False, long: bool = False) -> float:

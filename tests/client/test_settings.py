@@ -6,6 +6,7 @@ import asyncio
 import base64
 import dataclasses
 import json
+import logging
 import os
 import signal
 import tempfile
@@ -265,10 +266,24 @@ def _(api: Api, client: Make) -> None:
     assert (context["request"], context["locale"]) == ("r1", "fr")
 
 
+@proves("debug")
+def _(api: Api, client: Make) -> None:
+    logger = logging.getLogger("millstream")
+    before = logger.level, logger.handlers[:]
+    try:
+        client(debug=False)
+        assert logger.level == before[0]
+        client(debug=True)
+        assert logger.level == logging.DEBUG
+    finally:
+        logger.setLevel(before[0])
+        logger.handlers[:] = before[1]
+
+
 @proves("on_invalid")
 def _(api: Api, client: Make) -> None:
     with pytest.raises(InvalidEvent):
-        client().track("", user_id="u")
+        client(on_invalid="raise").track("", user_id="u")
     assert client(on_invalid="report").track("", user_id="u").done()
 
 
@@ -353,7 +368,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("write_key", 5, "a str"),
     ("write_key", "", "pass it first"),
     ("host", "api.segment.io", "absolute URL"),
-    ("host", None, "str"),
+    ("host", 5, "str"),
     ("host", "http://[::1", "absolute URL"),
     ("host", "http://h:99999", "absolute URL"),
     ("path", None, "str"),
@@ -368,6 +383,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("http_request_timeout", 1000, "write 1"),
     ("http_request_timeout", -1, "0 or more"),
     ("disable", "no", "bool"),
+    ("debug", "no", "bool"),
     ("http_client", 5, "send"),
     ("oauth_settings", {"client_id": "id"}, "OAuthSettings"),
     ("oauth_settings", OAuthSettings(""), "client_id"),

@@ -222,7 +222,7 @@ def test_a_call_that_may_not_wait_is_not_accepted(api: Api, where: str) -> None:
         return
     ending.ask(NEVER[where], REFUSED)
     done = ending.release()
-    assert (done.code, done.err) == (-signal.SIGTERM, "1 × event not accepted: the process is ending\n")
+    assert (done.code, done.err) == (-signal.SIGTERM, "1 event not accepted: the process is ending\n")
     assert [event["event"] for event in api.accepted] == ["First", "Rest"]
 
 
@@ -239,7 +239,7 @@ def test_what_runs_on_threads_of_ours_does_not_wait(api: Api) -> None:
     ending = Ending(api, before=before)
     ending.hear(REFUSED)
     done = ending.release()
-    assert (done.code, done.err) == (-signal.SIGTERM, "1 × event not accepted: the process is ending\n")
+    assert (done.code, done.err) == (-signal.SIGTERM, "1 event not accepted: the process is ending\n")
 
 
 def test_plugins_run_and_callbacks_do_not(api: Api) -> None:

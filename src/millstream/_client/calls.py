@@ -8,7 +8,7 @@ from typing import Any, NoReturn, SupportsIndex, TypeAlias, TypeVar, overload
 from uuid import UUID
 
 from .._clock import monotonic, stamp
-from .._core.context import Callback
+from .._core.context import Callback, ErrorEvent
 from .._core.events import build
 from .._core.events.build import LIBRARY, MAX_EVENT_BYTES, Defaults, WireEvent
 from .._core.events.encode import decode, encode, largest_field
@@ -17,12 +17,13 @@ from .._delivery.assemble import Parts
 from .._delivery.driver import Driver
 from .._delivery.process import gate
 from .._feedback import feeds_back, in_log_call, is_exchanging
-from .._logging import Summary
+from .._logging import Summary, show_debug
 from ..emitter import Emitter, Listener
 from ..errors import ClientClosed, DeliveryError, Dropped, EventTooLarge, InvalidEvent, SettingsError
 from ..http import as_client
 from ..settings import Settings, seconds
 from ..types import Stats
+from .invalid import InvalidLog, caller
 from .lifecycle import Lifecycle
 from .parts import parts_of
 from .registration import Registration
@@ -30,6 +31,7 @@ from .registration import Registration
 __all__ = ["EventCalls"]
 
 FED_BACK = "a log handler recorded a line that a request of ours has written, which would go on endlessly"
+MORE_PLACES = "not recorded: InvalidEvent, at more places than have lines of their own (listen to `error`)"
 
 F = TypeVar("F", bound=Listener)
 Key: TypeAlias = str | SupportsIndex | UUID
@@ -50,12 +52,15 @@ class EventCalls:
     def __init__(self, settings: Settings, build: Callable[[Settings, Parts], Driver], *, may_await: bool) -> None:
         if settings.http_client is not None:
             as_client(settings.http_client, may_await=may_await)  # refused here, not at the first event
+        if settings.debug:
+            show_debug()
         self._settings = settings
         self._summary = summary = Summary()
         self._emitter = emitter = Emitter(lambda fault: summary.fault(fault, monotonic()), lambda: gate.closed)
         self._registration = registration = Registration(emitter, may_await=may_await)
         self._receipt = Receipt if settings.spool is None else SpooledReceipt
         self._context_providers = settings.context_providers
+        self._invalid_log = InvalidLog()
         self._drops = settings.overflow == "drop_newest"
         try:
             self._defaults = Defaults.of({**settings.context, "library": LIBRARY}, settings.integrations)
@@ -106,7 +111,7 @@ class EventCalls:
                 itself for an event that is refused there (too large, no room, the client closed or disabled).
 
         Raises:
-            InvalidEvent: an argument cannot be sent; the message names it (see the setting `on_invalid`).
+            InvalidEvent: an argument cannot be sent, and `on_invalid` is `raise`; the message names it.
             QueueFull: the queue is full, and `overflow` is `raise`.
         """
         made = build.Identify(message_id, timestamp, user_id, anonymous_id, context, integrations, traits)
@@ -235,13 +240,13 @@ class EventCalls:
         again without becoming a second event.
 
         Raises:
-            InvalidEvent: the event is not one that the Tracking API would keep.
+            InvalidEvent: the Tracking API would not keep the event, and `on_invalid` is `raise`.
         """
         try:
             whole = build.whole(event, stamp(), self._defaults)
             data = encode(whole)
         except InvalidEvent as exc:
-            return self._invalid("send", exc, callback)
+            return self._invalid("send", event.get("event") if type(event) is dict else None, exc, callback)
         receipt = self._receipt(
             data, whole["type"], whole["messageId"], self._lifecycle.driver, bool(whole["integrations"])
         )
@@ -284,7 +289,7 @@ class EventCalls:
             given = event.complete(stamp(), self._defaults)
             data = encode(event, given)
         except InvalidEvent as exc:
-            return self._invalid(event.kind, exc, callback)
+            return self._invalid(event.kind, getattr(event, "event", getattr(event, "name", None)), exc, callback)
         integrated = self._integrations if integrations is None else bool(event.integrations)
         life = self._lifecycle
         driver = life.driver
@@ -301,7 +306,7 @@ class EventCalls:
         """From the encoded event to the queue, with whatever may be out of the ordinary."""
         if feeds_back():
             self._reject(receipt, Dropped(FED_BACK), callback)
-            self._summary.count(f"event not accepted: {FED_BACK}", 1, monotonic())
+            self._summary.count("event", f"not accepted: {FED_BACK}", 1, monotonic())
             return
         if self._lifecycle.closed:
             self._lifecycle.submit_late(
@@ -358,11 +363,14 @@ class EventCalls:
                 self._emitter.fault("context_provider", exc)
         return {**merged, **build.mapping("context", context)}
 
-    def _invalid(self, kind: str, exc: InvalidEvent, callback: Callback | None) -> Receipt:
-        """Raise, or report: an `error` event, and a receipt that has failed already."""
+    def _invalid(self, kind: str, event: object, exc: InvalidEvent, callback: Callback | None) -> Receipt:
+        """Raise, or report: a line in the log, an `error` event, and a receipt that has failed already."""
         if self._settings.on_invalid == "raise":
             raise exc
-        self._emitter.fault("invalid_event", exc)
+        now = monotonic()
+        if not self._invalid_log.note(f"{type(self).__name__}.{kind}", event, exc, caller(), now):
+            self._summary.count("event", MORE_PLACES, 1, now)
+        self._emitter.emit("error", ErrorEvent("invalid_event", exc))
         receipt = Receipt(b"{}", kind, "", self._lifecycle.driver)
         error = Dropped(str(exc))
         error.__cause__ = exc.with_traceback(None)

@@ -140,7 +140,7 @@ class Lifecycle:
 
     def _reject(self, receipt: Receipt) -> None:
         self.driver.reject(receipt, ClientClosed(ENDING))
-        self._summary.count(f"event not accepted: {ENDING}", 1, monotonic())
+        self._summary.count("event", f"not accepted: {ENDING}", 1, monotonic())
 
     def _submit_after_end(
         self, receipt: Receipt, submit: Callable[[], object], refuse: Callable[[], object], *, in_time: bool

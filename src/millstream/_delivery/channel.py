@@ -9,15 +9,18 @@ from typing import Any, cast
 
 from .._core.delivery.actions import Action, Send
 from .._core.delivery.engine import Engine
+from .._core.delivery.verdicts import Limited, Retry
 from .._core.outcome import Outcome
 from .._core.receipt import Receipt
 from .._core.routing import allows
+from .._logging import Summary, debug, is_debug, plural
+from .._remedies import label
 from ..auth import bearer, quotes, shown, with_token, without
 from ..destinations.base import Destination, Part
 from ..emitter import Emitter
 from ..errors import AuthError, DeliveryError, TransportError
 from ..types import Clock, Request, Response
-from ..urls import hidden
+from ..urls import hidden, origin
 from .copies import Copies
 from .tokens import Tokens, bare
 from .transport import Transport
@@ -35,10 +38,12 @@ class Channel:
         engine: decides what is sent when.
         transport: exchanges requests.
         emitter: is told of each request and answer.
+        summary: counts requests that fail, for the log.
         tokens: the OAuth tokens that requests need, if any.
         clock: monotonic seconds.
         copies: makes parts of events, and an event's outcome of theirs. None: events are sent as they are, and the
             outcome is the event's own.
+        host: what log lines call the host until a request says where it is.
     """
 
     def __init__(
@@ -47,9 +52,12 @@ class Channel:
         engine: Engine,
         transport: Transport,
         emitter: Emitter,
+        summary: Summary,
         tokens: Tokens | None,
         clock: Clock,
         copies: Copies | None = None,
+        *,
+        host: str,
     ) -> None:
         self.name = destination.name
         self.engine = engine
@@ -62,6 +70,8 @@ class Channel:
         self._destination = destination
         self._transport = transport
         self._emitter = emitter
+        self._summary = summary
+        self.host = host
         self._tokens = tokens
         self._closing = False
         self._limit: float | None = None  # when a request ends at the latest: the process is ending, or the client
@@ -103,6 +113,8 @@ class Channel:
     def settle(self, settled: Settled) -> None:
         """Pass on the events that have an outcome here, and that it decides for."""
         for items, outcome in self.engine.settled():
+            if outcome.error is not None:
+                outcome = Outcome(outcome.error, outcome.attempts, self.host)  # noqa: PLW2901 - says where, too
             if self.copies is None:
                 receipts = cast("list[Receipt]", items)
                 if self.notes_deliveries:
@@ -119,8 +131,12 @@ class Channel:
         try:
             request = self._request(send)
         except Exception as exc:  # noqa: BLE001 - a destination may be the application's own
-            self.engine.failed(send, transport_error(exc), self.clock())
+            self._failed(send, transport_error(exc))
             return
+        self.host = origin(request.url)
+        if is_debug():
+            events = plural(len(send.batch.items), "event")
+            debug(f"request to {self.host}: {events}, {len(request.body):,} bytes, attempt {send.attempt}")
         self._emitter.emit("http_request", shown(request))
         self._transport.exchange(
             request,
@@ -140,18 +156,30 @@ class Channel:
 
     def _on_answer(self, send: Send, request: Request, answer: Response | BaseException) -> None:
         if isinstance(answer, BaseException):
-            self.engine.failed(send, transport_error(answer, bearer(request)), self.clock())
+            self._failed(send, transport_error(answer, bearer(request)))
             return
         response = without(answer, bearer(request))
         try:
             verdict = self._destination.judge(response, cast("Sequence[Part]", send.batch.items), time.time())
         except Exception as exc:  # noqa: BLE001 - never delivered: it is tried again, as after no answer
-            self.engine.failed(send, transport_error(exc), self.clock())
+            self._failed(send, transport_error(exc))
             return
+        debug(f"answer of {self.host}: [{response.status}], {type(verdict).__name__}")
         if self._tokens is not None:
             verdict = self._tokens.review(request, verdict, response.status)
-        self.engine.responded(send, verdict, self.clock())
+        now = self.clock()
+        self.engine.responded(send, verdict, now)
+        if isinstance(verdict, Retry | Limited) and self.engine.is_retried(send.batch):
+            self._summary.request_failed(self.host, verdict.error, now)
         self._emitter.emit("http_response", shown(request), response)
+
+    def _failed(self, send: Send, error: DeliveryError) -> None:
+        """Count an attempt without a usable answer."""
+        now = self.clock()
+        debug(f"no answer of {self.host}: {label(error)}")
+        self.engine.failed(send, error, now)
+        if self.engine.is_retried(send.batch):
+            self._summary.request_failed(self.host, error, now)
 
     def _request_token(self, tokens: Tokens) -> None:
         due = tokens.next_request(closing=self._closing)

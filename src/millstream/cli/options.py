@@ -136,7 +136,7 @@ class Access:
 
     def _all(self, given: SettingsArgs) -> SettingsArgs:
         where: SettingsArgs = {"host": self.host} if self.host else {}
-        return {**given, **where, "oauth_settings": self.oauth()}
+        return {"on_invalid": "raise", **given, **where, "oauth_settings": self.oauth()}
 
     def oauth(self) -> OAuthSettings | None:
         """The OAuth settings, if any were given.

@@ -131,7 +131,7 @@ class WireEvent(Struct, rename="camel", tag_field="type", omit_defaults=True, gc
             self.anonymous_id = _identity("anonymous_id", self.anonymous_id)
         elif self.user_id is None:
             self.check()  # what is wrong with the event itself is said first
-            raise InvalidEvent(f"{self.kind}: user_id or anonymous_id is needed, so that the event is somebody's")
+            raise InvalidEvent(f"{self.kind}: user_id or anonymous_id is needed: pass one of them")
 
     def check(self) -> object:
         """Check what only this kind has. Returns its mapping."""
@@ -328,7 +328,7 @@ def whole(event: object, stamp: tuple[str, str], defaults: Defaults) -> Event:
     if kind == "track" and not out.get("event"):
         raise InvalidEvent("track: event is needed")
     if "userId" not in out and "anonymousId" not in out:
-        raise InvalidEvent(f"{kind}: userId or anonymousId is needed, so that the event is somebody's")
+        raise InvalidEvent(f"{kind}: userId or anonymousId is needed: pass one of them")
     now, fresh_id = stamp
     out.setdefault("timestamp", now)
     own = mapping("context", out.get("context"))
