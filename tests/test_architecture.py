@@ -24,6 +24,8 @@ FLOORS = {
     "settings": 0,
     "urls": 0,
     "spec": 0,
+    "reserved": 0,
+    "_elsewhere": 0,
     "_core": 1,
     "_feedback": 2,
     "_logging": 2,
@@ -48,6 +50,9 @@ FLOORS = {
 # Rooms that share a floor and a door between them: (who, may use whom).
 DOORS = {
     ("settings", "errors"),
+    ("settings", "_elsewhere"),
+    ("settings", "reserved"),
+    ("reserved", "_public"),
     ("plugins", "destinations"),
     ("_logging", "_feedback"),
     ("_logging", "_remedies"),

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .http.urllib3 import Urllib3Client
     from .integrations.serverless import flush_on_return
     from .plugins import Plugin, after, before, destination, enrichment, utility
+    from .reserved import EventContext, GroupTraits, PageProperties, TrackProperties, UserTraits
     from .settings import OAuthSettings
     from .types import FlushResult, HTTPClient, Request, Response, Stats
 
@@ -62,13 +63,16 @@ __all__ = [
     "DropEvent",
     "Dropped",
     "ErrorEvent",
+    "EventContext",
     "EventTooLarge",
     "FlushResult",
+    "GroupTraits",
     "HTTPClient",
     "InvalidEvent",
     "MillstreamError",
     "MissingExtra",
     "OAuthSettings",
+    "PageProperties",
     "Plugin",
     "PluginError",
     "QueryError",
@@ -82,8 +86,10 @@ __all__ = [
     "SettingsError",
     "SpoolError",
     "Stats",
+    "TrackProperties",
     "TransportError",
     "Urllib3Client",
+    "UserTraits",
     "__version__",
     "after",
     "before",
@@ -102,6 +108,7 @@ _EXPORTS = {
     ".http.urllib3": ("Urllib3Client",),
     ".integrations.serverless": ("flush_on_return",),
     ".plugins": ("Plugin", "after", "before", "destination", "enrichment", "utility"),
+    ".reserved": ("EventContext", "GroupTraits", "PageProperties", "TrackProperties", "UserTraits"),
     ".settings": ("OAuthSettings",),
     ".types": ("FlushResult", "HTTPClient", "Request", "Response", "Stats"),
 }

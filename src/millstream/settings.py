@@ -10,8 +10,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypedDict, cast
 
+from ._elsewhere import setting_hint
 from ._public import publish
 from .errors import SettingsError
+from .reserved import EventContext
 from .types import HTTPClient, HTTPClientFunction
 from .urls import objection, redacted
 
@@ -47,8 +49,8 @@ class SettingsArgs(TypedDict, total=False):
     max_rate_limit_duration: float
     gzip: bool
     proxy: str | None
-    context: Mapping[str, Any]
-    integrations: Mapping[str, Any]
+    context: EventContext | Mapping[str, Any] | None
+    integrations: Mapping[str, Any] | None
     context_providers: Sequence[Callable[[], Mapping[str, Any]]]
     on_invalid: OnInvalid | None
     exit_timeout: float
@@ -198,9 +200,11 @@ class Settings:
         for name in given:
             if name not in known:
                 near = get_close_matches(name, known, 1)
-                hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
-                raise SettingsError(f"there is no setting {name!r}{hint}")
-        values = {name: value for name, value in given.items() if value is not None or name not in FROM_ENVIRONMENT}
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+                raise SettingsError(f"there is no setting {name!r}; {setting_hint(name) or hint}")
+        values: dict[str, Any] = {
+            name: value for name, value in given.items() if value is not None or name not in LEFT_OUT
+        }
         for name, variable in FROM_ENVIRONMENT.items():
             values.setdefault(name, os.environ.get(variable, "").strip() or getattr(cls, name))
         values["write_key"] = os.environ.get("MILLSTREAM_WRITE_KEY", "") if write_key is None else write_key
@@ -303,6 +307,8 @@ class Settings:
 API_BATCH_EVENTS = 2500
 FROM_ENVIRONMENT = {"host": "MILLSTREAM_HOST", "on_invalid": "MILLSTREAM_ON_INVALID"}
 """Settings that a variable stands in for, when they are not given."""
+LEFT_OUT = {*FROM_ENVIRONMENT, "context", "integrations"}
+"""Settings for which None means that they are not given."""
 SWITCHES = {"disable": "MILLSTREAM_DISABLE", "debug": "MILLSTREAM_DEBUG"}
 """Settings that a variable switches on, whatever the argument says."""
 

@@ -49,7 +49,7 @@ def redacted(url: str) -> str:
 def origin(url: str) -> str:
     """Return the scheme, host and port of a URL, as they may be shown."""
     scheme, _, authority = _taken_apart(redacted(url))
-    return scheme + authority
+    return scheme + authority.rpartition("@")[2]
 
 
 def hidden(text: str) -> str:

@@ -96,13 +96,13 @@ def test_a_listener_may_come_and_go_while_it_is_called(client: Make) -> None:
     analytics, late = client(), Heard()
 
     def listener() -> None:
-        analytics.off("mine", listener)
-        analytics.on("mine", late)
+        analytics.off("shop:mine", listener)
+        analytics.on("shop:mine", late)
 
-    analytics.on("mine", listener)
-    analytics.emit("mine")
+    analytics.on("shop:mine", listener)
+    analytics.emit("shop:mine")
     assert late.calls == []
-    analytics.emit("mine")
+    analytics.emit("shop:mine")
     assert len(late.calls) == 1
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections import OrderedDict
 from traceback import walk_stack
-from typing import Any
+from typing import Any, cast
 
 from .._logging import warn
 from ..errors import InvalidEvent
+from ..types import Event
 
-__all__ = ["InvalidLog", "caller"]
+__all__ = ["InvalidLog", "caller", "name_of"]
 
 PACKAGE = __name__.partition(".")[0]
 EVERY = 60.0
@@ -61,6 +62,13 @@ class InvalidLog:
             return False
         del self._places[oldest]
         return True
+
+
+def name_of(event: object) -> object:
+    """Return the name in an event that may be anything: a whole one is a dict, those of the other calls have fields."""
+    if type(event) is dict:
+        return cast("Event", event).get("event")
+    return getattr(event, "event", getattr(event, "name", None))
 
 
 def caller() -> str:

@@ -19,6 +19,7 @@ from .._delivery.process.final_delivery import FinalDelivery
 from .._logging import Summary, to_stderr, warn
 from ..errors import ClientClosed
 from ..settings import Settings
+from ..types import Stats
 
 __all__ = ["Lifecycle"]
 
@@ -93,6 +94,19 @@ class Lifecycle:
         self._beginning = RLock()  # the parent's may be locked, and stay so
         if self._gated and self._exit_left is None:
             self.closed = self._gated = False
+
+    def stats(self) -> Stats:
+        """Return the counters, without a driver being made for them."""
+        return self.driver.stats() if self._begun else Stats()
+
+    @property
+    def state(self) -> str:
+        """Whether events that come now are accepted, in a word."""
+        if self._gated:
+            return "ending"
+        if self.closed:
+            return "closed"
+        return "disabled" if self._settings.disable else "open"
 
     # -- it ends ----------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -132,7 +132,7 @@ class Access:
         self.settings(**given)
         # Whatever fails is the command's result, and said there: a second time in the log would be noise.
         logging.getLogger("millstream").addHandler(logging.NullHandler())
-        return Analytics(self.write_key, **self._all(given))
+        return Analytics(self.write_key, **cast("dict[str, Any]", self._all(given)))
 
     def _all(self, given: SettingsArgs) -> SettingsArgs:
         where: SettingsArgs = {"host": self.host} if self.host else {}
