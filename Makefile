@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-matrix test-neighbours lint format bench chaos soak clean
+.PHONY: help demo test test-fast test-matrix test-neighbours test-frameworks lint format bench chaos soak clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -56,6 +56,15 @@ $(NEIGHBOURS)/.run: requirements/neighbours.txt pyproject.toml src/millstream/_c
 test-neighbours: $(NEIGHBOURS)/.run  ## tests beside tracing agents, mocks, stopped clocks and greenlets
 	@$(NEIGHBOURS)/bin/python -m pytest --confcutdir tests/neighbours tests/neighbours
 
+FRAMEWORKS := $(VENV)-frameworks
+$(FRAMEWORKS)/.run: requirements/frameworks.txt pyproject.toml src/millstream/_core/events/_fastpath.c
+	$(PYTHON) -m venv $(FRAMEWORKS)
+	$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< --editable '.[async,collector]'
+	@touch $@
+
+test-frameworks: $(FRAMEWORKS)/.run  ## the examples for web frameworks and job queues, under their real servers
+	@$(FRAMEWORKS)/bin/python -m pytest -n $(JOBS) --dist worksteal --confcutdir tests/frameworks tests/frameworks $(ARGS)
+
 lint: $(VENV)/.dev  ## ruff, mypy --strict, pyright
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -76,5 +85,5 @@ soak: $(VENV)/.dev  ## three minutes of every fault at random, and every event c
 	@cd tests && ../$(BIN)/python -m chaos.soak $(ARGS)
 
 clean:  ## remove the environment and what tools left
-	rm -rf $(VENV) $(NEIGHBOURS) .nox .mypy_cache .ruff_cache .hypothesis build dist demo-data
+	rm -rf $(VENV) $(NEIGHBOURS) $(FRAMEWORKS) .nox .mypy_cache .ruff_cache .hypothesis build dist demo-data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,7 +22,7 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 DECIDED_OUTSIDE = ("MILLSTREAM_WRITE_KEY", "MILLSTREAM_HOST", "MILLSTREAM_DISABLE", *PROXIES, *AUTHORITIES)
 
-collect_ignore = ["neighbours"]  # in an environment of its own: `make test-neighbours`
+collect_ignore = ["frameworks", "neighbours"]  # in environments of their own: `make test-frameworks`
 
 # The same examples in every run, so that a red one is about the change at hand.
 # MILLSTREAM_HYPOTHESIS=deep looks for others. How long an example takes says more of the machine than of the code.

@@ -32,6 +32,7 @@ FLOORS = {
     "_remedies": 2,
     "auth": 2,
     "emitter": 2,
+    "identity": 2,
     "http": 2,
     "log": 2,
     "destinations": 2,

@@ -13,7 +13,12 @@ import pytest
 
 import millstream
 
-MODULES = ("millstream", *(f"millstream.{each}" for each in ("collector", "destinations", "testing", "warehouse")))
+INTEGRATIONS = ("asgi", "aws_lambda", "celery", "flask", "logging", "structlog", "wsgi")
+MODULES = (
+    "millstream",
+    *(f"millstream.{each}" for each in ("collector", "destinations", "testing", "warehouse")),
+    *(f"millstream.integrations.{each}" for each in INTEGRATIONS),
+)
 SPECIAL = {"__init__", "__call__", "__await__", "__enter__", "__exit__", "__aenter__", "__aexit__", "__iter__"}
 
 

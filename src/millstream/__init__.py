@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from .http.aiohttp import AiohttpClient
     from .http.urllib3 import Urllib3Client
+    from .identity import Identity, context
     from .integrations.serverless import flush_on_return
     from .plugins import Plugin, after, before, destination, enrichment, utility
     from .reserved import EventContext, GroupTraits, PageProperties, TrackProperties, UserTraits
@@ -68,6 +69,7 @@ __all__ = [
     "FlushResult",
     "GroupTraits",
     "HTTPClient",
+    "Identity",
     "InvalidEvent",
     "MillstreamError",
     "MissingExtra",
@@ -93,6 +95,7 @@ __all__ = [
     "__version__",
     "after",
     "before",
+    "context",
     "destination",
     "enrichment",
     "flush_on_return",
@@ -106,6 +109,7 @@ _EXPORTS = {
     ".client": ("Analytics",),
     ".http.aiohttp": ("AiohttpClient",),
     ".http.urllib3": ("Urllib3Client",),
+    ".identity": ("Identity", "context"),
     ".integrations.serverless": ("flush_on_return",),
     ".plugins": ("Plugin", "after", "before", "destination", "enrichment", "utility"),
     ".reserved": ("EventContext", "GroupTraits", "PageProperties", "TrackProperties", "UserTraits"),

@@ -59,7 +59,7 @@ def test_sigterm_delivers(api: Api, doing: str) -> None:
         f"""
         from millstream import Plugin
         class Slow(Plugin):
-            def load(self, analytics):
+            def load(self, ctx, analytics):
                 time.sleep(60)
         analytics = make()
         for n in range(100):

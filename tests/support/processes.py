@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from textwrap import dedent
 from typing import NamedTuple
@@ -91,12 +92,27 @@ def environment() -> dict[str, str]:
 
 
 def until_ready(process: subprocess.Popen[str]) -> subprocess.Popen[str]:
-    """Wait until the script prints `ready`."""
+    """Wait until the script has printed `ready`, and its main thread does what follows."""
     assert process.stdout is not None
     line = process.stdout.readline().strip()
     if line != "ready":
         raise AssertionError(f"the script said {line!r} instead of 'ready'\n{ended(process)}")
+    _until_asleep(process.pid)
     return process
+
+
+def _until_asleep(pid: int, most: float = 0.5) -> None:
+    """Wait until the main thread sleeps, for at most `most` seconds: there are scripts that never do.
+
+    A signal that comes after Python's last look for one, and before the system call of `time.sleep(60)`, is handled
+    60 seconds later: Python runs handlers between two steps of the main thread.
+    """
+    stat = Path(f"/proc/{pid}/stat")
+    until, asleep = time.monotonic() + most, 0
+    while asleep < 3 and time.monotonic() < until and stat.exists():
+        state = stat.read_text("ascii", "replace").rpartition(")")[2].split()[0]
+        asleep = asleep + 1 if state == "S" else 0
+        time.sleep(0.002)
 
 
 def ended(process: subprocess.Popen[str], timeout: float = 90.0) -> Ended:

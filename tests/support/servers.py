@@ -75,6 +75,10 @@ class Server:
         """It listens where it likes, and says so: the number after these words."""
         self.port = int("".join(self.said).partition(after)[2].split()[0])
 
+    def reload(self) -> None:
+        """Have it start its workers again."""
+        self._process.send_signal(signal.SIGHUP)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> Ended:
         """Send a signal, and wait for its end."""
         self._process.send_signal(number)

@@ -15,7 +15,7 @@ from ..errors import MillstreamError
 from ..settings import seconds
 from ..types import FlushResult
 
-__all__ = ["flush_on_return"]
+__all__ = ["Flusher", "Flushes", "awaits", "flush_on_return"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Handler = Callable[..., Any]
@@ -25,11 +25,11 @@ AT_MOST = 900.0
 FAILED = "events were not delivered before the function returned: %s: %s"
 
 
-class _Flushes(Protocol):
+class Flushes(Protocol):
     def flush(self, timeout: float | None = None) -> FlushResult | Awaitable[FlushResult]: ...
 
 
-def flush_on_return(analytics: _Flushes, *, timeout: float = 5.0, margin: float = 0.5) -> Callable[[F], F]:
+def flush_on_return(analytics: Flushes, *, timeout: float = 5.0, margin: float = 0.5) -> Callable[[F], F]:
     """Deliver what a function has recorded before it returns, or raises; for `def`, `async def` and generators.
 
         @flush_on_return(analytics)
@@ -51,7 +51,7 @@ def flush_on_return(analytics: _Flushes, *, timeout: float = 5.0, margin: float 
         raise MillstreamError(
             f"flush_on_return needs the client, and got {type(analytics).__name__}: write @flush_on_return(analytics)"
         )
-    flusher = _Flusher(analytics, seconds("timeout", timeout), seconds("margin", margin))
+    flusher = Flusher(analytics, seconds("timeout", timeout), seconds("margin", margin))
 
     def decorate(fn: F) -> F:
         name = getattr(fn, "__qualname__", type(fn).__name__)
@@ -72,11 +72,16 @@ def _body(fn: Handler) -> Handler:
     return fn if inspect.isroutine(fn) else type(fn).__call__
 
 
-class _Flusher:
+def awaits(analytics: Flushes) -> bool:
+    """Whether this client's flush must be awaited."""
+    return inspect.iscoroutinefunction(analytics.flush)
+
+
+class Flusher:
     """Flushes one client for any number of calls, and never raises."""
 
-    def __init__(self, analytics: _Flushes, timeout: float, margin: float) -> None:
-        self.awaits = inspect.iscoroutinefunction(analytics.flush)
+    def __init__(self, analytics: Flushes, timeout: float, margin: float) -> None:
+        self.awaits = awaits(analytics)
         self._analytics = analytics
         self._timeout = timeout
         self._margin = margin
@@ -123,7 +128,7 @@ def _warn(message: str, *about: object) -> None:
 # -- kinds of functions ----------------------------------------------------------------------------------
 
 
-def _calling(fn: Handler, flusher: _Flusher) -> Handler:
+def _calling(fn: Handler, flusher: Flusher) -> Handler:
     """A plain function; if it returns a coroutine or a generator, the events of that are delivered when it ends."""
 
     def flushing(*args: Any, **kwargs: Any) -> Any:
@@ -139,7 +144,7 @@ def _calling(fn: Handler, flusher: _Flusher) -> Handler:
     return flushing
 
 
-def _awaiting(fn: Handler, flusher: _Flusher) -> Handler:
+def _awaiting(fn: Handler, flusher: Flusher) -> Handler:
     async def flushing(*args: Any, **kwargs: Any) -> Any:
         try:
             return await fn(*args, **kwargs)
@@ -149,7 +154,7 @@ def _awaiting(fn: Handler, flusher: _Flusher) -> Handler:
     return flushing
 
 
-def _generating(fn: Handler, flusher: _Flusher) -> Handler:
+def _generating(fn: Handler, flusher: Flusher) -> Handler:
     def flushing(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         try:
             items: Generator[Any, Any, Any] = fn(*args, **kwargs)
@@ -160,7 +165,7 @@ def _generating(fn: Handler, flusher: _Flusher) -> Handler:
     return flushing
 
 
-def _async_generating(fn: Handler, flusher: _Flusher) -> Handler:
+def _async_generating(fn: Handler, flusher: Flusher) -> Handler:
     async def flushing(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         items = fn(*args, **kwargs)
         try:
@@ -184,7 +189,7 @@ def _async_generating(fn: Handler, flusher: _Flusher) -> Handler:
     return flushing
 
 
-_KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], bool], Callable[[Handler, _Flusher], Handler]], ...] = (
+_KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], bool], Callable[[Handler, Flusher], Handler]], ...] = (
     (inspect.iscoroutinefunction, inspect.iscoroutine, _awaiting),
     (inspect.isgeneratorfunction, inspect.isgenerator, _generating),
     (inspect.isasyncgenfunction, inspect.isasyncgen, _async_generating),

@@ -25,7 +25,7 @@ from .final_delivery import FinalDelivery
 from .greenlets import end_copies, look_up_without_threads
 from .sigterm import Sigterm
 
-__all__ = ["closed", "end", "gate", "watch"]
+__all__ = ["closed", "end", "flush", "gate", "watch"]
 
 T = TypeVar("T")
 
@@ -128,7 +128,7 @@ def end() -> None:
     _sigterm.end()
 
 
-def _flush() -> None:
+def flush() -> None:
     """Deliver what there is, for a program that goes on."""
     began, finals = monotonic(), _finals()
     _each(finals, lambda final: final.driver.request_flush())
@@ -222,4 +222,4 @@ def _after_fork() -> None:
             client.after_fork()
 
 
-_sigterm = Sigterm(flush=_flush, end=_end_by_signal)
+_sigterm = Sigterm(flush=flush, end=_end_by_signal)

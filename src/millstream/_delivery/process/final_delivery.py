@@ -35,6 +35,7 @@ class FinalDelivery:
         self._summary = summary
         self._shared_http = shared_http
         self._unsent = 0
+        self._closes = False
 
     @property
     def pending(self) -> int:
@@ -67,12 +68,13 @@ class FinalDelivery:
 
     def begin_close(self, began: float) -> None:
         """Begin `close` without waiting."""
-        if self.pending:
+        self._closes = bool(self.pending)
+        if self._closes:
             self.driver.begin_close(self._left(began))
 
     def close(self, began: float) -> None:
         """Deliver what is left, and give up what cannot be delivered in time."""
-        if self.pending:
+        if self._closes or self.pending:  # also when what was begun has given everything up meanwhile
             self._unsent += len(self.driver.close(self._left(began)).unsent)
 
     def report(self, write: Callable[[str], object], by: BaseException | None = None) -> None:
