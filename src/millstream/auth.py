@@ -142,12 +142,13 @@ def without(response: Response, token: str) -> Response:
     return replace(response, body=response.body.replace(secret, HIDDEN.encode()))
 
 
-def quotes(exc: BaseException | None, token: str) -> bool:
-    """Whether an exception's text, or that of one behind it, holds the token."""
+def quotes(exc: BaseException | None, *secrets: str) -> bool:
+    """Whether an exception's text, or that of one behind it, holds one of the secrets. An empty one is none."""
+    looked_for = [secret for secret in secrets if secret]
     seen: set[int] = set()
-    while token and exc is not None and id(exc) not in seen:
+    while looked_for and exc is not None and id(exc) not in seen:
         seen.add(id(exc))
-        if token in str(exc) or token in repr(exc):
+        if any(secret in text for secret in looked_for for text in (str(exc), repr(exc))):
             return True
         exc = exc.__cause__ or exc.__context__
     return False

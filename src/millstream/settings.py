@@ -56,6 +56,7 @@ class SettingsArgs(TypedDict, total=False):
     exit_timeout: float
     handle_sigterm: bool
     plugin_timeout: float
+    destinations: Sequence[Any]
     spool: str | os.PathLike[str] | None
     spool_sync: str
     spool_max_bytes: int
@@ -178,6 +179,9 @@ class Settings:
     plugin_timeout: float = 30.0
     """Seconds for one `async def` hook of a plugin; then it counts as having raised TimeoutError. It has an effect
     under AsyncAnalytics only: a plain function that hangs cannot be interrupted."""
+    destinations: Sequence[Any] = field(default=(), repr=False)
+    """Destinations that get every event from the first one on, as if registered: `[Mixpanel(token=…)]`. With one, no
+    write key is needed: without a key there is no Tracking API."""
     spool: str | os.PathLike[str] | None = None
     """Directory in which every event is before its call returns, and stays until it has its outcome: so that a killed
     process loses nothing. Several processes may share it; the next one that starts delivers what a dead one left."""
@@ -224,9 +228,10 @@ class Settings:
     def check(self) -> None:
         """Raise SettingsError for the first value that cannot be used."""
         _check_type("write_key", self.write_key, str)
-        if not self.write_key and not self.disable:
+        if not (self.write_key or self.destinations or self.disable):
             raise SettingsError(
-                "write_key is missing: pass it first (`Analytics('…')`) or set $MILLSTREAM_WRITE_KEY; "
+                "write_key is missing: pass it first (`Analytics('…')`) or set $MILLSTREAM_WRITE_KEY; without a "
+                "Tracking API name where events go instead (`Analytics(destinations=[Mixpanel(token=…)])`); "
                 "tests can do without one with disable=True or $MILLSTREAM_DISABLE=1"
             )
         if not self.write_key.isprintable():
@@ -239,6 +244,7 @@ class Settings:
             _check_type(name, getattr(self, name), bool)
         for name in ("context", "integrations"):
             _check_type(name, getattr(self, name), Mapping)
+        _check_destinations("destinations", self.destinations)
         _check_functions("context_providers", self.context_providers)
         _check_choice("overflow", self.overflow, ("drop_newest", "block", "raise"))
         _check_choice("on_invalid", self.on_invalid, ("raise", "report"))
@@ -373,6 +379,11 @@ def _check_type(name: str, value: object, kind: type) -> None:
 def _check_secret(name: str, value: object, kind: type, *others: type) -> None:
     if not isinstance(value, (kind, *others)):
         raise SettingsError(f"{name} is a {type(value).__name__}; it must be a {kind.__name__}")
+
+
+def _check_destinations(name: str, value: object) -> None:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise _wrong(name, value, "a list of destinations, such as [Mixpanel(token=…)]")
 
 
 def _check_functions(name: str, value: object) -> None:

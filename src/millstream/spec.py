@@ -80,6 +80,7 @@ REASONS = {
     "context_not_object": "its context is no object",
     "integrations_not_object": "its integrations are no object",
     "message_id_not_string": "its messageId is no string",
+    "user_suppressed": "its user is suppressed",
     "message_id_too_long": f"its messageId is over {MAX_MESSAGE_ID} characters",
 }
 """Why an event is not kept: reason codes in Segment's words, where it has some, and what they mean."""

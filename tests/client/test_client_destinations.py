@@ -62,6 +62,17 @@ def test_an_event_goes_to_each_destination(make: Callable[..., Driven], api: Api
     assert driven.client.stats().destinations["Second"].delivered == 3
 
 
+def test_destinations_take_no_requests_from_each_other(make: Callable[..., Driven], api: Api, other: Api):
+    """With one request at a time each has one, also while those of the others are under way."""
+    driven = make(max_in_flight=1, max_retries=0)
+    driven.register(second(other), TrackingAPI("third", host=other.url, name="Third"))
+    receipt = driven.track("A")
+    driven.flush()
+    deliveries = driven.wait(receipt).deliveries
+    assert {name: outcome.kind for name, outcome in deliveries.items()} == dict.fromkeys(deliveries, "delivered")
+    assert len(deliveries) == 3
+
+
 def test_the_outcome_is_the_tracking_apis(make: Callable[..., Driven], api: Api, other: Api):
     """What another destination refuses is noted there; the event is delivered all the same."""
     other.always = status(404)

@@ -31,6 +31,7 @@ from millstream import (
     RetriesExhausted,
     SettingsError,
 )
+from millstream.destinations import TrackingAPI
 from millstream.log.inspect import lanes
 from millstream.settings import OAuthSettings, Settings
 from support.api import Api, stall, status
@@ -266,6 +267,7 @@ def _(api: Api, client: Make) -> None:
     assert (context["request"], context["locale"]) == ("r1", "fr")
 
 
+<<<<<<< HEAD
 @proves("debug")
 def _(api: Api, client: Make) -> None:
     logger = logging.getLogger("millstream")
@@ -278,6 +280,14 @@ def _(api: Api, client: Make) -> None:
     finally:
         logger.setLevel(before[0])
         logger.handlers[:] = before[1]
+=======
+@proves("destinations")
+def _(api: Api, client: Make) -> None:
+    other = TrackingAPI("other", host=api.url, path="/other", name="Other")
+    client(destinations=[other], flush_interval=0.05).track("A", user_id="u")
+    api.wait_for(2)
+    assert {request.path for request in api.requests} == {"/v1/batch", "/other"}
+>>>>>>> main
 
 
 @proves("on_invalid")
@@ -403,6 +413,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("context_providers", [5], "functions"),
     ("context_providers", dict, "sequence of functions"),
     ("context_providers", 5, "sequence of functions"),
+    ("destinations", 5, "list of destinations"),
     ("on_invalid", "ignore", "'raise' or 'report'"),
     ("handle_sigterm", 1, "bool"),
     ("exit_timeout", 5000, "write 5"),

@@ -33,8 +33,8 @@ class Driven:
     def __init__(self, **settings: Any) -> None:
         self.client: Any = self.make(**settings)
 
-    def make(self, **settings: Any) -> Any:
-        return Analytics("key", **settings)
+    def make(self, write_key: str = "key", **settings: Any) -> Any:
+        return Analytics(write_key, **settings)
 
     def track(self, event: str = "A", **fields: Any) -> Receipt:
         return self.client.track(event, **{"user_id": "u", **fields})
@@ -61,8 +61,8 @@ class Driven:
 class Inline(Driven):
     drives_itself = False
 
-    def make(self, **settings: Any) -> Any:
-        return InlineAnalytics("key", **settings)
+    def make(self, write_key: str = "key", **settings: Any) -> Any:
+        return InlineAnalytics(write_key, **settings)
 
     def later(self, seconds: float) -> None:
         """Let the driver believe that so much time has passed."""
@@ -85,7 +85,7 @@ class OnALoop(Driven):
     async def _main(self, settings: Any) -> None:
         self._over = asyncio.Event()
         try:
-            self.client = AsyncAnalytics("key", **settings)
+            self.client = AsyncAnalytics(settings.pop("write_key", "key"), **settings)
         except BaseException as exc:
             self._started.set_exception(exc)
             raise

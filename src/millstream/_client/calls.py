@@ -167,6 +167,7 @@ class EventCalls:
         self._summary = summary = Summary()
         self._emitter = emitter = Emitter(lambda fault: summary.fault(fault, monotonic()), lambda: gate.closed)
         self._registration = registration = Registration(emitter, may_await=may_await)
+        registration.include(settings.destinations)
         self._receipt = Receipt if settings.spool is None else SpooledReceipt
         self._context_providers = settings.context_providers
         self._invalid_log = InvalidLog()

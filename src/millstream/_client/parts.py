@@ -41,6 +41,7 @@ def parts_of(settings: Settings, emitter: Emitter, summary: Summary, *, may_awai
     )
     return Parts(
         destination=destination,
+        tracks=bool(settings.write_key) or settings.disable,
         policy=_policy(settings, destination.limits),
         make_client=default_client(settings.proxy) if given is None else lambda: as_client(given, may_await=may_await),
         emitter=emitter,
@@ -68,11 +69,16 @@ def _spool(settings: Settings, emitter: Emitter) -> Spool | None:
 
     return Spool(
         Path(settings.spool),
-        source=source_of(settings.write_key),
+        source=source_of(settings.write_key or _names(settings)),
         max_bytes=settings.spool_max_bytes,
         sync=settings.sync_interval,
         report=lambda error: emitter.fault("spool", error),
     )
+
+
+def _names(settings: Settings) -> str:
+    """Return the names of the destinations: what a client without a key is known by in a spool that several share."""
+    return "\n".join(sorted(each.name for each in settings.destinations))
 
 
 def _policy(settings: Settings, limits: Limits) -> Policy:

@@ -32,6 +32,20 @@ class Registration:
         self._holds = 0  # calls of `register` with a critical plugin that are not over, or ended badly
         self._halted: PluginError | None = None
 
+    def include(self, destinations: Sequence[Any]) -> None:
+        """Register destinations before there is a driver.
+
+        Raises:
+            SettingsError: one is no destination, or two have one name.
+        """
+        for each in destinations:
+            if not isinstance(each, Destination):
+                raise SettingsError(
+                    f"destinations has a {type(each).__name__}, which is no destination; plugins go to register()"
+                )
+            (name,) = self._check_new([each])
+            self._plugins[name] = each
+
     def apply(self, driver: Driver) -> None:
         """Register everything with a driver that is new."""
         for _ in range(self._holds):

@@ -37,6 +37,8 @@ class Parts:
     """What a client's settings say of its delivery."""
 
     destination: TrackingAPI
+    tracks: bool
+    """Whether events go to the Tracking API. They do not without a write key."""
     policy: Policy
     make_client: Callable[[], HTTPClient]
     emitter: Emitter
@@ -110,11 +112,18 @@ def _worker(parts: Parts, runtime: Runtime) -> Worker:
 def _open(parts: Parts, worker: Worker, runtime: Runtime, new_transport: Callable[[], Transport]) -> None:
     """Open the channel of the Tracking API, and say how to open others."""
     engine = Engine(replace(parts.policy, linger=runtime.linger), random.random)
+<<<<<<< HEAD
     tokens = None if parts.oauth is None else Tokens(parts.oauth, engine, parts.emitter, parts.summary, worker.clock)
     told = parts.emitter, parts.summary
     worker.channels.append(
         Channel(parts.destination, engine, new_transport(), *told, tokens, worker.clock, host=parts.host)
     )
+=======
+    tokens = None if parts.oauth is None else Tokens(parts.oauth, engine, parts.emitter, worker.clock)
+    first = Channel(parts.destination, engine, new_transport(), parts.emitter, tokens, worker.clock)
+    first.open = parts.tracks
+    worker.channels.append(first)
+>>>>>>> main
     runtime.bind(worker)
 
     def open_another(destination: Destination) -> Channel:
@@ -125,9 +134,13 @@ def _open(parts: Parts, worker: Worker, runtime: Runtime, new_transport: Callabl
             max_batch_events=min(limits.max_events, parts.policy.max_batch_events),
             max_batch_bytes=limits.max_bytes,
             overhead=limits.overhead,
+            keyed=True,
+            max_in_flight=min(limits.in_flight, parts.policy.max_in_flight),
             send_timeout=limits.timeout + 1.0,
             keeps=False,
         )
+        if isinstance(runtime, ThreadRuntime):
+            runtime.allow_senders(policy.max_in_flight)
         copies = Copies(destination, worker.ledger, parts.max_events, parts.max_bytes)
         copies.backlog = worker.backlog
         return Channel(

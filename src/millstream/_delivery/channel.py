@@ -16,6 +16,7 @@ from .._core.routing import allows
 from .._logging import Summary, debug, is_debug, plural
 from .._remedies import label
 from ..auth import bearer, quotes, shown, with_token, without
+from ..destinations._masking import secrets_of, without_secrets
 from ..destinations.base import Destination, Part
 from ..emitter import Emitter
 from ..errors import AuthError, DeliveryError, TransportError
@@ -73,6 +74,7 @@ class Channel:
         self._summary = summary
         self.host = host
         self._tokens = tokens
+        self._secrets = () if copies is None else secrets_of(destination)
         self._closing = False
         self._limit: float | None = None  # when a request ends at the latest: the process is ending, or the client
 
@@ -131,6 +133,7 @@ class Channel:
         try:
             request = self._request(send)
         except Exception as exc:  # noqa: BLE001 - a destination may be the application's own
+<<<<<<< HEAD
             self._failed(send, transport_error(exc))
             return
         self.host = origin(request.url)
@@ -138,6 +141,12 @@ class Channel:
             events = plural(len(send.batch.items), "event")
             debug(f"request to {self.host}: {events}, {len(request.body):,} bytes, attempt {send.attempt}")
         self._emitter.emit("http_request", shown(request))
+=======
+            self.engine.failed(send, transport_error(exc, *self._secrets), self.clock())
+            return
+        if self._emitter.heard("http_request"):
+            self._emitter.emit("http_request", self._shown(request))
+>>>>>>> main
         self._transport.exchange(
             request,
             send.deadline,
@@ -154,24 +163,43 @@ class Channel:
         # A later answer is of no use; and without threads nothing else is done until then.
         return replace(request, timeout=max(0.01, min(request.timeout, self._limit - self.clock())))
 
+    def _shown(self, request: Request) -> Request:
+        """Return a request as listeners see it: without the token and the destination's secrets."""
+        return without_secrets(shown(request), self._secrets)
+
     def _on_answer(self, send: Send, request: Request, answer: Response | BaseException) -> None:
         if isinstance(answer, BaseException):
+<<<<<<< HEAD
             self._failed(send, transport_error(answer, bearer(request)))
+=======
+            error = transport_error(answer, bearer(request), *self._secrets)
+            self.engine.failed(send, error, self.clock())
+>>>>>>> main
             return
-        response = without(answer, bearer(request))
+        response = without_secrets(without(answer, bearer(request)), self._secrets)
         try:
             verdict = self._destination.judge(response, cast("Sequence[Part]", send.batch.items), time.time())
         except Exception as exc:  # noqa: BLE001 - never delivered: it is tried again, as after no answer
+<<<<<<< HEAD
             self._failed(send, transport_error(exc))
+=======
+            self.engine.failed(send, transport_error(exc, *self._secrets), self.clock())
+>>>>>>> main
             return
         debug(f"answer of {self.host}: [{response.status}], {type(verdict).__name__}")
         if self._tokens is not None:
             verdict = self._tokens.review(request, verdict, response.status)
+<<<<<<< HEAD
         now = self.clock()
         self.engine.responded(send, verdict, now)
         if isinstance(verdict, Retry | Limited) and self.engine.is_retried(send.batch):
             self._summary.request_failed(self.host, verdict.error, now)
         self._emitter.emit("http_response", shown(request), response)
+=======
+        self.engine.responded(send, verdict, self.clock())
+        if self._emitter.heard("http_response"):
+            self._emitter.emit("http_response", self._shown(request), response)
+>>>>>>> main
 
     def _failed(self, send: Send, error: DeliveryError) -> None:
         """Count an attempt without a usable answer."""
@@ -197,13 +225,13 @@ class Channel:
         self._transport.converse(tokens.dialog(due), tokens.sign, tokens.client, due.deadline, report)
 
 
-def transport_error(exc: BaseException, token: str = "") -> DeliveryError:
+def transport_error(exc: BaseException, *secrets: str) -> DeliveryError:
     """Return what an HTTP client raised as a DeliveryError; without frames, which would keep the whole batch alive.
 
-    And without the token, if its text quotes it.
+    And without its text, if that quotes a secret.
     """
-    if quotes(exc, token):
-        return TransportError(f"{type(exc).__name__}, whose text quotes the token")
+    if quotes(exc, *secrets):
+        return TransportError(f"{type(exc).__name__}, whose text quotes a secret")
     error = exc if isinstance(exc, DeliveryError) else TransportError(hidden(f"{type(exc).__name__}: {exc}"))
     cause = exc.__cause__ if error is exc else exc
     error.__cause__ = None if cause is None else cause.with_traceback(None)

@@ -5,6 +5,7 @@ event ──▶ copy ──▶ parts ──▶ the engine ──▶ outcomes of 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -15,7 +16,7 @@ from .._core.ledger import Ledger
 from .._core.outcome import DELIVERED, Outcome
 from .._core.receipt import Receipt
 from .._core.routing import options
-from ..destinations.base import Destination, Event, Part, Skip
+from ..destinations.base import Destination, Event, Part, Skip, too_old
 from ..errors import Dropped, QueueFull, TransportError
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class Copies:
             return Outcome(QueueFull(f"the queue of {self._destination.name}"))
         event = Event(copy.receipt.data)
         try:
+            if old := too_old(event, self._destination.limits, time.time()):
+                return Outcome(Dropped(old))
             prepared = self._destination.prepare(event, options(self._destination, event.integrations))
         except Exception as exc:  # noqa: BLE001 - a destination may be the application's own
             return Outcome(TransportError(f"{self._destination.name}.prepare raised {type(exc).__name__}: {exc}"))

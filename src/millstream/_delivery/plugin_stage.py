@@ -96,6 +96,7 @@ class PluginStage:
         """Have these bytes delivered as the event: the pipeline hands it over."""
         if data is not receipt.data:
             self._worker.ledger.replace(receipt, data)
+            receipt._integrations = True  # a plugin may have said where it goes
         self._handed.append(receipt)
 
     def hand_over(self) -> None:

@@ -38,6 +38,10 @@ class Senders:
         self._deadlines: dict[Job, float] = {}  # of the jobs in hand
         self._logged = False
 
+    def allow(self, more: int) -> None:
+        """Let there be more threads: another destination sends, too."""
+        self._limit += more
+
     def abandoned(self) -> int:
         """How many threads are in a job whose deadline has passed. Without the lock: a signal handler may ask."""
         now = self._clock()

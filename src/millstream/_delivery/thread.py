@@ -186,6 +186,10 @@ class ThreadRuntime:
         if self._running and self._wake_at != AWAKE:
             self._wake_thread()
 
+    def allow_senders(self, more: int) -> None:
+        """Let more requests be sent at the same time: those of another destination."""
+        self._senders.allow(more)
+
     def abandoned_senders(self) -> int:
         """Return how many threads are held by requests that did not end in time."""
         return self._senders.abandoned()

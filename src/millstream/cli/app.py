@@ -12,12 +12,15 @@ from .doctor import doctor
 from .export import export
 from .keygen import keygen
 from .options import help_of, spelled
+from .plan import app as plan
 from .query import query
 from .replay import replay
 from .send import send
 from .serve import serve
 from .spool import app as spool
+from .suppression import suppress
 from .tail import tail
+from .transform import transform
 
 SEND, RECEIVE, OPERATE = "Send events", "Receive events", "Look after it"
 
@@ -49,8 +52,9 @@ def millstream(
 for panel, commands in {
     SEND: (send, replay),
     RECEIVE: (serve, tail, query, export),
-    OPERATE: (doctor, keygen),
+    OPERATE: (doctor, keygen, suppress, transform),
 }.items():
     for command in commands:
         app.command(help=help_of(command), rich_help_panel=panel)(command)
 app.add_typer(spool, name="spool", rich_help_panel=OPERATE)
+app.add_typer(plan, name="plan", rich_help_panel=OPERATE)

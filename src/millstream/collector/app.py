@@ -32,6 +32,7 @@ from .judge import ROUTES, Route, Verdict
 from .oauth import Application, Denied, TokenServer
 from .request import RequestRefused
 from .store import Files, Memory, Store
+from .suppression import SuppressionList
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -96,7 +97,9 @@ class Collector:
         )
         self.store = Files(store) if isinstance(store, str | os.PathLike) else store
         try:
-            self._ingest = Ingest(self.store, gate, Dedup(dedup_window, dedup_ids), clock=clock)
+            suppressions = SuppressionList(self.store.path) if isinstance(self.store, Files) else None
+            window = Dedup(dedup_window, dedup_ids)
+            self._ingest = Ingest(self.store, gate, window, clock=clock, suppressions=suppressions)
         except BaseException:
             if self.store is not store:  # else it is the caller's
                 self.store.close()

@@ -81,12 +81,16 @@ class Dedup:
                 self._old_count += 1
 
     def _rotate(self, now: float) -> None:
+        begin = now
         if self._since is not None:
             self._old, self._old_count = self._new, self._new_count
             self._new, self._new_count = _generation(), 0
-            if now - self._since >= 2 * self.span:
+            elapsed = now - self._since
+            if elapsed >= 2 * self.span:
                 self._old, self._old_count = _generation(), 0
-        self._since = now
+            elif elapsed >= self.span:
+                begin = self._since + self.span  # from now on, the older ids would be kept for up to three spans
+        self._since = begin
 
 
 def _generation() -> _Generation:

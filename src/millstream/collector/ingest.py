@@ -20,6 +20,7 @@ from .feed import Feed
 from .judge import Route, Verdict, judge
 from .request import RequestRefused
 from .store import Store
+from .suppression import SuppressionList, leave_out
 
 
 def utc_now() -> datetime:
@@ -35,10 +36,17 @@ class Ingest:
         gate: who may write.
         window: which messageIds have come lately; it is filled with those that the store still has.
         clock: what time it is, in UTC.
+        suppressions: the users of whom no event is kept; None is without such a list.
     """
 
     def __init__(
-        self, store: Store, gate: Admission, window: Dedup, *, clock: Callable[[], datetime] = utc_now
+        self,
+        store: Store,
+        gate: Admission,
+        window: Dedup,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        suppressions: SuppressionList | None = None,
     ) -> None:
         self.counts = Counts()
         self.feed = Feed()
@@ -46,6 +54,7 @@ class Ingest:
         self._store = store
         self._gate = gate
         self._clock = clock
+        self._suppressions = suppressions
         for source, message_id in store.recent(clock() - timedelta(seconds=window.span)):
             if window.full:
                 break
@@ -66,6 +75,8 @@ class Ingest:
         """
         now = self._clock()
         verdict = judge(route, headers, body, now, self._gate, strict=strict)
+        if self._suppressions is not None and verdict.events and (users := self._suppressions.users()):
+            verdict.events, verdict.rejected = leave_out(verdict.events, verdict.rejected, users)
         fresh = self._tell_duplicates(verdict, now.timestamp()) if verdict.events else []
         settled = False
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
 from .._core.delivery.verdicts import Refused, Verdict
 from .._core.events.encode import decode, head
+from .._core.events.timestamps import epoch_ms
 from .._public import publish
 from ..types import Request, Response
 
@@ -25,6 +26,11 @@ class Event:
         self.data = data
         """The event as JSON."""
         self._whole: Mapping[str, Any] | None = None
+
+    @property
+    def timestamp(self) -> str:
+        """When it happened, decoded without the rest of it."""
+        return head(self.data).timestamp
 
     @property
     def integrations(self) -> Mapping[str, Any]:
@@ -65,16 +71,25 @@ class Limits:
     overhead: int = 0
     """Bytes of a request's body that are not parts."""
     timeout: float = 10.0
+    max_age: float | None = None
+    """Seconds after its `timestamp` for which the destination takes an event. None: it takes any."""
+    lanes: int = 4
+    """Groups of users in a router: the events of one lane are sent in order, a slow one delays no other."""
+    in_flight: int = 4
+    """Requests at a time, at most."""
 
 
 @runtime_checkable
 class Destination(Protocol):
-    """Maps events to requests and answers to verdicts. No I/O, clock or randomness."""
+    """Maps events to requests and answers to verdicts. No I/O, clock or randomness.
+
+    It may also have `alternative_names` (further names that stand for it in `integrations`), `type` (what a
+    configuration calls it), `deduplicates` (by what the receiver finds an event that it has already, and for how long)
+    and `probe(now)` (a request that proves the credentials and stores nothing).
+    """
 
     name: str
     """What `integrations` and `ctx.deliveries` call it."""
-    alternative_names: ClassVar[Sequence[str]]
-    """Further names that stand for it in `integrations`."""
     limits: Limits
 
     def prepare(self, event: Event, options: Mapping[str, Any]) -> tuple[Part, ...] | Skip | Refused:
@@ -88,6 +103,13 @@ class Destination(Protocol):
     def judge(self, response: Response, parts: Sequence[Part], now: float) -> Verdict:
         """Return what the answer means for the parts."""
         ...
+
+
+def too_old(event: Event, limits: Limits, now: float) -> str:
+    """Return why a destination does not take an event any more; an empty text if it does."""
+    if limits.max_age is None or now - epoch_ms(event.timestamp) / 1000 <= limits.max_age:
+        return ""
+    return f"it happened more than {limits.max_age / 3600:g} hours ago"
 
 
 publish("millstream.destinations", Destination, Event, Limits, Part, Skip)

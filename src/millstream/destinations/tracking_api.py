@@ -5,15 +5,17 @@ from __future__ import annotations
 import gzip
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
+from msgspec import Meta
 
 from .._core.delivery.retry import judge
 from .._core.delivery.verdicts import Verdict
 from .._core.events.timestamps import from_epoch
 from .._public import publish
 from .._version import __version__
+from ..secret import Secret
 from ..types import Request, Response
 from .base import Event, Limits, Part
 
@@ -41,31 +43,39 @@ class TrackingAPI:
         name: what `integrations` and `ctx.deliveries` call it.
     """
 
+    type: ClassVar[str] = "tracking_api"
     alternative_names: ClassVar[Sequence[str]] = ()
+    deduplicates: ClassVar[str] = "by `messageId`: Segment for about a day, a collector for its `window`"
 
     def __init__(
         self,
-        write_key: str,
+        write_key: Annotated[Secret | str, Meta(description="The source's key.", examples=["${WRITE_KEY}"])],
         *,
-        host: str = "https://api.segment.io",
-        path: str = "/v1/batch",
-        timeout: float = 10.0,
-        compress: bool = False,
-        oauth: bool = False,
-        name: str = SEGMENT,
+        host: Annotated[
+            str, Meta(description="Base URL of the Tracking API.", examples=["https://collector.example"])
+        ] = "https://api.segment.io",
+        path: Annotated[str, Meta(description="Path of its batch method.")] = "/v1/batch",
+        timeout: Annotated[float, Meta(description="Seconds for one request.", gt=0)] = 10.0,
+        compress: Annotated[bool, Meta(description="Whether bodies are sent with gzip.")] = False,
+        oauth: Annotated[bool, Meta(description="Whether a token takes the place of the key.")] = False,
+        name: Annotated[str, Meta(description="What `integrations` calls it.")] = SEGMENT,
     ) -> None:
         self.name = name
+        key = write_key.reveal() if isinstance(write_key, Secret) else write_key
+        basic = b64encode(f"{key}:".encode()).decode()
         self.obeys_all = name != SEGMENT
         """`{"All": false}` does not keep an event from `Segment.io`; its own name does (as in the Node library)."""
+        # What an answer might quote; the key of a client that has none is no secret.
+        self._secrets = {"key": Secret(key), "basic": Secret(basic)} if key else {}
         self._url = host.rstrip("/") + path
         self._oauth = oauth
         self._timeout = timeout
         self._compress = compress
-        self._tail = b'],"writeKey":' + msgspec.json.encode(write_key) + b',"sentAt":"'
+        self._tail = b'],"writeKey":' + msgspec.json.encode(key) + b',"sentAt":"'
         self._headers = {
             "Content-Type": "application/json",
             "User-Agent": f"millstream/{__version__}",
-            "Authorization": "Basic " + b64encode(f"{write_key}:".encode()).decode(),
+            "Authorization": f"Basic {basic}",
         }
         if compress:
             self._headers["Content-Encoding"] = "gzip"

@@ -16,7 +16,8 @@ from .receiver import Receiver, SeenRequest
 
 __all__ = ["Capture", "capture"]
 
-_OK = Response(200, {"content-type": "application/json"}, b'{"success": true}')
+# Every service that is among our destinations, but for Slack, says in this way that all is well.
+_OK = Response(200, {"content-type": "application/json"}, b'{"success": true, "code": 200, "status": 1}')
 
 
 class Capture(Receiver):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, islice, takewhile
-from typing import Protocol
+from itertools import accumulate, groupby, islice, takewhile
+from typing import Protocol, cast
 
 from ...errors import Abandoned, DeliveryError, TransportError
 from ..events.build import MAX_EVENT_BYTES
@@ -22,6 +22,13 @@ class Item(Protocol):
 
     @property
     def data(self) -> bytes: ...
+
+
+class KeyedItem(Item, Protocol):
+    """An event that shares a batch with those of its key only."""
+
+    @property
+    def key(self) -> str: ...
 
 
 class Batch:
@@ -111,6 +118,7 @@ class Batcher:
     """A queue that knows when a batch is due, and cuts the largest that fits.
 
     `flush_at` starts a flush, it does not cap a batch: a backlog goes out in as few requests as the limits allow.
+    Events with different keys never share a batch: a batch takes all events of the key that has waited longest.
 
     Args:
         flush_at: events that make a batch due; as many as fill one (`max_events`) always do.
@@ -120,6 +128,7 @@ class Batcher:
         max_events: events in a batch, at most.
         max_bytes: bytes of a request body, at most.
         overhead: bytes of a request body that are not events.
+        keyed: whether events have a `key`.
     """
 
     def __init__(
@@ -131,29 +140,30 @@ class Batcher:
         max_bytes: int,
         overhead: int,
         linger: float = 0.0,
+        keyed: bool = False,
     ) -> None:
         self._flush_at = min(flush_at, max_events)
         self._interval = flush_interval
         self.linger = linger
         self._max_events = max_events
         self._room = max_bytes - overhead + 1  # the last event needs no comma
-        self._queue: deque[Item] = deque()
+        self._keyed = keyed
+        # A key that leaves something behind its cut goes to the end, so that none waits for ever behind a busy one.
+        # Its rest may then be cut one interval late, if ever there is so little to send.
+        self._queues: dict[str, _Queue] = {}
+        self._full: set[str] = set()  # keys that fill a batch
+        self._forced: dict[str, int] = {}  # of each key, how many of its events are due
+        self._length = 0
         self._bytes = 0
-        # Positions count all events ever put. An arrival is the position after a group of events that came
-        # together, and when they came: the head's age is known, and no event carries a time.
-        self._cut = 0
-        self._put = 0
-        self._arrivals: deque[tuple[int, float]] = deque()
-        self._forced = 0
         self._due_since: float | None = None  # since when there are as many as make a batch due
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return self._length
 
     @property
     def full(self) -> bool:
         """Whether there is enough for a batch as large as they come."""
-        return len(self._queue) >= self._max_events or self._bytes >= self._room
+        return bool(self._full)
 
     def missing(self) -> int | None:
         """How many more events make a batch due, at least one; fewer, if they might do it by their bytes.
@@ -163,50 +173,103 @@ class Batcher:
         if self._due_since is not None:
             return None
         by_bytes = (self._room - self._bytes) // (MAX_EVENT_BYTES + 1)
-        return max(1, min(self._flush_at - len(self._queue), by_bytes))
+        return max(1, min(self._flush_at - self._length, by_bytes))
 
     def put(self, items: Sequence[Item], now: float) -> None:
         """Add events at the end."""
-        self._queue.extend(items)
-        self._bytes += sum([len(item.data) for item in items]) + len(items)
-        self._put += len(items)
-        self._arrivals.append((self._put, now))
-        if self._due_since is None and len(self._queue) >= self._flush_at:
+        if self._keyed:
+            for key, alike in groupby(cast("Sequence[KeyedItem]", items), lambda item: item.key):
+                self._put(key, list(alike), now)
+        else:
+            self._put("", items, now)
+        self._length += len(items)
+        if self._due_since is None and self._length >= self._flush_at:
             self._due_since = now
+
+    def _put(self, key: str, items: Sequence[Item], now: float) -> None:
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = _Queue()
+        size = sum([len(item.data) for item in items]) + len(items)
+        queue.put(items, size, now)
+        self._bytes += size
+        if len(queue.items) >= self._max_events or queue.size >= self._room:
+            self._full.add(key)
 
     def force(self) -> None:
         """What is in the queue is due now; what comes later is not."""
-        self._forced = self._put
+        self._forced = {key: len(queue.items) for key, queue in self._queues.items()}
 
     def due_at(self, now: float) -> float | None:
         """When the next batch is due: `now` if it is, None if nothing waits."""
-        if not self._queue:
+        if not self._length:
             return None
-        if self.full or self._forced > self._cut:
+        if self._full or self._forced:
             return now
-        due = self._arrivals[0][1] + self._interval
+        due = next(iter(self._queues.values())).since + self._interval
         if self._due_since is not None:
             due = min(due, self._due_since + self.linger)
         return max(now, due)
 
     def cut(self, now: float) -> Batch:
-        """The largest batch that fits, from the front: at least one event."""
-        queue = self._queue
-        sizes = (len(item.data) + 1 for item in islice(queue, self._max_events))
-        ends = list(takewhile(self._room.__ge__, accumulate(sizes)))
-        count, size = (len(ends), ends[-1]) if ends else (1, len(queue[0].data) + 1)
-        items = [queue.popleft() for _ in range(count)]
+        """The largest batch that fits, of the key that has waited longest: at least one event."""
+        key, queue = next(iter(self._queues.items()))
+        items, size = queue.cut(self._max_events, self._room)
+        self._length -= len(items)
         self._bytes -= size
-        self._cut += count
-        self._due_since = now if len(queue) >= self._flush_at else None
-        while self._arrivals and self._arrivals[0][0] <= self._cut:
-            self._arrivals.popleft()
+        if len(self._queues) > 1 or not queue.items:
+            del self._queues[key]
+            if queue.items:
+                self._queues[key] = queue
+        if len(queue.items) < self._max_events and queue.size < self._room:
+            self._full.discard(key)
+        if (forced := self._forced.pop(key, 0) - len(items)) > 0:
+            self._forced[key] = forced
+        self._due_since = now if self._length >= self._flush_at else None
         return Batch(items)
 
     def clear(self) -> list[Item]:
         """Take out everything."""
-        items = list(self._queue)
-        self._queue.clear()
-        self._arrivals.clear()
-        self._cut, self._bytes, self._due_since = self._put, 0, None
+        items = [item for queue in self._queues.values() for item in queue.items]
+        self._queues, self._full, self._forced = {}, set(), {}
+        self._length, self._bytes, self._due_since = 0, 0, None
         return items
+
+
+class _Queue:
+    """The events of one key, in order.
+
+    Positions count all events ever put. An arrival is the position after a group of events that came together, and when
+    they came: the oldest event's age is known, and no event carries a time.
+    """
+
+    def __init__(self) -> None:
+        self.items: deque[Item] = deque()
+        self.size = 0
+        self._cut = 0
+        self._put = 0
+        self._arrivals: deque[tuple[int, float]] = deque()
+
+    @property
+    def since(self) -> float:
+        """When the oldest event came."""
+        return self._arrivals[0][1]
+
+    def put(self, items: Sequence[Item], size: int, now: float) -> None:
+        """Add events at the end."""
+        self.items.extend(items)
+        self.size += size
+        self._put += len(items)
+        self._arrivals.append((self._put, now))
+
+    def cut(self, max_events: int, room: int) -> tuple[list[Item], int]:
+        """Take events from the front: as many as there is room for, at least one. Return them, and their bytes."""
+        items = self.items
+        sizes = (len(item.data) + 1 for item in islice(items, max_events))
+        ends = list(takewhile(room.__ge__, accumulate(sizes)))
+        count, size = (len(ends), ends[-1]) if ends else (1, len(items[0].data) + 1)
+        self.size -= size
+        self._cut += count
+        while self._arrivals and self._arrivals[0][0] <= self._cut:
+            self._arrivals.popleft()
+        return [items.popleft() for _ in range(count)], size

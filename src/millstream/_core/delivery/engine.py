@@ -277,11 +277,11 @@ class Engine:
             self._count_failure(batch, TransportError(why), now)
             return
         parts = sort_parts(batch.items, said)
-        for reason, items in parts.refused.items():
-            self._settled.append((items, Outcome(reason, batch.attempts)))
         rest = batch.part(parts.again)
         if parts.delivered:
             self._arrived(batch, parts.delivered, now)
+        for reason, items in parts.refused.items():
+            self._settled.append((items, Outcome(reason, batch.attempts)))
         match parts.retry:
             case verdicts.Limited(seconds, error):
                 self._limit(rest, seconds, error, now)

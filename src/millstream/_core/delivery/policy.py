@@ -20,6 +20,8 @@ class Policy:
     max_batch_events: int = 2500
     max_batch_bytes: int = 500_000
     overhead: int = 0
+    keyed: bool = False
+    """Whether events have keys, and share a batch with those of their key only."""
     max_in_flight: int = 4
     max_retries: int = 3
     extra_attempts: int = 20
@@ -43,6 +45,7 @@ class Policy:
             max_bytes=self.max_batch_bytes,
             overhead=self.overhead,
             linger=self.linger,
+            keyed=self.keyed,
         )
 
     def delay(self, failures: int, jitter: float) -> float:

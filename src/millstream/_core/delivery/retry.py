@@ -12,6 +12,7 @@ import re
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 
+from ..._public import publish
 from ...errors import Rejected
 from ...types import Response
 from .verdicts import Delivered, Limited, Paused, Refused, Retry, Split, Unauthorized, Verdict
@@ -29,20 +30,32 @@ SPLIT = frozenset({400, 413, 422})
 CREDENTIALS = frozenset({401, 403})
 
 
-def judge(response: Response, now: float, *, oauth: bool = False) -> Verdict:
-    """What an answer of a Tracking API means.
+def judge(
+    response: Response,
+    now: float,
+    *,
+    oauth: bool = False,
+    credentials: str = "the write key",
+    address: str = "`host` and `path`",
+    pauses: frozenset[int] = CREDENTIALS,
+) -> Verdict:
+    """Return what an answer means by its status alone.
 
-    `now` is seconds since the epoch, for a Retry-After date; if the server says what time it is, its clock counts.
-
-    With `oauth`, 401 and 511 speak of the token and not of the write key: another one may do.
+    Args:
+        response: the answer.
+        now: seconds since the epoch, for a Retry-After date; if the server says what time it is, its clock counts.
+        oauth: whether 401 and 511 speak of the token and not of the write key: another one may do.
+        credentials: what the error tells to check after a 401 or 403.
+        address: what the error tells to check after a 404 or a redirect.
+        pauses: statuses that speak of the credentials or the address, and not of the events.
     """
     status = response.status
     if 200 <= status < 300:
         return Delivered()
-    error = Rejected(status, response.body, _hint(response, oauth=oauth))
+    error = Rejected(status, response.body, _hint(response, credentials, address, oauth=oauth))
     if status in SPLIT:
         return Split(error)
-    if status in CREDENTIALS:
+    if status in pauses:
         return Unauthorized(error) if oauth and status == 401 else Paused(error)
     if not (_retryable(status) or (oauth and status == 511)):
         return Refused(error)
@@ -57,15 +70,15 @@ def _retryable(status: int) -> bool:
     return status not in FINAL_5XX
 
 
-def _hint(response: Response, *, oauth: bool) -> str:
+def _hint(response: Response, credentials: str, address: str, *, oauth: bool) -> str:
     status = response.status
     if 300 <= status < 400:
         location = header(response, "location")
-        return f"it redirects to {location or 'nowhere'}; set `host` to where the API is"
-    if status in {401, 403}:
-        return "check the write key" + (", and that the OAuth application has access to its source" if oauth else "")
-    if status == 404:
-        return "check `host` and `path`"
+        return f"it redirects to {location or 'nowhere'}; set {address.split(maxsplit=1)[0]} to where the API is"
+    if status in CREDENTIALS:
+        return f"check {credentials}" + (", and that the OAuth application has access to its source" if oauth else "")
+    if status in {404, 410}:
+        return f"check {address}"
     return ""
 
 
@@ -116,3 +129,6 @@ def backoff(failures: int, jitter: float) -> float:
     """
     base = min(BACKOFF_BASE * 2.0 ** min(failures, 16), BACKOFF_CAP / 2)
     return base * (1.0 + jitter)
+
+
+publish("millstream.destinations", judge)

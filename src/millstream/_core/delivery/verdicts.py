@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from ..._public import publish
 from ...errors import AuthError, Rejected, TransportError
 
 __all__ = [
@@ -114,3 +115,6 @@ def sort_parts(parts: Sequence[T], verdicts: Sequence[PartVerdict]) -> Sorted[T]
                 ):
                     found.retry = verdict
     return found
+
+
+publish("millstream.destinations", Delivered, Limited, Partial, Paused, Refused, Retry, Split, Unauthorized)

@@ -9,9 +9,11 @@ from typing import cast
 from ...errors import InvalidEvent
 from . import coerce
 
-__all__ = ["from_epoch", "iso"]
+__all__ = ["epoch_ms", "from_epoch", "iso"]
 
 _UTC = timezone.utc
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - both sides of the difference are in UTC
+_MILLISECOND = timedelta(milliseconds=1)
 
 # ISO 8601's extended form, down to the day or the minute. The basic form (20240517) and weeks are left out: other
 # readers of the wire do not know them, and `send` keeps what it was given.
@@ -47,6 +49,17 @@ def from_epoch(seconds: float) -> str:
     milliseconds = int(seconds * 1000)
     moment = datetime.fromtimestamp(milliseconds // 1000, _UTC)
     return f"{moment.isoformat()[:19]}.{milliseconds % 1000:03d}Z"
+
+
+def epoch_ms(timestamp: str) -> int:
+    """Return a time of an event as milliseconds since the epoch.
+
+    Raises:
+        InvalidEvent: it is no time.
+    """
+    if len(timestamp) != 24 or timestamp[23] != "Z":  # not as the library and the collector write it
+        timestamp = iso(timestamp)
+    return (datetime.fromisoformat(timestamp[:23]) - _EPOCH) // _MILLISECOND
 
 
 def _moment(value: object) -> datetime | None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from difflib import get_close_matches
 from typing import Any, Protocol, TypeVar, overload
 
+<<<<<<< HEAD:src/millstream/plugins.py
 from ._core.context import Context
 from ._core.events.build import KINDS
 from ._core.pipeline import PluginLike
@@ -14,6 +15,13 @@ from ._public import publish
 from .destinations import Destination
 from .errors import SettingsError
 from .spec import EventType
+=======
+from .._core.context import Context
+from .._core.events.build import KINDS
+from .._public import publish
+from ..destinations import Destination
+from ..errors import SettingsError
+>>>>>>> main:src/millstream/plugins/base.py
 
 __all__ = [
     "Hook",

@@ -1,0 +1,1 @@
+"""The router: takes stored events to destinations."""
