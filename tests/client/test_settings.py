@@ -267,7 +267,6 @@ def _(api: Api, client: Make) -> None:
     assert (context["request"], context["locale"]) == ("r1", "fr")
 
 
-<<<<<<< HEAD
 @proves("debug")
 def _(api: Api, client: Make) -> None:
     logger = logging.getLogger("millstream")
@@ -280,14 +279,14 @@ def _(api: Api, client: Make) -> None:
     finally:
         logger.setLevel(before[0])
         logger.handlers[:] = before[1]
-=======
+
+
 @proves("destinations")
 def _(api: Api, client: Make) -> None:
     other = TrackingAPI("other", host=api.url, path="/other", name="Other")
     client(destinations=[other], flush_interval=0.05).track("A", user_id="u")
     api.wait_for(2)
     assert {request.path for request in api.requests} == {"/v1/batch", "/other"}
->>>>>>> main
 
 
 @proves("on_invalid")

@@ -23,6 +23,7 @@ from .._elsewhere import METHODS, Elsewhere, refuse_positional
 from .._feedback import feeds_back, in_log_call, is_exchanging
 from .._logging import Summary, show_debug
 from .._public import Self
+from ..destinations import Destination
 from ..emitter import (
     Delivered,
     Emitter,
@@ -99,6 +100,7 @@ class EventCalls:
         exit_timeout: float = 5.0,
         handle_sigterm: bool = True,
         plugin_timeout: float = 30.0,
+        destinations: Sequence[Destination] = (),
         spool: str | os.PathLike[str] | None = None,
         spool_sync: str = "never",
         spool_max_bytes: int = 1 << 30,
@@ -138,6 +140,7 @@ class EventCalls:
             exit_timeout: seconds that the end of the process may take to deliver what is left.
             handle_sigterm: deliver what is left on SIGTERM, too.
             plugin_timeout: seconds for one `async def` hook of a plugin.
+            destinations: get every event, as if registered: `[Mixpanel(token=…)]`; with one, no write key is needed.
             spool: directory that keeps events until they have an outcome, so that a killed process loses none.
             spool_sync: when the spool is forced to disk: `never`, `always` or `interval:500ms`.
             spool_max_bytes: bytes that the spool may hold, at most.

@@ -112,18 +112,11 @@ def _worker(parts: Parts, runtime: Runtime) -> Worker:
 def _open(parts: Parts, worker: Worker, runtime: Runtime, new_transport: Callable[[], Transport]) -> None:
     """Open the channel of the Tracking API, and say how to open others."""
     engine = Engine(replace(parts.policy, linger=runtime.linger), random.random)
-<<<<<<< HEAD
     tokens = None if parts.oauth is None else Tokens(parts.oauth, engine, parts.emitter, parts.summary, worker.clock)
     told = parts.emitter, parts.summary
-    worker.channels.append(
-        Channel(parts.destination, engine, new_transport(), *told, tokens, worker.clock, host=parts.host)
-    )
-=======
-    tokens = None if parts.oauth is None else Tokens(parts.oauth, engine, parts.emitter, worker.clock)
-    first = Channel(parts.destination, engine, new_transport(), parts.emitter, tokens, worker.clock)
+    first = Channel(parts.destination, engine, new_transport(), *told, tokens, worker.clock, host=parts.host)
     first.open = parts.tracks
     worker.channels.append(first)
->>>>>>> main
     runtime.bind(worker)
 
     def open_another(destination: Destination) -> Channel:

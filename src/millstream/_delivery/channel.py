@@ -133,20 +133,14 @@ class Channel:
         try:
             request = self._request(send)
         except Exception as exc:  # noqa: BLE001 - a destination may be the application's own
-<<<<<<< HEAD
-            self._failed(send, transport_error(exc))
+            self._failed(send, transport_error(exc, *self._secrets))
             return
         self.host = origin(request.url)
         if is_debug():
             events = plural(len(send.batch.items), "event")
             debug(f"request to {self.host}: {events}, {len(request.body):,} bytes, attempt {send.attempt}")
-        self._emitter.emit("http_request", shown(request))
-=======
-            self.engine.failed(send, transport_error(exc, *self._secrets), self.clock())
-            return
         if self._emitter.heard("http_request"):
             self._emitter.emit("http_request", self._shown(request))
->>>>>>> main
         self._transport.exchange(
             request,
             send.deadline,
@@ -169,37 +163,23 @@ class Channel:
 
     def _on_answer(self, send: Send, request: Request, answer: Response | BaseException) -> None:
         if isinstance(answer, BaseException):
-<<<<<<< HEAD
-            self._failed(send, transport_error(answer, bearer(request)))
-=======
-            error = transport_error(answer, bearer(request), *self._secrets)
-            self.engine.failed(send, error, self.clock())
->>>>>>> main
+            self._failed(send, transport_error(answer, bearer(request), *self._secrets))
             return
         response = without_secrets(without(answer, bearer(request)), self._secrets)
         try:
             verdict = self._destination.judge(response, cast("Sequence[Part]", send.batch.items), time.time())
         except Exception as exc:  # noqa: BLE001 - never delivered: it is tried again, as after no answer
-<<<<<<< HEAD
-            self._failed(send, transport_error(exc))
-=======
-            self.engine.failed(send, transport_error(exc, *self._secrets), self.clock())
->>>>>>> main
+            self._failed(send, transport_error(exc, *self._secrets))
             return
         debug(f"answer of {self.host}: [{response.status}], {type(verdict).__name__}")
         if self._tokens is not None:
             verdict = self._tokens.review(request, verdict, response.status)
-<<<<<<< HEAD
         now = self.clock()
         self.engine.responded(send, verdict, now)
         if isinstance(verdict, Retry | Limited) and self.engine.is_retried(send.batch):
             self._summary.request_failed(self.host, verdict.error, now)
-        self._emitter.emit("http_response", shown(request), response)
-=======
-        self.engine.responded(send, verdict, self.clock())
         if self._emitter.heard("http_response"):
             self._emitter.emit("http_response", self._shown(request), response)
->>>>>>> main
 
     def _failed(self, send: Send, error: DeliveryError) -> None:
         """Count an attempt without a usable answer."""

@@ -7,21 +7,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from difflib import get_close_matches
 from typing import Any, Protocol, TypeVar, overload
 
-<<<<<<< HEAD:src/millstream/plugins.py
-from ._core.context import Context
-from ._core.events.build import KINDS
-from ._core.pipeline import PluginLike
-from ._public import publish
-from .destinations import Destination
-from .errors import SettingsError
-from .spec import EventType
-=======
 from .._core.context import Context
 from .._core.events.build import KINDS
+from .._core.pipeline import PluginLike
 from .._public import publish
 from ..destinations import Destination
 from ..errors import SettingsError
->>>>>>> main:src/millstream/plugins/base.py
+from ..spec import EventType
 
 __all__ = [
     "Hook",
