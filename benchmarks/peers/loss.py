@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,11 @@ def main() -> None:
                 for step in (how, "next") if spooled else (how,):
                     command = [sys.executable, "-m", __spec__.name, name, step, host, folder if spooled else ""]
                     subprocess.run(command, check=False, timeout=120)
-            lost.append(EVENTS - ask("report")["events"])
+            before, came = -1, 0
+            while came > before:  # what is in the sink's sockets has arrived
+                time.sleep(0.5)
+                before, came = came, ask("report")["events"]
+            lost.append(EVENTS - came)
         print(f"{name + (', spool' if spooled else ''):24}{lost[0]:>14,}{lost[1]:>17,}")
     sink.kill()
 
