@@ -1,6 +1,6 @@
 """What a static file cannot say: compiled parts where there is a compiler, and links that depend on an address.
 
-All else is in pyproject.toml. The compiled parts are optional (docs/decisions/0023, 0026): a wheel without them is pure.
+All else is in pyproject.toml. Compiled parts are optional (docs/decisions/0023, 0026): a wheel without them is pure.
 `$MILLSTREAM_REPOSITORY` is the address under which a release shows this repository's files, without a slash at its end:
 the long description and the project's URLs lead there.
 """

@@ -662,7 +662,7 @@ def test_filters_say_how_many_match(page: Page, served: Served):
 def test_an_identify_shows_its_traits(page: Page, served: Served):
     """A row without a name says what became known of the user, and obeys nothing that is in it."""
     served.send({"type": "identify", "userId": "u1", "traits": {"plan": "pro", "bad": "<b>\u202e", "deep": {"a": [1]}}})
-    expect(rows(page).first.locator(".name")).to_have_text('plan: pro, bad: <b>\\u202e, deep: {"a":[1]}')
+    expect(rows(page).first.locator(".traits")).to_have_text('plan: pro, bad: <b>\\u202e, deep: {"a":[1]}')
 
 
 def test_a_duplicate_leads_to_its_original(page: Page, served: Served):

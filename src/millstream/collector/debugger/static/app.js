@@ -418,13 +418,12 @@ function drawList() {
 }
 
 const isRequest = (row) => row.kind === "refused" || row.kind === "empty";
-const traitsOf = (row) => row.traits ?? "";
 const typeOf = (row) => row.type || (isRequest(row) ? "request" : "no type");
 
 function makeLine() {
-  const cells = ["when", "type", "name", "reason", "who", "source"].map((name) => make("span", { class: name }));
-  const [when, type, name, reason, ...rest] = cells;
-  const node = make("div", { class: "row" }, when, type, make("span", { class: "what" }, name, reason), ...rest);
+  const cells = ["when", "type", "name", "reason", "who", "source", "traits"].map((name) => make("span", { class: name }));
+  const [when, type, name, reason, who, source, traits] = cells;
+  const node = make("div", { class: "row" }, when, type, make("span", { class: "what" }, name, traits, reason), who, source);
   node.setAttribute("role", "option");
   space.append(node);
   return { node, cells, row: null, top: -1 };
@@ -439,13 +438,13 @@ function drawLine(line, row, index, tall) {
     const texts = [
       clock(date),
       typeOf(row),
-      row.type === "alias" && row.name && row.user ? `${row.name} → ${row.user}` : row.name || traitsOf(row),
+      row.type === "alias" && row.name && row.user ? `${row.name} → ${row.user}` : row.name || "",
       row.kind === "stored" ? "" : row.kind === "empty" ? "no events · answered 200" : row.reason ? `${row.kind} · ${row.reason}` : row.kind,
       row.user || row.anonymous || "",
       row.source || "",
+      row.traits || "",
     ];
     texts.forEach((text, cell) => (cells[cell].textContent = visible(text)));
-    cells[2].classList.toggle("traits", !row.name && Boolean(traitsOf(row)));
     cells[0].dataset.rest = `.${milliseconds(date)}`;
     lit = !lit;
     const fresh = performance.now() - row.since < 1000;
