@@ -187,6 +187,10 @@ class Engine:
         rested, self._rested = self._rested, []
         return rested
 
+    def is_retried(self, batch: Batch) -> bool:
+        """Return whether a batch that has failed waits for another attempt."""
+        return batch in self._waiting
+
     def fail(self, batch: Batch, error: DeliveryError) -> None:
         """Fail a batch that rests."""
         if self._waiting.pop(batch, None) is not None:
