@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .identity import Identity, context
     from .integrations.serverless import flush_on_return
     from .plugins import Plugin, after, before, destination, enrichment, utility
+    from .reserved import EventContext, GroupTraits, PageProperties, TrackProperties, UserTraits
     from .settings import OAuthSettings
     from .types import FlushResult, HTTPClient, Request, Response, Stats
 
@@ -64,15 +65,18 @@ __all__ = [
     "DropEvent",
     "Dropped",
     "ErrorEvent",
+    "EventContext",
     "EventTooLarge",
     "Fenced",
     "FlushResult",
+    "GroupTraits",
     "HTTPClient",
     "Identity",
     "InvalidEvent",
     "MillstreamError",
     "MissingExtra",
     "OAuthSettings",
+    "PageProperties",
     "Plugin",
     "PluginError",
     "QueryError",
@@ -86,8 +90,10 @@ __all__ = [
     "SettingsError",
     "SpoolError",
     "Stats",
+    "TrackProperties",
     "TransportError",
     "Urllib3Client",
+    "UserTraits",
     "__version__",
     "after",
     "before",
@@ -108,6 +114,7 @@ _EXPORTS = {
     ".identity": ("Identity", "context"),
     ".integrations.serverless": ("flush_on_return",),
     ".plugins": ("Plugin", "after", "before", "destination", "enrichment", "utility"),
+    ".reserved": ("EventContext", "GroupTraits", "PageProperties", "TrackProperties", "UserTraits"),
     ".settings": ("OAuthSettings",),
     ".types": ("FlushResult", "HTTPClient", "Request", "Response", "Stats"),
 }

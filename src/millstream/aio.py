@@ -5,18 +5,18 @@ from __future__ import annotations
 import inspect
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, cast
+from typing import cast
 
 from ._client.calls import EventCalls
 from ._client.parts import default_client
 from ._delivery.assemble import Parts, on_loop
 from ._delivery.async_driver import AsyncDriver
-from ._public import Unpack, publish
-from .errors import SettingsError
+from ._public import publish
+from .destinations import Destination
 from .http import as_client
 from .http.aiohttp import AiohttpClient
-from .plugins import assert_loaded, call
-from .settings import Settings, SettingsArgs
+from .plugins import PluginLike, assert_loaded, call
+from .settings import Settings
 from .types import FlushResult, HTTPClient
 
 __all__ = ["AsyncAnalytics"]
@@ -32,27 +32,14 @@ class AsyncAnalytics(EventCalls):
         async with AsyncAnalytics("WRITE_KEY") as analytics:
             analytics.track("Item Purchased", user_id="019mr8mf4r", properties={"revenue": 39.95})
 
-    It may be made before the loop runs (in a module, say), and then belongs to the loop on which it is first used.
-
-    Args:
-        write_key: the source's key; by default `$MILLSTREAM_WRITE_KEY`.
-        settings: see `millstream.settings.Settings`, or docs/reference/settings.md. `overflow="block"` is refused.
-
-    Raises:
-        SettingsError: a setting is invalid.
-        MissingExtra: aiohttp is not installed, and no `http_client` was given.
+    It may be made before the loop runs (in a module, say), and is then the client of the loop on which it is first
+    used.
     """
 
-    def __init__(self, write_key: str | None = None, **settings: Unpack[SettingsArgs]) -> None:
-        checked = Settings.make(write_key, settings)
-        if checked.overflow == "block":
-            raise SettingsError(
-                "overflow is 'block', which would block the event loop; AsyncAnalytics takes 'drop_newest' or 'raise'"
-            )
-        super().__init__(checked, self._build, may_await=True)
+    _may_await = True
 
-    async def register(self, *plugins: Any) -> None:
-        """Load plugins, and run them for later events.
+    async def register(self, *plugins: PluginLike | Destination) -> None:
+        """Load plugins, and run them for the events that are recorded from now on.
 
         While a critical plugin is being loaded delivery is paused; if it fails to load, delivery stops for good, and
         `close_and_flush` returns the events. Other plugins that fail to load are reported (`error`, the log) and left

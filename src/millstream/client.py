@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
 
 from ._client.calls import EventCalls
 from ._delivery.assemble import Parts, threaded
 from ._delivery.driver import Driver
-from ._public import Unpack, publish
-from .plugins import assert_loaded, call
-from .settings import Settings, SettingsArgs
+from ._public import publish
+from .destinations import Destination
+from .plugins import PluginLike, assert_loaded, call
+from .settings import Settings
 from .types import FlushResult
 
 __all__ = ["Analytics"]
@@ -20,24 +20,16 @@ class Analytics(EventCalls):
     """Records customer-data events and delivers them in the background.
 
     Calls take microseconds and never wait for the network. The worker, a daemon thread, starts with the first event;
-    events pending when the process ends are delivered then, within `exit_timeout`.
+    what is left when the process ends is delivered then, within `exit_timeout`. Settings are keyword arguments.
 
         with Analytics("WRITE_KEY") as analytics:
             analytics.track("Item Purchased", user_id="019mr8mf4r", properties={"revenue": 39.95})
-
-    Args:
-        write_key: the source's key; by default `$MILLSTREAM_WRITE_KEY`.
-        settings: see `millstream.settings.Settings`, or docs/reference/settings.md.
-
-    Raises:
-        SettingsError: a setting is invalid.
     """
 
-    def __init__(self, write_key: str | None = None, **settings: Unpack[SettingsArgs]) -> None:
-        super().__init__(Settings.make(write_key, settings), self._build, may_await=False)
+    _may_await = False
 
-    def register(self, *plugins: Any) -> None:
-        """Load plugins, and run them for later events.
+    def register(self, *plugins: PluginLike | Destination) -> None:
+        """Load plugins, and run them for the events that are recorded from now on.
 
         While a critical plugin is being loaded delivery is paused; if it fails to load, delivery stops for good, and
         `close_and_flush` returns the events. Other plugins that fail to load are reported (`error`, the log) and left

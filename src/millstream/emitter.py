@@ -2,17 +2,88 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from difflib import get_close_matches
+from typing import Any, Literal, TypeAlias, TypeVar
 
-from ._core.context import ErrorEvent
-from .errors import DropEvent
+from ._core.context import Context, ErrorEvent
+from .errors import DropEvent, SettingsError
+from .spec import TYPES
+from .types import Event, Request, Response
 
-__all__ = ["Emitter", "Listener", "reportable"]
+__all__ = [
+    "EVENTS",
+    "Delivered",
+    "Emitter",
+    "Listener",
+    "OnDelivered",
+    "OnError",
+    "OnEvent",
+    "OnNames",
+    "OnNothing",
+    "OnRequest",
+    "OnResponse",
+    "Plugged",
+    "check_name",
+    "reportable",
+]
 
 Listener = Callable[..., object]
 F = TypeVar("F", bound=Listener)
+
+Delivered: TypeAlias = Literal["identify", "track", "page", "screen", "group", "alias"]
+Plugged: TypeAlias = Literal["register", "deregister"]
+OnDelivered: TypeAlias = Callable[[Context], object]
+OnError: TypeAlias = Callable[[ErrorEvent], object]
+OnRequest: TypeAlias = Callable[[Request], object]
+OnResponse: TypeAlias = Callable[[Request, Response], object]
+OnEvent: TypeAlias = Callable[[Event], object]
+OnNames: TypeAlias = Callable[[list[str]], object]
+OnNothing: TypeAlias = Callable[[], object]
+
+EVENTS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(TYPES, ("ctx",)),
+    "error": ("error",),
+    "http_request": ("request",),
+    "http_response": ("request", "response"),
+    "call_after_close": ("event",),
+    "register": ("names",),
+    "deregister": ("names",),
+    "drained": (),
+}
+"""What a client emits, and what its listeners are given."""
+
+
+def check_name(name: str) -> None:
+    """Raise SettingsError for a name that nothing emits. Names of an application's own have a colon in them."""
+    if name in EVENTS or ":" in name:
+        return
+    near = get_close_matches(name, EVENTS, 1, 0.7)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(EVENTS)}"
+    raise SettingsError(f"nothing is emitted as {name!r}; {hint} (an event of your own has a colon: 'shop:{name}')")
+
+
+def check_listener(name: str, listener: Listener) -> None:
+    """Raise SettingsError for a listener that could not be called with what `name` is emitted with."""
+    check_name(name)
+    if not callable(listener):
+        raise SettingsError(f"a listener of {name!r} must be a function, got {type(listener).__name__}")
+    if inspect.iscoroutinefunction(listener):
+        raise SettingsError(f"a listener of {name!r} is `async def`, and nothing would await it: write a plain `def`")
+    given = EVENTS.get(name)
+    if given is None:
+        return
+    try:
+        signature = inspect.signature(listener)
+    except (TypeError, ValueError):  # a built-in that tells no signature
+        return
+    try:
+        signature.bind(*given)
+    except TypeError:
+        takes = f"({', '.join(given)})"
+        raise SettingsError(f"a listener of {name!r} must take {takes}, and takes {signature}") from None
 
 
 class _Once:
@@ -39,19 +110,23 @@ class Emitter:
         self._unheard = unheard
         self.hushed = hushed
 
-    @overload
-    def on(self, name: str) -> Callable[[F], F]: ...
-    @overload
-    def on(self, name: str, listener: F) -> F: ...
-    def on(self, name: str, listener: F | None = None) -> F | Callable[[F], F]:
-        """Call `listener` whenever `name` is emitted. Return the listener; also usable as a decorator."""
-        if listener is None:
-            return lambda fn: self.on(name, fn)
+    def on(self, name: str, listener: F) -> F:
+        """Call `listener` whenever `name` is emitted.
+
+        Raises:
+            SettingsError: nothing is emitted under this name, or the listener cannot be called with it.
+        """
+        check_listener(name, listener)
         self._listeners[name] = (*self._listeners.get(name, ()), listener)
         return listener
 
     def once(self, name: str, listener: F) -> F:
-        """Call `listener` the next time `name` is emitted, and not again."""
+        """Call `listener` the next time `name` is emitted, and not again.
+
+        Raises:
+            SettingsError: see `on`.
+        """
+        check_listener(name, listener)
         self._listeners[name] = (*self._listeners.get(name, ()), _Once(listener))
         return listener
 

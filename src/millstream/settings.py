@@ -10,8 +10,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypedDict, cast
 
+from ._elsewhere import setting_hint
 from ._public import publish
 from .errors import SettingsError
+from .reserved import EventContext
 from .spec import MAX_BATCH_EVENTS
 from .types import HTTPClient, HTTPClientFunction
 from .urls import objection, redacted
@@ -29,13 +31,14 @@ MILLISECONDS_FROM = 1000.0
 class SettingsArgs(TypedDict, total=False):
     """The settings as keyword arguments of a client; documented at `Settings`."""
 
-    host: str
+    host: str | None
     path: str
     max_retries: int
     flush_at: int
     flush_interval: float
     http_request_timeout: float
     disable: bool
+    debug: bool
     http_client: HTTPClient | HTTPClientFunction | None
     oauth_settings: OAuthSettings | None
     max_batch_events: int | None
@@ -47,10 +50,10 @@ class SettingsArgs(TypedDict, total=False):
     max_rate_limit_duration: float
     gzip: bool
     proxy: str | None
-    context: Mapping[str, Any]
-    integrations: Mapping[str, Any]
+    context: EventContext | Mapping[str, Any] | None
+    integrations: Mapping[str, Any] | None
     context_providers: Sequence[Callable[[], Mapping[str, Any]]]
-    on_invalid: OnInvalid
+    on_invalid: OnInvalid | None
     exit_timeout: float
     handle_sigterm: bool
     plugin_timeout: float
@@ -134,7 +137,10 @@ class Settings:
     http_request_timeout: float = 10.0
     """Seconds for one request, from connecting to the end of the answer."""
     disable: bool = False
-    """Validate calls and do nothing else: receipts succeed, no key is needed. `$MILLSTREAM_DISABLE` does the same."""
+    """Check calls and do nothing else: receipts succeed, no key is needed. `$MILLSTREAM_DISABLE` does the same."""
+    debug: bool = False
+    """Show requests, answers, retries and outcomes in the log, without keys and contents. `$MILLSTREAM_DEBUG` does the
+    same, and so does the level DEBUG of the logger `millstream`."""
     http_client: HTTPClient | HTTPClientFunction | None = None
     """Sends requests; by default a Urllib3Client, for AsyncAnalytics an AiohttpClient."""
     oauth_settings: OAuthSettings | None = None
@@ -162,9 +168,10 @@ class Settings:
     integrations: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Integrations for every event; a call's own are merged over them."""
     context_providers: Sequence[Callable[[], Mapping[str, Any]]] = ()
-    """Called in the event call: their results are merged under the call's own context."""
-    on_invalid: OnInvalid = "raise"
-    """The effect of InvalidEvent: `raise` in the call, or `report` as an `error` event and a failed receipt."""
+    """Called in the event call itself: what they return is merged under the call's own context."""
+    on_invalid: OnInvalid = "report"
+    """What a call does that cannot become an event: `report` it (a line in the log, an `error` event, a failed receipt)
+    or `raise` InvalidEvent, for tests and scripts. Without it `$MILLSTREAM_ON_INVALID` counts."""
     exit_timeout: float = 5.0
     """Seconds for delivering pending events at the end of the process."""
     handle_sigterm: bool = True
@@ -198,12 +205,17 @@ class Settings:
         for name in given:
             if name not in known:
                 near = get_close_matches(name, known, 1)
-                hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
-                raise SettingsError(f"no setting {name!r}{hint}")
-        values: dict[str, Any] = {"host": os.environ.get("MILLSTREAM_HOST", "").strip() or cls.host, **given}
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+                raise SettingsError(f"there is no setting {name!r}; {setting_hint(name) or hint}")
+        values: dict[str, Any] = {
+            name: value for name, value in given.items() if value is not None or name not in LEFT_OUT
+        }
+        for name, variable in FROM_ENVIRONMENT.items():
+            values.setdefault(name, os.environ.get(variable, "").strip() or getattr(cls, name))
         values["write_key"] = os.environ.get("MILLSTREAM_WRITE_KEY", "") if write_key is None else write_key
-        if os.environ.get("MILLSTREAM_DISABLE", "").strip().lower() in {"1", "true", "yes", "on"}:
-            values["disable"] = True
+        for name, variable in SWITCHES.items():
+            if os.environ.get(variable, "").strip().lower() in {"1", "true", "yes", "on"}:
+                values[name] = True
         values |= _stripped(values, "write_key", "host", "path", "proxy")
         if isinstance(oauth := values.get("oauth_settings"), OAuthSettings):
             values["oauth_settings"] = oauth.stripped()
@@ -229,7 +241,7 @@ class Settings:
         self._check_oauth()
         self._check_counts()
         self._check_times()
-        for name in ("disable", "gzip", "handle_sigterm"):
+        for name in ("disable", "debug", "gzip", "handle_sigterm"):
             _check_type(name, getattr(self, name), bool)
         for name in ("context", "integrations"):
             _check_type(name, getattr(self, name), Mapping)
@@ -297,6 +309,14 @@ class Settings:
     def patience(self) -> float:
         """The default timeout of `flush` and `close_and_flush` in seconds, as the Node library's close."""
         return 1.25 * max(60.0, self.flush_interval)
+
+
+FROM_ENVIRONMENT = {"host": "MILLSTREAM_HOST", "on_invalid": "MILLSTREAM_ON_INVALID"}
+"""Settings that a variable stands in for, when they are not given."""
+LEFT_OUT = {*FROM_ENVIRONMENT, "context", "integrations"}
+"""Settings for which None means that they are not given."""
+SWITCHES = {"disable": "MILLSTREAM_DISABLE", "debug": "MILLSTREAM_DEBUG"}
+"""Settings that a variable switches on, whatever the argument says."""
 
 
 def seconds(name: str, value: object, *, above_zero: bool = False, long: bool = False) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-__all__ = ["hidden", "objection", "redacted"]
+__all__ = ["hidden", "objection", "origin", "redacted"]
 
 HIDDEN = "…"
 _SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//")
@@ -44,6 +44,12 @@ def redacted(url: str) -> str:
     elif secret := re.match(r"[^\[:]*:(?!\d{0,5}$)", authority):  # as if the URL ended within user and password
         rest = secret[0] + HIDDEN
     return scheme + re.sub(r"([?#]).+", rf"\1{HIDDEN}", rest, flags=re.DOTALL)
+
+
+def origin(url: str) -> str:
+    """Return the scheme, host and port of a URL, as they may be shown."""
+    scheme, _, authority = _taken_apart(redacted(url))
+    return scheme + authority.rpartition("@")[2]
 
 
 def hidden(text: str) -> str:

@@ -96,19 +96,19 @@ def test_a_listener_may_come_and_go_while_it_is_called(client: Make) -> None:
     analytics, late = client(), Heard()
 
     def listener() -> None:
-        analytics.off("mine", listener)
-        analytics.on("mine", late)
+        analytics.off("shop:mine", listener)
+        analytics.on("shop:mine", late)
 
-    analytics.on("mine", listener)
-    analytics.emit("mine")
+    analytics.on("shop:mine", listener)
+    analytics.emit("shop:mine")
     assert late.calls == []
-    analytics.emit("mine")
+    analytics.emit("shop:mine")
     assert len(late.calls) == 1
 
 
 def test_failures_are_one_line_and_not_one_each(api: Api, client: Make, caplog: pytest.LogCaptureFixture) -> None:
     """A thousand failed events are a line at once and a summary at the end, with no key and no content in it."""
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.INFO)
     api.always = lambda seen: status(400, seen.body[:150])  # a server that quotes what it was sent
     analytics = client("very-secret-key", flush_at=10, max_batch_events=100)
     for n in range(1000):
@@ -119,7 +119,7 @@ def test_failures_are_one_line_and_not_one_each(api: Api, client: Make, caplog: 
     analytics.close(timeout=10)
     first, last = _lines(caplog)
     assert "Rejected [400]" in first
-    told = sum(int(line.split(" ×")[0].replace(",", "")) for line in (first, last))
+    told = sum(int(line.split(" event")[0].replace(",", "")) for line in (first, last))
     assert told == 1000
     for word in ("very-secret-key", "Private", "person-", "dmVye"):
         assert word not in caplog.text
@@ -136,8 +136,8 @@ def test_every_kind_of_trouble_is_one_line(client: Make, caplog: pytest.LogCaptu
 
 
 def test_success_is_not_logged(client: Make, caplog: pytest.LogCaptureFixture) -> None:
-    """What goes well is in no log, at any level."""
-    caplog.set_level(logging.DEBUG, "millstream")
+    """What goes well is in no log, but for those who ask for DEBUG."""
+    caplog.set_level(logging.INFO, "millstream")
     analytics = client()
     for _ in range(50):
         analytics.track("A", user_id="u")

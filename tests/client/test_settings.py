@@ -6,6 +6,7 @@ import asyncio
 import base64
 import dataclasses
 import json
+import logging
 import os
 import signal
 import tempfile
@@ -266,6 +267,20 @@ def _(api: Api, client: Make) -> None:
     assert (context["request"], context["locale"]) == ("r1", "fr")
 
 
+@proves("debug")
+def _(api: Api, client: Make) -> None:
+    logger = logging.getLogger("millstream")
+    before = logger.level, logger.handlers[:]
+    try:
+        client(debug=False)
+        assert logger.level == before[0]
+        client(debug=True)
+        assert logger.level == logging.DEBUG
+    finally:
+        logger.setLevel(before[0])
+        logger.handlers[:] = before[1]
+
+
 @proves("destinations")
 def _(api: Api, client: Make) -> None:
     other = TrackingAPI("other", host=api.url, path="/other", name="Other")
@@ -277,7 +292,7 @@ def _(api: Api, client: Make) -> None:
 @proves("on_invalid")
 def _(api: Api, client: Make) -> None:
     with pytest.raises(InvalidEvent):
-        client().track("", user_id="u")
+        client(on_invalid="raise").track("", user_id="u")
     assert client(on_invalid="report").track("", user_id="u").done()
 
 
@@ -362,7 +377,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("write_key", 5, "a str"),
     ("write_key", "", "pass it first"),
     ("host", "api.segment.io", "absolute URL"),
-    ("host", None, "str"),
+    ("host", 5, "str"),
     ("host", "http://[::1", "absolute URL"),
     ("host", "http://h:99999", "absolute URL"),
     ("path", None, "str"),
@@ -377,6 +392,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("http_request_timeout", 1000, "write 1"),
     ("http_request_timeout", -1, "0 or more"),
     ("disable", "no", "bool"),
+    ("debug", "no", "bool"),
     ("http_client", 5, "send"),
     ("oauth_settings", {"client_id": "id"}, "OAuthSettings"),
     ("oauth_settings", OAuthSettings(""), "client_id"),

@@ -102,29 +102,29 @@ def test_listeners_are_called_in_order_each_time_with_all_arguments(client: Make
     """G5-G7: several subscribers, several emits, several arguments."""
     analytics = client()
     heard: list[tuple[object, ...]] = []
-    analytics.on("mine", lambda *args: heard.append(("first", *args)))
-    analytics.on("mine", lambda *args: heard.append(("second", *args)))
-    analytics.emit("mine", 1, 2)
-    analytics.emit("mine", 3)
+    analytics.on("shop:mine", lambda *args: heard.append(("first", *args)))
+    analytics.on("shop:mine", lambda *args: heard.append(("second", *args)))
+    analytics.emit("shop:mine", 1, 2)
+    analytics.emit("shop:mine", 3)
     assert heard == [("first", 1, 2), ("second", 1, 2), ("first", 3), ("second", 3)]
 
 
 def test_once_is_once(client: Make) -> None:
     """G8: a listener subscribed with `once` is called the first time, and not again."""
     analytics, heard = client(), Heard()
-    analytics.once("mine", heard)
-    analytics.emit("mine", 1)
-    analytics.emit("mine", 2)
+    analytics.once("shop:mine", heard)
+    analytics.emit("shop:mine", 1)
+    analytics.emit("shop:mine", 2)
     assert heard.calls == [(1,)]
 
 
 def test_off_ends_it(client: Make) -> None:
     """G9: after `off` a listener is not called; one of `once` neither, which upstream forgets."""
     analytics, heard = client(), Heard()
-    analytics.on("mine", heard)
-    analytics.once("mine", heard)
-    analytics.off("mine", heard)
-    analytics.emit("mine", 1)
+    analytics.on("shop:mine", heard)
+    analytics.once("shop:mine", heard)
+    analytics.off("shop:mine", heard)
+    analytics.emit("shop:mine", 1)
     assert heard.calls == []
 
 
@@ -133,11 +133,11 @@ def test_on_is_a_decorator_too(client: Make) -> None:
     analytics = client()
     heard: list[int] = []
 
-    @analytics.on("mine")
+    @analytics.on("shop:mine")
     def listen(n: int) -> None:
         heard.append(n)
 
-    analytics.emit("mine", 1)
+    analytics.emit("shop:mine", 1)
     listen(2)
     assert heard == [1, 2]
 
@@ -148,6 +148,6 @@ def test_any_number_of_listeners_is_fine(client: Make) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(40):
-            analytics.on("mine", heard)
-    analytics.emit("mine")
+            analytics.on("shop:mine", heard)
+    analytics.emit("shop:mine")
     assert len(heard.calls) == 40

@@ -640,3 +640,79 @@ def test_it_can_be_used_without_eyes(page: Page, served: Served):
     )
     expect(rows(page)).to_have_attribute("aria-posinset", "1")
     expect(page.get_by_role("status")).to_have_text("Live")
+
+
+# -- finding one's way ------------------------------------------------------------------------------
+
+
+def test_filters_say_how_many_match(page: Page, served: Served):
+    """Under filters the number of matches is shown; without any it is not."""
+    matches = page.locator("#match-count")
+    served.send(*({**ORDER, "messageId": f"m{n}", "userId": f"u{n % 2}"} for n in range(5)))
+    expect(rows(page)).to_have_count(5)
+    expect(matches).to_be_hidden()
+    page.fill("#filter-user", "u1")
+    expect(matches).to_have_text("2 match")
+    page.fill("#filter-user", "nobody")
+    expect(matches).to_have_text("0 match")
+    served.track("One", userId="nobody")
+    expect(matches).to_have_text("1 matches")
+
+
+def test_an_identify_shows_its_traits(page: Page, served: Served):
+    """A row without a name says what became known of the user, and obeys nothing that is in it."""
+    served.send({"type": "identify", "userId": "u1", "traits": {"plan": "pro", "bad": "<b>\u202e", "deep": {"a": [1]}}})
+    expect(rows(page).first.locator(".traits")).to_have_text('plan: pro, bad: <b>\\u202e, deep: {"a":[1]}')
+
+
+def test_a_duplicate_leads_to_its_original(page: Page, served: Served):
+    """The button opens the event that is stored, also if a filter keeps it from the list."""
+    served.send(ORDER)
+    served.send({**ORDER, "messageId": "other"})
+    served.send({**ORDER, "userId": "u1"})
+    expect(rows(page)).to_have_count(3)
+    page.get_by_role("button", name="Duplicate").click()
+    expect(rows(page)).to_have_count(1)
+    rows(page).first.click()
+    page.get_by_role("button", name="Show the original").click()
+    expect(page.locator("#detail .callout")).to_have_count(0)
+    expect(page.locator("#detail")).to_contain_text("m1")
+    expect(page.locator("#detail")).not_to_contain_text("other")
+
+
+def test_an_event_is_copied_as_curl(tab: Open, served: Served, tmp_path: Path):
+    """What is copied, typed into a shell, sends the same event once more, odd characters and large numbers included."""
+    event = {**ORDER, "properties": {"text": "it's \u202e\x7f$(touch no) `x` 😀", "number": 12345678901234567890}}
+    served.send(event)
+    page = tab(served.url, permissions=["clipboard-read", "clipboard-write"])
+    rows(page).first.click()
+    page.get_by_role("button", name="Copy as curl").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    command = page.evaluate("navigator.clipboard.readText()")
+    assert "\u202e" not in command
+    subprocess.run(["bash", "-c", command], check=True, timeout=30, cwd=tmp_path, capture_output=True)
+    expect(rows(page)).to_have_count(2)
+    assert [*tmp_path.iterdir()] == []
+    again = json.loads(served.get("/debug/events/2").data)["json"]
+    sent = json.loads(again)
+    assert (sent["properties"], sent["event"], sent["userId"]) == (event["properties"], event["event"], event["userId"])
+    assert sent["messageId"] != event["messageId"]
+
+
+def test_the_keyboard_skips_to_the_events(page: Page, served: Served):
+    """The first stop of the Tab key is a link to the list, which is seen when it has the focus."""
+    served.track("One")
+    names(page, "One")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the events")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#list")).to_be_focused()
+
+
+def test_the_copy_button_is_seen_without_a_mouse(page: Page, served: Served):
+    """It does not wait for a pointer to come by."""
+    served.track("One")
+    rows(page).first.click()
+    page.mouse.move(0, 0)
+    copy = page.locator(".sample .copy").first
+    assert copy.evaluate("node => getComputedStyle(node).opacity") == "1"

@@ -114,7 +114,7 @@ def test_the_page_works_under_a_prefix():
     served = Served(mounted_at="/events")
     try:
         page = served.get("/events/").data.decode()
-        linked = re.findall(r'(?:href|src)="([^":]+)"', page)
+        linked = re.findall(r'(?:href|src)="([^":#]+)"', page)
         assert [served.get(f"/events/{path}").status for path in linked] == [200, 200]
     finally:
         served.stop()

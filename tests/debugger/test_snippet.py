@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream import Analytics
-from millstream.collector.debugger.snippet import WIDTH, call_of
+from millstream.collector.debugger.snippet import WIDTH, body_of, call_of
 
 STAMPED = ("messageId", "timestamp", "context", "integrations")
 
@@ -147,3 +147,10 @@ def test_what_is_nested_too_deeply_has_no_call():
     """No event can exhaust the stack."""
     deep = b'{"type":"track","event":"e","userId":"u","properties":{"a":' + b"[" * 900 + b"]" * 900 + b"}}"
     assert call_of(deep) == "" or call_of(deep).startswith("analytics.track(")
+
+
+def test_a_body_has_what_a_client_would_send():
+    """Times and ids that the receiver gives are left out; numbers and spaces in texts stay; it is one line."""
+    line = b'{"type":"track","event":"A  b","userId":"u","messageId":"m","properties":{"n": 1e400,\n"m": 10.10}}'
+    assert body_of(line) == '{"event":"A  b","userId":"u","properties":{"n":1e400,"m":10.10}}'
+    assert body_of(b"no JSON") == body_of(b"[1]") == ""

@@ -27,6 +27,7 @@ class Reader:
         self.server: subprocess.Popen[str] | None = None
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         quiet = {name: value for name, value in os.environ.items() if not name.upper().endswith("_PROXY")}
+        quiet.pop("MILLSTREAM_ON_INVALID")  # which the plugin of pytest sets
         self.env = quiet | {"PATH": path, "PYTHONUNBUFFERED": "1"}
 
     def save(self, name: str, code: str) -> None:
@@ -42,9 +43,17 @@ class Reader:
             assert self.server.stdout is not None
             return self.server.stdout.readline()
         done = subprocess.run(
-            line, shell=True, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=30, check=False
+            line,
+            shell=True,
+            cwd=self.folder,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=30,
+            check=False,
         )
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        assert done.returncode == 0, f"{line}\n{done.stdout}"
         return done.stdout
 
     def stop_the_collector(self) -> str:

@@ -193,7 +193,7 @@ NEVER = {
     "a signal handler": "os.kill(os.getpid(), signal.SIGUSR1)",
     "a bound signal handler": "os.kill(os.getpid(), signal.SIGUSR2)",
     "nested": NESTED,
-    "a listener": "analytics.emit('mine')",
+    "a listener": "analytics.emit('shop:mine')",
 }
 CALLERS = """
     async def coroutine():
@@ -213,7 +213,7 @@ CALLERS = """
 def test_a_call_that_may_not_wait_is_not_accepted(api: Api, where: str) -> None:
     """Where a call may hold what delivery needs, it fails at once, with ClientClosed; the last line counts it."""
     ending = Ending(
-        api, before=CALLERS, after='analytics.on("mine", lambda: track("It"))' if where == "a listener" else ""
+        api, before=CALLERS, after='analytics.on("shop:mine", lambda: track("It"))' if where == "a listener" else ""
     )
     if where == "a listener":
         ending.tell(NEVER[where])  # no listener runs any more
@@ -222,7 +222,7 @@ def test_a_call_that_may_not_wait_is_not_accepted(api: Api, where: str) -> None:
         return
     ending.ask(NEVER[where], REFUSED)
     done = ending.release()
-    assert (done.code, done.err) == (-signal.SIGTERM, "1 × event not accepted: the process is ending\n")
+    assert (done.code, done.err) == (-signal.SIGTERM, "1 event not accepted: the process is ending\n")
     assert [event["event"] for event in api.accepted] == ["First", "Rest"]
 
 
@@ -239,7 +239,7 @@ def test_what_runs_on_threads_of_ours_does_not_wait(api: Api) -> None:
     ending = Ending(api, before=before)
     ending.hear(REFUSED)
     done = ending.release()
-    assert (done.code, done.err) == (-signal.SIGTERM, "1 × event not accepted: the process is ending\n")
+    assert (done.code, done.err) == (-signal.SIGTERM, "1 event not accepted: the process is ending\n")
 
 
 def test_plugins_run_and_callbacks_do_not(api: Api) -> None:

@@ -13,10 +13,13 @@ import pytest
 pytestmark = pytest.mark.process
 
 
-def run(folder: Path, source: str, *options: str) -> tuple[int, str]:
+def run(folder: Path, source: str, *options: str, on_invalid: str = "") -> tuple[int, str]:
     (folder / "test_it.py").write_text(dedent(source))
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *options]
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    env.pop("MILLSTREAM_ON_INVALID", None)  # set by the plugin in the process of this test
+    if on_invalid:
+        env["MILLSTREAM_ON_INVALID"] = on_invalid
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout + done.stderr
 
@@ -112,3 +115,23 @@ def test_importing_it_loads_no_server_and_no_pytest() -> None:
         "for name in millstream.testing.__all__: getattr(millstream.testing, name)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_calls_raise_in_tests(tmp_path: Path) -> None:
+    """An invalid event fails the test, also with a client that a conftest has made; what the user has set counts."""
+    (tmp_path / "conftest.py").write_text("from millstream import Analytics\nanalytics = Analytics(disable=True)\n")
+    source = """
+        import os
+        import pytest
+        from conftest import analytics
+        from millstream import Analytics, InvalidEvent
+
+        def test_it():
+            for client in (analytics, Analytics(disable=True)):
+                with pytest.raises(InvalidEvent):
+                    client.track("Paid")
+        """
+    code, said = run(tmp_path, source, on_invalid="")
+    assert (code, "1 passed" in said) == (0, True), said
+    code, said = run(tmp_path, source, on_invalid="report")
+    assert (code, "1 failed" in said) == (1, True), said

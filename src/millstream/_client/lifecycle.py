@@ -19,6 +19,7 @@ from .._delivery.process.final_delivery import FinalDelivery
 from .._logging import Summary, to_stderr, warn
 from ..errors import ClientClosed
 from ..settings import Settings
+from ..types import Stats
 
 __all__ = ["Lifecycle"]
 
@@ -94,6 +95,19 @@ class Lifecycle:
         if self._gated and self._exit_left is None:
             self.closed = self._gated = False
 
+    def stats(self) -> Stats:
+        """Return the counters, without a driver being made for them."""
+        return self.driver.stats() if self._begun else Stats()
+
+    @property
+    def state(self) -> str:
+        """Whether events that come now are accepted, in a word."""
+        if self._gated:
+            return "ending"
+        if self.closed:
+            return "closed"
+        return "disabled" if self._settings.disable else "open"
+
     # -- it ends ----------------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -140,7 +154,7 @@ class Lifecycle:
 
     def _reject(self, receipt: Receipt) -> None:
         self.driver.reject(receipt, ClientClosed(ENDING))
-        self._summary.count(f"event not accepted: {ENDING}", 1, monotonic())
+        self._summary.count("event", f"not accepted: {ENDING}", 1, monotonic())
 
     def _submit_after_end(
         self, receipt: Receipt, submit: Callable[[], object], refuse: Callable[[], object], *, in_time: bool

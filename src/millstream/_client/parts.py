@@ -20,6 +20,7 @@ from ..http._environment import need_socks
 from ..http.urllib3 import Urllib3Client
 from ..settings import Settings
 from ..types import HTTPClient
+from ..urls import origin
 
 if TYPE_CHECKING:
     from ..spool import Spool
@@ -51,6 +52,7 @@ def parts_of(settings: Settings, emitter: Emitter, summary: Summary, *, may_awai
         spool=_spool(settings, emitter),
         spool_max_age=settings.spool_max_age,
         disabled=settings.disable,
+        host=origin(settings.host),
     )
 
 

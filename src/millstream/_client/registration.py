@@ -55,6 +55,10 @@ class Registration:
         if self._halted is not None:
             driver.halt(self._halted)
 
+    def plugins(self) -> dict[str, Any]:
+        """Return those that are registered."""
+        return dict(self._plugins)
+
     def check_known(self, names: Sequence[str]) -> None:
         """Raise MillstreamError if one of these is not registered, or repeated."""
         for name in names:

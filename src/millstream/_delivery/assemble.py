@@ -49,6 +49,8 @@ class Parts:
     spool: Spool | None
     spool_max_age: float
     disabled: bool
+    host: str
+    """Of the Tracking API, as it may be shown."""
 
 
 def threaded(parts: Parts) -> Driver:
@@ -110,8 +112,9 @@ def _worker(parts: Parts, runtime: Runtime) -> Worker:
 def _open(parts: Parts, worker: Worker, runtime: Runtime, new_transport: Callable[[], Transport]) -> None:
     """Open the channel of the Tracking API, and set how others are opened."""
     engine = Engine(replace(parts.policy, linger=runtime.linger), random.random)
-    tokens = None if parts.oauth is None else Tokens(parts.oauth, engine, parts.emitter, worker.clock)
-    first = Channel(parts.destination, engine, new_transport(), parts.emitter, tokens, worker.clock)
+    tokens = None if parts.oauth is None else Tokens(parts.oauth, engine, parts.emitter, parts.summary, worker.clock)
+    told = parts.emitter, parts.summary
+    first = Channel(parts.destination, engine, new_transport(), *told, tokens, worker.clock, host=parts.host)
     first.open = parts.tracks
     worker.channels.append(first)
     runtime.bind(worker)
@@ -134,7 +137,14 @@ def _open(parts: Parts, worker: Worker, runtime: Runtime, new_transport: Callabl
         copies = Copies(destination, worker.ledger, parts.max_events, parts.max_bytes)
         copies.backlog = worker.backlog
         return Channel(
-            destination, Engine(policy, random.random), new_transport(), parts.emitter, None, worker.clock, copies
+            destination,
+            Engine(policy, random.random),
+            new_transport(),
+            *told,
+            None,
+            worker.clock,
+            copies,
+            host=destination.name,
         )
 
     worker.open_channel = open_another

@@ -9,16 +9,19 @@ from typing import Any, cast
 
 from .._core.delivery.actions import Action, Send
 from .._core.delivery.engine import Engine
+from .._core.delivery.verdicts import Limited, Retry
 from .._core.outcome import Outcome
 from .._core.receipt import Receipt
 from .._core.routing import allows
+from .._logging import Summary, debug, is_debug, plural
+from .._remedies import label
 from ..auth import bearer, quotes, shown, with_token, without
 from ..destinations._masking import secrets_of, without_secrets
 from ..destinations.base import Destination, Part
 from ..emitter import Emitter
 from ..errors import AuthError, DeliveryError, TransportError
 from ..types import Clock, Request, Response
-from ..urls import hidden
+from ..urls import hidden, origin
 from .copies import Copies
 from .tokens import Tokens, bare
 from .transport import Transport
@@ -35,11 +38,13 @@ class Channel:
         destination: makes requests from events, and verdicts from answers.
         engine: decides when to send what.
         transport: exchanges requests.
-        emitter: logs each request and answer.
+        emitter: is told of each request and answer.
+        summary: counts requests that fail, for the log.
         tokens: the OAuth tokens that requests need, if any.
         clock: monotonic seconds.
         copies: splits events into parts, and settles the events by their parts. None: events are sent whole, and their
             outcome is the receipt's.
+        host: what log lines call the host until a request says where it is.
         masks: take the destination's secrets out of quoted answers, also without copies.
     """
 
@@ -49,10 +54,12 @@ class Channel:
         engine: Engine,
         transport: Transport,
         emitter: Emitter,
+        summary: Summary,
         tokens: Tokens | None,
         clock: Clock,
         copies: Copies | None = None,
         *,
+        host: str,
         masks: bool = False,
     ) -> None:
         self.name = destination.name
@@ -66,6 +73,8 @@ class Channel:
         self._destination = destination
         self._transport = transport
         self._emitter = emitter
+        self._summary = summary
+        self.host = host
         self._tokens = tokens
         self._secrets = secrets_of(destination) if masks or copies is not None else ()
         self._closing = False
@@ -108,6 +117,8 @@ class Channel:
     def settle(self, settled: Settled) -> None:
         """Pass on the events settled here, if their outcome is the receipt's."""
         for items, outcome in self.engine.settled():
+            if outcome.error is not None:
+                outcome = Outcome(outcome.error, outcome.attempts, self.host, outcome.since)  # noqa: PLW2901 - says where, too
             if self.copies is None:
                 receipts = cast("list[Receipt]", items)
                 if self.notes_deliveries:
@@ -124,8 +135,12 @@ class Channel:
         try:
             request = self._request(send)
         except Exception as exc:  # noqa: BLE001 - a destination may be the application's own
-            self.engine.failed(send, transport_error(exc, *self._secrets), self.clock())
+            self._failed(send, transport_error(exc, *self._secrets))
             return
+        self.host = origin(request.url)
+        if is_debug():
+            events = plural(len(send.batch.items), "event")
+            debug(f"request to {self.host}: {events}, {len(request.body):,} bytes, attempt {send.attempt}")
         if self._emitter.heard("http_request"):
             self._emitter.emit("http_request", self._shown(request))
         self._transport.exchange(
@@ -150,20 +165,31 @@ class Channel:
 
     def _on_answer(self, send: Send, request: Request, answer: Response | BaseException) -> None:
         if isinstance(answer, BaseException):
-            error = transport_error(answer, bearer(request), *self._secrets)
-            self.engine.failed(send, error, self.clock())
+            self._failed(send, transport_error(answer, bearer(request), *self._secrets))
             return
         response = without_secrets(without(answer, bearer(request)), self._secrets)
         try:
             verdict = self._destination.judge(response, cast("Sequence[Part]", send.batch.items), time.time())
         except Exception as exc:  # noqa: BLE001 - never delivered: it is tried again, as after no answer
-            self.engine.failed(send, transport_error(exc, *self._secrets), self.clock())
+            self._failed(send, transport_error(exc, *self._secrets))
             return
+        debug(f"answer of {self.host}: [{response.status}], {type(verdict).__name__}")
         if self._tokens is not None:
             verdict = self._tokens.review(request, verdict, response.status)
-        self.engine.responded(send, verdict, self.clock())
+        now = self.clock()
+        self.engine.responded(send, verdict, now)
+        if isinstance(verdict, Retry | Limited) and self.engine.is_retried(send.batch):
+            self._summary.request_failed(self.host, verdict.error, now)
         if self._emitter.heard("http_response"):
             self._emitter.emit("http_response", self._shown(request), response)
+
+    def _failed(self, send: Send, error: DeliveryError) -> None:
+        """Count an attempt without a usable answer."""
+        now = self.clock()
+        debug(f"no answer of {self.host}: {label(error)}")
+        self.engine.failed(send, error, now)
+        if self.engine.is_retried(send.batch):
+            self._summary.request_failed(self.host, error, now)
 
     def _request_token(self, tokens: Tokens) -> None:
         due = tokens.next_request(closing=self._closing)

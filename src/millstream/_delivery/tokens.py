@@ -11,10 +11,12 @@ from .._core.delivery.actions import Send
 from .._core.delivery.engine import Engine
 from .._core.delivery.verdicts import Delivered, Refused, Unauthorized, Verdict
 from .._core.oauth import TokenRequest, TokenState, TokenSteps, ask
+from .._logging import Summary
 from ..auth import OAuth, Signer, bearer
 from ..emitter import Emitter
 from ..errors import AuthError
 from ..types import Clock, HTTPClient, Request, Response
+from ..urls import origin
 
 __all__ = ["Tokens", "bare"]
 
@@ -22,13 +24,14 @@ __all__ = ["Tokens", "bare"]
 class Tokens:
     """Admits batches with a token, between the engine and the transport. Used only by the worker."""
 
-    def __init__(self, oauth: OAuth, engine: Engine, emitter: Emitter, clock: Clock) -> None:
+    def __init__(self, oauth: OAuth, engine: Engine, emitter: Emitter, summary: Summary, clock: Clock) -> None:
         self.client: HTTPClient | None = oauth.client
         self.sign: Signer = oauth.sign
         self._grant = oauth.grant
         self._state = TokenState(oauth.grant, max_retries=oauth.max_retries, random=random.random)
         self._engine = engine
         self._emitter = emitter
+        self._summary = summary
         self._clock = clock
         self._held: list[Send] = []
         self.token: str | None = None  # of the batch admitted last
@@ -99,7 +102,8 @@ class Tokens:
                 self._engine.recalled(send, now)
         if error is None:
             return
-        if not held:  # in the background: no event fails because of it yet
+        self._summary.request_failed(origin(self._grant.auth_server), error, now)
+        if not held:  # in the background: no event fails of it, not yet
             self._emitter.report(ErrorEvent("auth", error))
         elif error is self._state.refusal(now):
             for send in held:

@@ -24,7 +24,8 @@ from .._core.ledger import COUNTED, COUNTED_ON_DISK, Ledger
 from .._core.outcome import Outcome
 from .._core.receipt import Receipt
 from .._core.ticket import Ticket
-from .._logging import Summary, label
+from .._logging import Summary, debug, is_debug, plural
+from .._remedies import advice, label
 from ..destinations import Destination
 from ..emitter import Emitter
 from ..errors import Abandoned, Dropped, PluginError
@@ -403,10 +404,15 @@ class Worker:
     def _announce(self, receipts: Sequence[Receipt], outcome: Outcome) -> None:
         """Report settled events to listeners, and count them for the log."""
         emitter = self._emitter
+        if is_debug():
+            many, times = len(receipts), outcome.attempts
+            debug(f"{plural(many, 'event')} {outcome.kind} after {plural(times, 'attempt')}")
         if outcome.kind == "kept":
-            self._summary.count("event kept in the spool for the next start", len(receipts), self.clock())
+            self._summary.count("event", "kept in the spool for the next start", len(receipts), self.clock())
         elif outcome.error is not None:
-            self._summary.count(f"event {outcome.kind}: {label(outcome.error)}", len(receipts), self.clock())
+            where = outcome.host and f" at {outcome.host}"
+            said = f"{outcome.kind}{where}: {label(outcome.error)}{advice(outcome.error)}"
+            self._summary.count("event", said, len(receipts), self.clock())
             if emitter.heard("error"):
                 code = "delivery_failure" if outcome.kind == "failed" else "dropped"
                 for receipt in receipts:

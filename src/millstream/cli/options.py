@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -132,11 +132,11 @@ class Target:
         self.settings(**given)
         # The command reports failures itself: a second time in the log would be noise.
         logging.getLogger("millstream").addHandler(logging.NullHandler())
-        return Analytics(self.write_key, **self._all(given))
+        return Analytics(self.write_key, **cast("dict[str, Any]", self._all(given)))
 
     def _all(self, given: SettingsArgs) -> SettingsArgs:
         where: SettingsArgs = {"host": self.host} if self.host else {}
-        return {**given, **where, "oauth_settings": self.oauth()}
+        return {"on_invalid": "raise", **given, **where, "oauth_settings": self.oauth()}
 
     def oauth(self) -> OAuthSettings | None:
         """The OAuth settings, if any option was given.

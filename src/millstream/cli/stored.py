@@ -123,7 +123,7 @@ def open_log(directory: Path) -> FileReader:
     except OSError as error:
         raise SettingsError(f"cannot read the events in {directory}: {error.strerror}") from error
     if not segments:
-        raise SettingsError(f"there are no events in {directory}: it has no {PREFIX}*.jsonl files")
+        raise SettingsError(f"no events in {directory}: it has no {PREFIX}*.jsonl files")
     return reader
 
 
@@ -139,7 +139,7 @@ def stored(reader: FileReader, selection: Selection) -> Iterator[Stored]:
             records, after = reader.read(at, CHUNK_EVENTS, CHUNK_BYTES)
         except OSError as error:
             segment, _ = reader.where(at)
-            yield Stored(segment.path.name, 0, at, fault=f"the file cannot be read: {error.strerror}")
+            yield Stored(segment.path.name, 0, at, fault=f"unreadable file: {error.strerror}")
             after = min((each.base for each in reader.segments() if each.base > at), default=end)
             records = ()
         for record in records:
@@ -158,7 +158,7 @@ def _item(reader: FileReader, record: Record, selection: Selection) -> Stored | 
         head = _head.decode(record.data)
     except (msgspec.DecodeError, RecursionError) as exc:
         segment, offset = reader.where(record.end - len(record.data) - 1)
-        return Stored(segment.path.name, offset, record.end, fault=f"it cannot be read: {exc}")
+        return Stored(segment.path.name, offset, record.end, fault=f"unreadable: {exc}")
     if not selection.has(head):
         return None
     segment, offset = reader.where(record.end - len(record.data) - 1)

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar, cast
 
-from .._logging import logger
+from .._logging import logger, plural
 from .._public import publish
 from ..errors import MillstreamError
 from ..settings import seconds
@@ -117,7 +117,7 @@ class Flusher:
 
 def _report(result: FlushResult) -> None:
     if result.pending:
-        _warn("%d events were not delivered before the function returned", result.pending)
+        _warn("%s not delivered before the function returned", plural(result.pending, "event"))
 
 
 def _warn(message: str, *about: object) -> None:

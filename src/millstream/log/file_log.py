@@ -85,7 +85,7 @@ class FileLog:
                 self._watermark.write(self._durable, self._durable, boot())
                 on_failure.pop_all()
         except OSError as error:
-            raise SettingsError(f"cannot keep events in {self.path}: {error.strerror}") from error
+            raise SettingsError(f"cannot store events in {self.path}: {error.strerror}") from error
         self._holds = Holds(self.path)
         self._torn_at: int | None = None
         self._count = -1  # of segments, when retention last looked
@@ -185,12 +185,12 @@ class FileLog:
         if not in_place:
             lock, self._lock = self._lock, _locked(self.path)
             os.close(lock)
-            _log.warning("the directory %s was removed or emptied by another process: it is used anew", self.path)
+            _log.warning("the directory %s was removed or emptied by another process: it was made again", self.path)
         if not self._watermark.in_place():
             self._watermark.close()
             self._watermark = watermark_file(self.path)
         if self._segments.leave_damaged():
-            _log.warning("a file of events in %s was removed or cut by another process: a new one follows", self.path)
+            _log.warning("a file of events in %s was removed or cut by another process: a new one was begun", self.path)
 
     def _mend(self) -> None:
         """Cut off what a failed write, or one that could not be synced, has left: it was reported as not kept.
@@ -222,7 +222,7 @@ class FileLog:
             return
         self._tidy_at = now + TIDY
         if self._max_age is not None and now > self._rotate_at:
-            self._rotate_at = now + self._max_age / 8  # else a file that never fills up would never grow old
+            self._rotate_at = now + self._max_age / 8  # else a file that never fills up would never be deleted
             self._segments.rotate()
         try:
             held = self._holds.positions()

@@ -6,7 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .base import (
+    Hook,
+    LoadHook,
     Plugin,
+    PluginLike,
     after,
     assert_loaded,
     before,
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
     from .privacy import consent, redact, sample
 
 __all__ = [
+    "Hook",
+    "LoadHook",
     "Plugin",
+    "PluginLike",
     "after",
     "assert_loaded",
     "before",

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, overload
+from collections.abc import Awaitable, Callable, Sequence
+from difflib import get_close_matches
+from typing import Any, Protocol, TypeVar, overload
 
 from .._core.context import Context
+from .._core.pipeline import PluginLike
 from .._public import publish
 from ..destinations import Destination
 from ..errors import SettingsError
 from ..spec import TYPES as KINDS
+from ..spec import EventType
 
 __all__ = [
+    "Hook",
+    "LoadHook",
     "Plugin",
+    "PluginLike",
     "after",
     "assert_loaded",
     "before",
@@ -27,7 +33,20 @@ __all__ = [
 
 TYPES = ("before", "enrichment", "destination", "after", "utility")
 RESERVED = ("Segment.io", "All")
-Hook = Callable[..., Any]
+METHODS = (*KINDS, "load", "unload", "is_loaded")
+"""What Millstream calls of a plugin."""
+
+
+class Hook(Protocol):
+    """A hook: is given an event's Context, may change it and may return it. Under AsyncAnalytics it may be awaited."""
+
+    def __call__(self, ctx: Context, /) -> Context | Awaitable[Context | None] | None: ...
+
+
+class LoadHook(Protocol):
+    """What gets a plugin ready: is called once, by `register`, with an empty Context and the client."""
+
+    def __call__(self, ctx: Context, analytics: Any, /) -> object: ...
 
 
 class Plugin:
@@ -63,12 +82,15 @@ class Plugin:
         """Let go of everything. Called by `deregister`."""
 
 
+H_contra = TypeVar("H_contra", contravariant=True)
+
+
 class _FunctionPlugin(Plugin):
     """A plugin made of one function, which serves as the hook for every kind of event, or for some."""
 
     name = "function"
 
-    def __init__(self, stage: str, fn: Hook, name: str | None, events: Sequence[str]) -> None:
+    def __init__(self, stage: str, fn: Callable[..., Any], name: str | None, events: Sequence[str]) -> None:
         self.name = name or str(getattr(fn, "__name__", "function"))
         self.type = stage
         self._fn = fn
@@ -88,23 +110,21 @@ def _kinds(plugin: str, events: Sequence[str]) -> Sequence[str]:
     return events
 
 
-class _Decorator(Protocol):
+class _Decorator(Protocol[H_contra]):
     @overload
-    def __call__(self, fn: Hook) -> Plugin: ...
+    def __call__(self, fn: H_contra) -> Plugin: ...
     @overload
-    def __call__(self, *, name: str | None = None, events: Sequence[str] = KINDS) -> Callable[[Hook], Plugin]: ...
+    def __call__(
+        self, *, name: str | None = None, events: Sequence[EventType] = KINDS
+    ) -> Callable[[H_contra], Plugin]: ...
 
 
-def _decorator(stage: str, doc: str) -> _Decorator:
+def _decorator(stage: str, doc: str) -> Any:
     """Make the decorator that turns a function into a plugin of one stage."""
 
-    @overload
-    def decorate(fn: Hook) -> Plugin: ...
-    @overload
-    def decorate(*, name: str | None = None, events: Sequence[str] = KINDS) -> Callable[[Hook], Plugin]: ...
     def decorate(
-        fn: Hook | None = None, *, name: str | None = None, events: Sequence[str] = KINDS
-    ) -> Plugin | Callable[[Hook], Plugin]:
+        fn: Callable[..., Any] | None = None, *, name: str | None = None, events: Sequence[EventType] = KINDS
+    ) -> Plugin | Callable[[Callable[..., Any]], Plugin]:
         if fn is not None:
             return _FunctionPlugin(stage, fn, name, events)
         return lambda fn: _FunctionPlugin(stage, fn, name, events)
@@ -117,11 +137,13 @@ def _decorator(stage: str, doc: str) -> _Decorator:
 
 _HOOK = 'Make a plugin of a function `(ctx) -> ctx`: `@{0}`, or `@{0}(name=…, events=["track"])`.'
 
-before = _decorator("before", _HOOK.format("before"))
-enrichment = _decorator("enrichment", _HOOK.format("enrichment"))
-destination = _decorator("destination", _HOOK.format("destination"))
-after = _decorator("after", _HOOK.format("after"))
-utility = _decorator("utility", "Make a plugin of a function `(ctx, analytics)`, which `register` calls once.")
+before: _Decorator[Hook] = _decorator("before", _HOOK.format("before"))
+enrichment: _Decorator[Hook] = _decorator("enrichment", _HOOK.format("enrichment"))
+destination: _Decorator[Hook] = _decorator("destination", _HOOK.format("destination"))
+after: _Decorator[Hook] = _decorator("after", _HOOK.format("after"))
+utility: _Decorator[LoadHook] = _decorator(
+    "utility", "Make a plugin of a function `(ctx, analytics)`, which `register` calls once."
+)
 
 
 def check(plugin: Any, *, may_await: bool) -> None:
@@ -146,11 +168,31 @@ def check(plugin: Any, *, may_await: bool) -> None:
     others = getattr(plugin, "alternative_names", ())
     if isinstance(others, str) or not all(isinstance(other, str) for other in others):
         raise SettingsError(f"plugin {name!r}: alternative_names must be a list of str, got {others!r}")
+    _check_names(plugin)
     for kind in KINDS:
         _check_method(plugin, kind, "(ctx)", may_await=may_await)
     for method in ("load", "unload"):
         _check_method(plugin, method, "(ctx, analytics)", may_await=may_await)
     _check_method(plugin, "is_loaded", "()", may_await=False)
+
+
+def _check_names(plugin: Any) -> None:
+    """Find hooks that are misspelled, which nothing would ever call."""
+    own = {
+        name
+        for cls in type(plugin).__mro__
+        if cls not in {Plugin, object}
+        for name, value in vars(cls).items()
+        if inspect.isroutine(value) and not name.startswith("_")
+    }
+    for name in sorted(own - {*METHODS}):
+        swapped = [hook for hook in METHODS if sorted(hook) == sorted(name)]
+        near = swapped or get_close_matches(name, METHODS, 1, 0.85)
+        if near and near[0] not in own:
+            raise SettingsError(
+                f"plugin {plugin.name!r}: nothing calls {name}; did you mean the hook {near[0]}? "
+                f"(a method of your own can begin with an underscore: _{name})"
+            )
 
 
 def _check_method(plugin: Any, name: str, wanted: str, *, may_await: bool) -> None:
@@ -195,3 +237,4 @@ def assert_loaded(plugin: Any) -> None:
 
 
 publish("millstream", Plugin)
+publish("millstream.plugins", Hook, LoadHook)

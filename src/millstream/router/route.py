@@ -28,6 +28,7 @@ from .._core.outcome import Outcome
 from .._core.record import Position, Record
 from .._delivery.channel import Channel
 from .._delivery.transport import Transport
+from .._logging import Summary
 from ..emitter import Emitter
 from ..errors import DeliveryError, Dropped, Fenced, PluginError, RateLimitExpired, Rejected, RetriesExhausted
 from ..log import CursorStore, Reader, Resumed
@@ -131,7 +132,17 @@ class Route:
         self.stopped: BaseException | None = None
         """Why it has ended for good: another router has taken it."""
         self._engine = Engine(policy_of(settings), random.random)
-        self._channel = Channel(settings.destination, self._engine, transport, _silent(), None, monotonic, masks=True)
+        self._channel = Channel(
+            settings.destination,
+            self._engine,
+            transport,
+            _silent(),
+            Summary(),
+            None,
+            monotonic,
+            host=settings.name,
+            masks=True,
+        )
         self._preparer = Preparer(settings, transforms=transform is not None)
         self._transform = transform
         self._reader = reader

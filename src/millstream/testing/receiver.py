@@ -208,7 +208,7 @@ class Receiver(ABC):
             settings: as for Analytics; they override `flush_at=1` and `max_in_flight=1`.
         """
         merged: SettingsArgs = {"flush_at": 1, "max_in_flight": 1, **self._reached_by(), **settings}
-        client = Analytics(write_key, **merged)
+        client = Analytics(write_key, **cast("dict[str, Any]", merged))
         self._clients.append(client)
         return client
 

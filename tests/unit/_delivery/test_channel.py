@@ -15,6 +15,7 @@ from millstream._core.delivery.verdicts import Verdict
 from millstream._core.outcome import Outcome
 from millstream._delivery.channel import Channel, transport_error
 from millstream._delivery.transport import Command, ThreadTransport
+from millstream._logging import Summary
 from millstream.destinations import Part, TrackingAPI
 from millstream.http import as_client
 from support.units import Told, receipt, take_all
@@ -57,7 +58,9 @@ class Driven:
 
         transport = ThreadTransport(lambda: as_client(sent), self.start, self.told.emitter)
         destination = destination or TrackingAPI("key", host="http://api.example")
-        self.channel = Channel(destination, self.engine, transport, self.told.emitter, None, lambda: self.now)
+        self.channel = Channel(
+            destination, self.engine, transport, self.told.emitter, Summary(), None, lambda: self.now, host="api"
+        )
 
     def start(self, job: Callable[[], Command], deadline: float) -> bool:
         self.jobs.append(job)

@@ -15,6 +15,7 @@ from millstream._core.delivery.verdicts import Delivered, Refused, Retry, Unauth
 from millstream._core.oauth import ClientCredentials, TokenRequest
 from millstream._core.outcome import Outcome
 from millstream._delivery.tokens import Tokens, bare
+from millstream._logging import Summary
 from millstream.auth import OAuth, with_token
 from support.units import Told, receipt
 
@@ -35,7 +36,7 @@ class World:
         self.told = Told()
         self.engine = Engine(Policy(flush_at=1, max_retries=0, send_timeout=1e6), lambda: 0.0)
         oauth = OAuth(GRANT, lambda data: data, max_retries, None)
-        self.tokens = Tokens(oauth, self.engine, self.told.emitter, lambda: self.now)
+        self.tokens = Tokens(oauth, self.engine, self.told.emitter, Summary(), lambda: self.now)
 
     def send(self, name: str = "A") -> Send:
         """A batch of one event, out of the engine."""

@@ -189,6 +189,10 @@ class Engine:
         rested, self._rested = self._rested, []
         return rested
 
+    def is_retried(self, batch: Batch) -> bool:
+        """Return whether a batch that has failed waits for another attempt."""
+        return batch in self._under_way.waiting
+
     def fail(self, batch: Batch, error: DeliveryError) -> None:
         """Fail a batch that rests."""
         if self._under_way.waiting.pop(batch, None) is not None:
@@ -283,7 +287,7 @@ class Engine:
         if parts.delivered:
             self._arrived(batch, parts.delivered, now)
         for reason, items in parts.refused.items():
-            self._settled.append((items, Outcome(reason, batch.attempts, batch.began)))
+            self._settled.append((items, Outcome(reason, batch.attempts, since=batch.began)))
         match parts.retry:
             case verdicts.Limited(seconds, error):
                 self._limit(rest, seconds, error, now)
@@ -339,7 +343,7 @@ class Engine:
         self._under_way.halves.appendleft(second)
 
     def _fail(self, batch: Batch, error: DeliveryError) -> None:
-        self._settled.append((batch.items, Outcome(error, batch.attempts, batch.began)))
+        self._settled.append((batch.items, Outcome(error, batch.attempts, since=batch.began)))
 
     def _expire(self, now: float) -> None:
         """Apply deadlines."""

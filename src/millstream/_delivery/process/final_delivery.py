@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from ..._clock import monotonic
-from ..._logging import Summary
+from ..._logging import Summary, plural
 from .ending import EndingGate
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ class FinalDelivery:
             why, advice = f" within exit_timeout={self.timeout:g} s", ADVICE
         else:
             why, advice = f": the end of the process was interrupted ({type(by).__name__})", ""
-        number = "1 event was" if lost == 1 else f"{lost:,} events were"
-        self._summary.final_line(f"{number} not delivered{why}" if lost else "", advice, write)
+        were = "was" if lost == 1 else "were"
+        self._summary.final_line(f"{plural(lost, 'event')} {were} not delivered{why}" if lost else "", advice, write)
 
     def retire(self, then: Callable[[], object]) -> bool:
         """End the driver once its events are delivered. Return whether there are any; then `then` is called."""

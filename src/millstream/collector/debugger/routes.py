@@ -21,7 +21,7 @@ from ..clock_skew import moment_of
 from ..destinations import letter_of
 from .access import Access, Forbidden
 from .rows import RowFilter, row_of
-from .snippet import call_of
+from .snippet import body_of, call_of
 from .subscriber import AT_ONCE, Subscriber
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class _Pages:
         entry = None if number is None else self._feed.get(number)
         if entry is None:
             return Response(b"{}", 404, media_type="application/json")
-        detail = _detail(entry)
+        detail = _detail(self._feed, entry)
         if self._destinations is not None:
             detail["destinations"] = self._destinations.fates(entry.position)
         return _json(detail)
@@ -195,15 +195,42 @@ def _file(name: str) -> Response:
     return Response(path.read_bytes(), media_type=_MEDIA_TYPES[path.suffix])
 
 
-def _detail(entry: Entry) -> dict[str, object]:
-    """The details of an entry: its row, why it was not stored, its JSON, and the call that makes such an event."""
+def _detail(feed: Feed, entry: Entry) -> dict[str, object]:
+    """Return all there is to know of an entry: its row, why it was not kept, its JSON, and what makes one like it.
+
+    `call` is Python, `body` is for `curl`; `original` is the row of the event that a duplicate repeats.
+    """
     row, line = row_of(entry), entry.line
+    original = _original(feed, entry) if entry.kind == "duplicate" else None
     return {
         "row": row,
         "why": REASONS.get(row.reason, "") or _time_unknown(line),
         "json": _formatted(line),
         "call": call_of(line) if entry.kind in {"stored", "duplicate"} else "",
+        "body": body_of(line) if entry.kind in {"stored", "duplicate"} else "",
+        "original": None if original is None else row_of(original),
     }
+
+
+class _Id(msgspec.Struct, rename="camel"):
+    message_id: str = ""
+
+
+def _message_id(line: bytes) -> str:
+    try:
+        return msgspec.json.decode(line, type=_Id).message_id
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+
+
+def _original(feed: Feed, duplicate: Entry) -> Entry | None:
+    """Return the stored event that a duplicate repeats, if it is still remembered."""
+    wanted = _message_id(duplicate.line)
+    for entry in feed.entries(0):
+        same_source = entry.kind == "stored" and entry.source == duplicate.source and entry.id < duplicate.id
+        if same_source and _message_id(entry.line) == wanted:
+            return entry
+    return None
 
 
 def _formatted(line: bytes) -> str:

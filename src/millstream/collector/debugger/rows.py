@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -21,7 +22,7 @@ class Row(msgspec.Struct, omit_defaults=True):
     """A row of the list. `at` is in milliseconds since the epoch, `event` the whole event where requested.
 
     `name` is a track event's `event`, a page's or screen's category and name, a group's `groupId`, an alias's
-    `previousId`. Missing members are omitted.
+    `previousId`; `traits` those of identify. What an event has not is left out.
     """
 
     id: int
@@ -29,6 +30,7 @@ class Row(msgspec.Struct, omit_defaults=True):
     kind: str
     type: str = ""
     name: str = ""
+    traits: str = ""
     user: str = ""
     anonymous: str = ""
     source: str = ""
@@ -47,6 +49,7 @@ class _Shape(msgspec.Struct, gc=False, rename="camel"):
     anonymous_id: Any = None
     group_id: Any = None
     previous_id: Any = None
+    traits: Any = None
 
 
 _any = msgspec.json.Decoder(dict[str, Any])
@@ -63,6 +66,7 @@ def row_of(entry: Entry, *, whole: bool = False) -> Row:
         kind=entry.kind,
         type=_text(shape.type),
         name=_name(shape),
+        traits=_traits(shape),
         user=_text(shape.user_id),
         anonymous=_text(shape.anonymous_id),
         source=entry.source,
@@ -98,6 +102,13 @@ def _name(shape: _Shape) -> str:
             return " · ".join(part for part in parts if part)
         case _:
             return _text(shape.event)
+
+
+def _traits(shape: _Shape) -> str:
+    if shape.type != "identify" or not isinstance(shape.traits, dict):
+        return ""
+    members = cast("dict[str, object]", shape.traits).items()
+    return _text(", ".join(f"{name}: {_text(value)}" for name, value in islice(members, SHOWN)))
 
 
 def _text(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Snippets: an event as the Python call that makes such an event."""
+"""An event as what makes one like it: a Python call, or the body of a request."""
 
 from __future__ import annotations
 
@@ -36,6 +36,19 @@ _STAMPED = {
     "type", "messageId", "timestamp", "originalTimestamp", "sentAt", "receivedAt", "sourceId", "version", "_metadata",
 }  # fmt: skip
 """Members that the call sets by itself: the new event has its own id and time."""
+
+
+def body_of(line: bytes) -> str:
+    """Return the body of a request that sends an event like it, on one line; empty if there is none.
+
+    Times and ids that the receiver gives are left out; numbers stay as they were written.
+    """
+    try:
+        event = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+        kept = {name: value for name, value in event.items() if name not in _STAMPED}
+        return msgspec.json.format(msgspec.json.encode(kept), indent=-1).decode()
+    except (msgspec.DecodeError, RecursionError):
+        return ""
 
 
 class _Number(str):

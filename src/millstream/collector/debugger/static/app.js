@@ -409,6 +409,9 @@ function drawList() {
   else list.removeAttribute("aria-activedescendant");
   $("held").hidden = !waiting.length;
   if (waiting.length) $("held").textContent = `${many(waiting.length)}${waiting.length >= MOST ? "+" : ""} new`;
+  $("match-count").hidden = !filtered() || stream.replacing;
+  const match = rows.length + waiting.length + skipped;
+  $("match-count").textContent = `${many(match)}${match >= MOST ? "+" : ""} ${match === 1 ? "matches" : "match"}`;
   $("skipped").hidden = !skipped;
   $("skipped").textContent = `${many(skipped)} events came faster than a list can show. They are counted all the same. A filter narrows down what comes.`;
   drawBlank();
@@ -418,9 +421,9 @@ const isRequest = (row) => row.kind === "refused" || row.kind === "empty";
 const typeOf = (row) => row.type || (isRequest(row) ? "request" : "no type");
 
 function makeLine() {
-  const cells = ["when", "type", "name", "reason", "who", "source"].map((name) => make("span", { class: name }));
-  const [when, type, name, reason, ...rest] = cells;
-  const node = make("div", { class: "row" }, when, type, make("span", { class: "what" }, name, reason), ...rest);
+  const cells = ["when", "type", "name", "reason", "who", "source", "traits"].map((name) => make("span", { class: name }));
+  const [when, type, name, reason, who, source, traits] = cells;
+  const node = make("div", { class: "row" }, when, type, make("span", { class: "what" }, name, traits, reason), who, source);
   node.setAttribute("role", "option");
   space.append(node);
   return { node, cells, row: null, top: -1 };
@@ -439,6 +442,7 @@ function drawLine(line, row, index, tall) {
       row.kind === "stored" ? "" : row.kind === "empty" ? "no events · answered 200" : row.reason ? `${row.kind} · ${row.reason}` : row.kind,
       row.user || row.anonymous || "",
       row.source || "",
+      row.traits || "",
     ];
     texts.forEach((text, cell) => (cells[cell].textContent = visible(text)));
     cells[0].dataset.rest = `.${milliseconds(date)}`;
@@ -747,6 +751,12 @@ function verdict(row, found) {
   const head = make("strong", {}, title);
   const parts = [head, " ", make("span", {}, text)];
   if (row.reason) parts.push(" ", make("code", {}, row.reason));
+  if (found?.original) {
+    const original = rows.find((each) => each.id === found.original.id && each.boot === stream.boot) ?? { ...found.original, boot: stream.boot };
+    parts.push(" ", make("button", { type: "button", class: "link", on: { click: () => show(original) } }, "Show the original"));
+  } else if (row.kind === "duplicate" && found) {
+    parts.push(" ", make("span", {}, "So many events came since that the original is no longer remembered here."));
+  }
   return make("p", { class: `callout kind-${row.kind}` }, ...parts);
 }
 
@@ -768,7 +778,17 @@ function views(found) {
     tabs.querySelector('[aria-selected="true"]').focus();
   });
   choose(raw);
-  return [tabs, panel];
+  const bar = make("div", { class: "bar" }, tabs);
+  if (found.body) bar.append(copier(curl(found), "Copy as curl"));
+  return [bar, panel];
+}
+
+/** The command that sends an event like it. What cannot be seen is escaped, as JSON has it: a terminal might obey it. */
+function curl({ row, body }) {
+  const host = location.origin + location.pathname.replace(/\/$/, "");
+  const units = (text) => text.split("").map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`).join("");
+  const quoted = body.replace(UNSEEN, units).replaceAll("'", "'\\''");
+  return `curl ${host}/v1/${row.type} -u WRITE_KEY: \\\n  -H 'Content-Type: application/json' \\\n  -d '${quoted}'\n`;
 }
 
 function pretty(found) {
@@ -803,11 +823,11 @@ function* coloured(code) {
   yield code.slice(from);
 }
 
-function copier(text) {
-  const button = make("button", { type: "button", class: "copy" }, "Copy");
+function copier(text, label = "Copy") {
+  const button = make("button", { type: "button", class: "copy" }, label);
   button.addEventListener("click", async () => {
     button.textContent = (await copy(text)) ? "Copied" : "Not allowed";
-    setTimeout(() => (button.textContent = "Copy"), 1500);
+    setTimeout(() => (button.textContent = label), 1500);
   });
   return button;
 }
@@ -929,7 +949,7 @@ function home() {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
-  const within = event.target.closest?.("input, textarea, select, button, summary, pre");
+  const within = event.target.closest?.("a, input, textarea, select, button, summary, pre");
   if (within?.matches("input") && event.key === "Escape") {
     if (!within.value) within.blur();
     return; // a search field clears itself
