@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 EVENT = (
-    b'{"type":"track","event":"Order Completed","messageId":"m%012d","userId":"user-%06d","timestamp":"2026-05-17T10:00:00.000Z",'
-    b'"receivedAt":"2026-05-17T10:00:01.000Z","sourceId":"web","integrations":{},"context":{"library":{"name":"x","version":"1"}},'
-    b'"properties":{"text":"%s","revenue":39.95}}\n'
+    b'{"type":"track","event":"Order Completed","messageId":"m%012d","userId":"user-%06d",'
+    b'"timestamp":"2026-05-17T10:00:00.000Z","receivedAt":"2026-05-17T10:00:01.000Z","sourceId":"web","integrations":{},'
+    b'"context":{"library":{"name":"x","version":"1"}},"properties":{"text":"%s","revenue":39.95}}\n'
 )
 PADDING = b"x" * 280
 DESTINATIONS: dict[str, dict[str, object]] = {

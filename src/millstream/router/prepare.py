@@ -115,22 +115,23 @@ class Preparer:
     def parts(self, routed: Routed, events: Sequence[bytes]) -> Prepared:
         """Return the parts of an event, or of what a transformation made of it; or why there are none."""
         parts: list[RoutedPart] = []
-        why = Dropped("the destination has no use for it")
+        why: Dropped | None = None
         for data in events:
             prepared = self._prepared(routed, data)
-            if isinstance(prepared, Dropped):
-                why = prepared
-            elif isinstance(prepared, DeliveryError):
-                return prepared
-            else:
+            if isinstance(prepared, list):
                 parts += prepared
-        routed.size = len(routed.record.data) + sum(
-            [len(part.data) for part in parts if part.data is not routed.record.data]
-        )
+            elif isinstance(prepared, Dropped):
+                why = prepared
+            else:
+                return prepared
+        stored = routed.record.data
+        for part in parts:
+            if part.data is not stored:
+                routed.size += len(part.data)
         routed.parts = len(parts)
-        return parts or why
+        return parts or why or Dropped("the destination has no use for it")
 
-    def _prepared(self, routed: Routed, data: bytes) -> Prepared:
+    def _prepared(self, routed: Routed, data: bytes) -> list[RoutedPart] | DeliveryError:
         destination = self._destination
         try:
             if self._filters is not None:
