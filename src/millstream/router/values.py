@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from ..errors import SettingsError
 
@@ -36,9 +36,14 @@ def resolved(value: Any, place: str, environment: Mapping[str, str] = os.environ
     if isinstance(value, dict):
         table = cast("dict[str, Any]", value)
         return {key: resolved(each, f"{place}.{key}", environment) for key, each in table.items()}
-    if isinstance(value, list):
+    if _is_list(value):
         return [resolved(each, f"{place}[{index}]", environment) for index, each in enumerate(value)]
     return value
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    """Whether a value is an array."""
+    return isinstance(value, list)
 
 
 def _text(text: str, place: str, environment: Mapping[str, str]) -> str:
