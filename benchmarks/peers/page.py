@@ -106,11 +106,12 @@ def page(results: Results) -> str:
         "On a machine that others share, the same code takes half as much again in one process as in the next, by where"
         " its memory comes to lie in the caches: differences of less than that mean nothing.",
         "Where a call's time goes, what was tried, and what is in the way of more:"
-        " [what a call costs](../decisions/0022-what-a-call-costs.md),"
-        " [one look is compiled](../decisions/0023-one-look-is-compiled.md),"
+        " [what a call costs](../decisions/0022-measure-each-step-of-a-call-and-keep-the-fastest.md),"
+        " [one look is compiled](../decisions/0023-compile-the-check-for-plain-values-optionally.md),"
         " [plain HTTP libraries](../decisions/0030-send-through-the-public-api-of-urllib3-and-aiohttp.md)."
         " With plugins, there are four hooks and two contexts for each event:"
-        " [what waits for its outcome is no dialog](../decisions/0027-what-waits-is-no-dialog.md).",
+        " [keep no generator while an event waits for its outcome]"
+        "(../decisions/0027-keep-no-generator-while-an-event-waits-for-its-outcome.md).",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -92,7 +92,7 @@ def audit(traffic: Traffic, report: dict[str, Any], stored: list[dict[str, Any]]
 
 def events_in(folder: Path) -> list[dict[str, Any]]:
     """All events that the collector has on disk. Numbers with a point are read as they were written: exactly."""
-    files = sorted(folder.rglob("*.jsonl"))
+    files = sorted(folder.glob("events-*.jsonl"))
     return [
         json.loads(line, parse_float=Decimal) for file in files for line in file.read_text("utf-8").splitlines() if line
     ]

@@ -1,13 +1,13 @@
-"""Millstream: customer-data events from Python to a Tracking API and any other destination, and none lost.
+"""Millstream: delivers customer-data events from Python to a Tracking API and any other destination, without loss.
 
     from millstream import Analytics
 
     analytics = Analytics("WRITE_KEY")
     analytics.track("Item Purchased", user_id="019mr8mf4r", properties={"revenue": 39.95})
 
-Importing this package starts nothing and loads nothing: each name is resolved when it is first used (PEP 562).
+Importing this package starts nothing and imports nothing: each name is resolved on first use (PEP 562).
 
-PYTEST_DONT_REWRITE: this package has a plugin for pytest, which would otherwise warn whoever imports it earlier.
+PYTEST_DONT_REWRITE: this package has a pytest plugin, and pytest would warn about earlier imports.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         DropEvent,
         Dropped,
         EventTooLarge,
+        Fenced,
         InvalidEvent,
         MillstreamError,
         MissingExtra,
@@ -66,6 +67,7 @@ __all__ = [
     "ErrorEvent",
     "EventContext",
     "EventTooLarge",
+    "Fenced",
     "FlushResult",
     "GroupTraits",
     "HTTPClient",

@@ -1,8 +1,8 @@
-"""Clocks and message ids: what the pure core is given instead of asking for it.
+"""Clocks and message ids, which are passed into the pure core.
 
-Delivery goes by `monotonic` and `file_time`, which run on where a test tool has stopped time: freezegun sets the
-functions of `time`, and every module's own name for one of them, to what stands still. Pauses, deadlines and the ages
-of files are no part of what a test freezes. The time of an event (`stamp`) is.
+Delivery uses `monotonic` and `file_time`, which go on under a frozen clock: freezegun replaces the functions of `time`,
+and every module's names for them. Pauses, deadlines and the ages of files must not freeze. The time of an event
+(`stamp`) does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from time import gmtime, strftime, time
 
-__all__ = ["file_time", "monotonic", "stamp", "start_anew"]
+__all__ = ["file_time", "monotonic", "reset_after_fork", "stamp"]
 
 monotonic: Callable[[], float] = clocks.monotonic
 file_time: Callable[[], float] = clocks.time
@@ -22,31 +22,31 @@ if hasattr(clocks, "clock_gettime"):  # not on Windows
     file_time = partial(clocks.clock_gettime, clocks.CLOCK_REALTIME)
 
 _ENDS = [f"{number:03x}" for number in reversed(range(4096))]
-# Calls come many to a millisecond: its text and what its ids begin with are made once. From when to when that holds,
-# the text, the beginning, the ends that have not been used with it yet, and the random part of the beginning. (One
-# tuple, assigned in one step, so that no thread puts together what belongs to two moments.)
+# Many calls fall into one millisecond: its text and the prefix of its ids are made once. A tuple of the period, the
+# text, the prefix, the suffixes not used with it yet, and the random part of the prefix. (One tuple, assigned in one
+# step, so that no thread mixes two moments.)
 _moment: tuple[float, float, str, str, list[str], str] = (0.0, 0.0, "", "", [], "")
 
 
 def stamp() -> tuple[str, str]:
-    """The time of this call (UTC, milliseconds, `Z`), and a fresh id: a UUID version 7 (RFC 9562 §5.7).
+    """Return the time of this call (UTC, milliseconds, `Z`), and a new id: a UUID version 7 (RFC 9562 §5.7).
 
-    62 bits of the id are the operating system's randomness, drawn for 4,096 ids at a time, which differ in a counter
-    (RFC 9562 §6.2, method 1); taking one is a `list.pop`, which is atomic. A forked child draws for itself, so that
-    parent and child never share an id.
+    62 bits of an id are from the operating system, drawn for 4,096 ids at a time, which differ in a counter (RFC 9562
+    §6.2, method 1); taking one is a `list.pop`, which is atomic. A forked child draws its own, so that parent and
+    child never share an id.
     """
-    now = time()  # as a float, whose comparisons take 0.1 µs less than a division of nanoseconds
+    now = time()  # a float: comparing is faster than dividing nanoseconds
     begin, end, text, head, ends, _ = _moment
     if begin <= now < end and ends:
         try:
             return text, head + ends.pop()
-        except IndexError:  # another thread took the last
+        except IndexError:  # another thread took the last one
             pass
-    return _stamp_anew(now)
+    return _new_stamp(now)
 
 
-def _stamp_anew(now: float) -> tuple[str, str]:
-    """The same in a new millisecond, or when all ends have been used."""
+def _new_stamp(now: float) -> tuple[str, str]:
+    """Return the same in a new millisecond, or when all suffixes are used."""
     global _moment  # noqa: PLW0603
     before = _moment
     _, _, _, _, ends, random = before
@@ -58,13 +58,13 @@ def _stamp_anew(now: float) -> tuple[str, str]:
     milliseconds = int(now * 1000)
     text = _text(milliseconds)
     head = f"{milliseconds >> 16 & 0xFFFF_FFFF:08x}-{milliseconds & 0xFFFF:04x}-7{random}"
-    if _moment is before:  # not in a child that was forked in the middle of this: the ends are its parent's
+    if _moment is before:  # not in a child forked during this call: the suffixes are its parent's
         _moment = milliseconds / 1000, (milliseconds + 1) / 1000, text, head, ends, random
     return text, head + last
 
 
 def _random_part() -> str:
-    """What follows the version digit of an id but for its last three: the variant and 62 random bits."""
+    """Make the part of an id between the version digit and the last three digits: the variant and 62 random bits."""
     drawn = int.from_bytes(os.urandom(8), "big") >> 2
     return f"{drawn >> 50:03x}-{0x8000 | drawn >> 36 & 0x3FFF:04x}-{drawn & 0xF_FFFF_FFFF:09x}"
 
@@ -81,11 +81,11 @@ def _text(milliseconds: int) -> str:
     return f"{known[1]}.{rest:03d}Z"
 
 
-def start_anew() -> None:
-    """In a forked child: what is left of the parent's randomness is not for us."""
+def reset_after_fork() -> None:
+    """Discard the parent's randomness in a forked child."""
     global _moment  # noqa: PLW0603
     _moment = (0.0, 0.0, "", "", [], "")
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=start_anew)
+    os.register_at_fork(after_in_child=reset_after_fork)

@@ -1,4 +1,4 @@
-"""Events about deliveries: a log handler that records every line would record those of its own requests, endlessly."""
+"""Prevents feedback: a log handler that records every line would record those of its own requests, endlessly."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ __all__ = ["exchanging", "feeds_back", "in_log_call", "is_exchanging"]
 
 _exchanging: ContextVar[bool] = ContextVar("millstream_exchanging", default=False)
 is_exchanging = _exchanging.get
-"""Whether this thread or task is exchanging a request for an answer: a quick look, for every event call."""
+"""Whether this thread or task is sending a request: a fast check, for every event call."""
 
 
 @contextmanager
 def exchanging() -> Generator[None, None, None]:
-    """Around the exchange of a request, in which HTTP libraries write to the log."""
+    """Mark the exchange of a request, during which HTTP libraries log."""
     token = _exchanging.set(True)
     try:
         yield
     finally:
-        with suppress(ValueError):  # a task that the garbage collector ends is ended in another context
+        with suppress(ValueError):  # a task ended by the garbage collector ends in another context
             _exchanging.reset(token)
 
 
 def feeds_back() -> bool:
-    """Whether an event that is recorded now is about a line that the exchange of a request has written to the log.
+    """Whether an event recorded now is about a log line of a request in progress.
 
-    To deliver it takes a request, which writes lines, of this client or of another that the handler records with. What
-    a signal handler or a `__del__` records, in whatever thread, is not of that kind.
+    Delivering it takes a request, which logs lines, of this client or of another one that the handler records with.
+    Events that a signal handler or a `__del__` records are not of that kind.
     """
     return is_exchanging() and _in_log_handler()
 
 
 def in_log_call() -> bool:
-    """Whether a log handler has called. It holds its own lock, and other threads that log wait for that."""
+    """Whether a log handler is the caller. It holds its own lock, for which other logging threads wait."""
     return any(_is_logging(frame) for frame, _ in walk_stack(inspect.currentframe()))
 
 
 def _in_log_handler() -> bool:
-    """Whether `logging` has handed a record, or the making of one, to the code that calls now.
+    """Whether `logging` has passed a record, or the making of one, to the calling code.
 
-    A `__del__` or a signal handler that cuts in while `logging` itself runs was handed none.
+    A `__del__` or a signal handler that interrupts `logging` itself was passed none.
     """
     for (called, _), (frame, _) in pairwise(walk_stack(inspect.currentframe())):
         if _is_logging(frame) and not _is_logging(called):

@@ -38,7 +38,7 @@ def _log(level: int, line: str) -> None:
 
 
 def to_stderr(line: str) -> None:
-    """Write a line to standard error without a lock, which a thread that waits may hold, and without blocking."""
+    """Write a line to standard error, without blocking and without a lock, which a waiting thread may hold."""
     try:
         file = sys.stderr.fileno()
     except (AttributeError, OSError, ValueError):  # replaced, closed, or None
@@ -86,7 +86,7 @@ class Summary:
         self.start_over()
 
     def start_over(self) -> None:
-        """Forget everything: in a forked child, where another thread's lock would stay locked."""
+        """Reset in a forked child, where another thread's lock would stay locked."""
         self._lock = RLock()
         self._counts: Counter[tuple[str, str]] = Counter()
         self._next: dict[tuple[str, str], float] = {}  # when a line about a kind may be written again
@@ -105,7 +105,7 @@ class Summary:
         )
 
     def request_failed(self, host: str, error: BaseException, now: float) -> None:
-        """Count a request that is tried again: no event is lost yet, and `last_words` do not mention it."""
+        """Count a request that is tried again: no event is lost yet, and `final_line` do not mention it."""
         self.count(REQUEST, f"to {host} failed: {label(error)}{advice(error)}", 1, now)
 
     def due_at(self) -> float | None:
@@ -123,12 +123,12 @@ class Summary:
         for kind, number in due.items():
             warn(_counted(kind, number))
 
-    def hush(self) -> None:
-        """Log nothing until `last_words`, which say it all in one line."""
+    def mute(self) -> None:
+        """Log nothing until `final_line`, which say it all in one line."""
         self._hushed = True
 
-    def last_words(self, said: str = "", advice: str = "", write: Callable[[str], object] = warn) -> None:
-        """Write what the end of the process has to say, and all that was counted, in one line; or nothing."""
+    def final_line(self, said: str = "", advice: str = "", write: Callable[[str], object] = warn) -> None:
+        """Log the result of the final delivery and all counts in one line, if there are any."""
         self._hushed = False
         with self._lock:
             counts = self._take(last=True)

@@ -1,4 +1,4 @@
-"""What users see of a class or function: the address that they import it from, and hints that can be resolved there."""
+"""Public addresses: classes and functions are named by the module that users import them from."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ __all__ = ["Self", "Unpack", "publish"]
 
 
 def publish(module: str, *public: type | Callable[..., Any]) -> None:
-    """Have reprs, tracebacks and pickles name classes and functions by the module that users import them from.
+    """Name classes and functions by their public module in reprs, tracebacks and pickles.
 
     Call it at the end of the module that defines them, where all names in their annotations are known: `get_type_hints`
-    looks for the names in a class's annotations in the module that the class names.
+    looks names up in the module that the class names.
     """
     for each in public:
         if isinstance(each, type) and (own := vars(each).get("__annotations__")):

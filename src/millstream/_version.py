@@ -1,3 +1,3 @@
-"""The version, and nothing else: the build reads it here."""
+"""The version, alone because the build reads it."""
 
 __version__ = "0.1.0"

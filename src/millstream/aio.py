@@ -25,30 +25,28 @@ __all__ = ["AsyncAnalytics"]
 class AsyncAnalytics(EventCalls):
     """Records customer-data events and delivers them on your own event loop, without a thread.
 
-    The event calls are plain calls, from any thread, and take microseconds. What waits is awaited: `flush`,
-    `close_and_flush`, `register`, `deregister`, a receipt. Hooks of plugins, callbacks and the HTTP client may be
-    `async def`. What is left when its loop is closed is delivered by the next one, or when the process ends, within
-    `exit_timeout`.
+    The event calls are synchronous, from any thread, and take microseconds. `flush`, `close_and_flush`, `register`,
+    `deregister` and a receipt are awaited. Hooks of plugins, callbacks and the HTTP client may be `async def`. Events
+    pending when the loop closes are delivered by the next loop, or when the process ends, within `exit_timeout`.
 
         async with AsyncAnalytics("WRITE_KEY") as analytics:
             analytics.track("Item Purchased", user_id="019mr8mf4r", properties={"revenue": 39.95})
 
-    It may be made before the loop runs (in a module, say), and is then the client of the loop on which it is first
-    used.
+    It may be made before the loop runs (in a module, say), and then belongs to the loop on which it is first used.
     """
 
     _may_await = True
 
     async def register(self, *plugins: PluginLike | Destination) -> None:
-        """Load plugins, and run them for the events that are recorded from now on.
+        """Load plugins, and run them for later events.
 
-        While a critical plugin is being loaded nothing is delivered; if it cannot be loaded, nothing ever is, and
-        `close_and_flush` returns the events. Any other plugin that cannot be loaded is reported (`error`, the log) and
-        left out.
+        While a critical plugin is being loaded delivery is paused; if it fails to load, delivery stops for good, and
+        `close_and_flush` returns the events. Other plugins that fail to load are reported (`error`, the log) and left
+        out.
 
         Raises:
-            SettingsError: a plugin is none; nothing was registered.
-            PluginError: a critical plugin could not be loaded; its own exception is the cause.
+            SettingsError: an argument is not a plugin; nothing was registered.
+            PluginError: a critical plugin failed to load; its own exception is the cause.
         """
         with self._registration.registering(plugins, self._lifecycle.begin):
             for plugin in plugins:
@@ -60,7 +58,7 @@ class AsyncAnalytics(EventCalls):
         """Stop running these plugins, and unload them.
 
         Raises:
-            MillstreamError: there is no plugin of that name.
+            MillstreamError: no plugin has that name.
         """
         self._registration.check_known(names)
         for name in names:
@@ -70,13 +68,13 @@ class AsyncAnalytics(EventCalls):
         self._emitter.emit("deregister", list(names))
 
     async def flush(self, timeout: float | None = None) -> FlushResult:
-        """Send all that was submitted before now, without waiting for `flush_interval`, and wait for the outcomes.
+        """Send all events submitted before now, without waiting for `flush_interval`, and wait for the outcomes.
 
-        Flushes may overlap; none waits for what is submitted after it. To cancel one loses nothing.
+        Flushes may overlap; none waits for later events. Cancelling one loses nothing.
 
         Args:
-            timeout: seconds to wait; by default 75, or more with a long `flush_interval`. What is undecided then
-                stays on its way and is counted as `pending`.
+            timeout: seconds to wait; by default 75, or more with a long `flush_interval`. Events unsettled then stay in
+                delivery and are counted as `pending`.
 
         Raises:
             MillstreamError: awaited in a hook or callback, which would wait for itself; or the client belongs to
@@ -85,11 +83,11 @@ class AsyncAnalytics(EventCalls):
         return await self._driver.aflush(self._timeout(timeout))
 
     async def close_and_flush(self, timeout: float | None = None) -> FlushResult:
-        """Stop accepting events, deliver those that were accepted, wait for their callbacks, and let go of everything.
+        """Stop accepting events, deliver accepted ones, wait for their callbacks, and release all resources.
 
         Args:
-            timeout: seconds to wait; by default 75, or more with a long `flush_interval`. What is undecided then is
-                given up: it is returned in `unsent`, and its receipts raise `Abandoned`.
+            timeout: seconds to wait; by default 75, or more with a long `flush_interval`. Events unsettled then are
+                abandoned: they are returned in `unsent`, and their receipts raise `Abandoned`.
 
         Raises:
             MillstreamError: see `flush`.
@@ -125,9 +123,7 @@ class AsyncAnalytics(EventCalls):
 
             return on_loop(parts, make_exit_client, settings.plugin_timeout)
         if not settings.disable:
-            client = AiohttpClient(
-                proxy=settings.proxy
-            )  # now: that it is not installed concerns the maker of the client
+            client = AiohttpClient(proxy=settings.proxy)  # now: its absence concerns the maker of the client
             parts = replace(parts, make_client=lambda: client)
         return on_loop(parts, default_client(settings.proxy), settings.plugin_timeout)
 

@@ -1,4 +1,4 @@
-"""Keys and secrets: what signs a token request, and what keeps a token out of sight."""
+"""OAuth settings and secrets: signs token requests, and keeps tokens out of messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BEARER = "Bearer "
 
 @dataclass(frozen=True)
 class OAuth:
-    """What a driver needs to get tokens. Without a `client` of its own the one that sends the events asks for them."""
+    """The parts with which a driver gets tokens. Without `client`, the events' client sends token requests."""
 
     grant: ClientCredentials
     sign: Signer
@@ -29,10 +29,10 @@ class OAuth:
 
 
 def oauth_of(settings: Settings, as_client: Callable[[object], HTTPClient]) -> OAuth | None:
-    """What a client's settings say about tokens; None if it does without.
+    """Make the OAuth parts of a client's settings; None without OAuth.
 
     Raises:
-        SettingsError: the key or the HTTP client cannot be used.
+        SettingsError: the key or the HTTP client is invalid.
         MissingExtra: signing with a key needs the extra `oauth`.
     """
     oauth = settings.oauth_settings
@@ -55,10 +55,10 @@ def oauth_of(settings: Settings, as_client: Callable[[object], HTTPClient]) -> O
 
 
 def _signer_of(oauth: OAuthSettings) -> tuple[str, Signer]:
-    """The algorithm, and what signs with it: the user's own `signer`, or `client_key`, which is read here.
+    """Return the algorithm and the signer: the user's own `signer`, or one with `client_key`, which is read here.
 
     Raises:
-        SettingsError: the key cannot be used. The message says why, and never quotes the key.
+        SettingsError: the key is invalid. The message says why, and never quotes the key.
         MissingExtra: signing with a key needs the extra `oauth`.
     """
     if oauth.signer is not None:
@@ -76,7 +76,7 @@ def _signer_of(oauth: OAuthSettings) -> tuple[str, Signer]:
 
 
 def _private_key(pem: str | bytes) -> tuple[Any, str]:
-    """The key, and the algorithm that goes with it."""
+    """Read the key, and find its algorithm."""
     from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415
@@ -88,7 +88,7 @@ def _private_key(pem: str | bytes) -> tuple[Any, str]:
     except TypeError:
         raise _wrong("it is encrypted; decrypt it first, for instance with `openssl pkey -in … -out …`") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise _wrong("it is damaged, or of a kind that is not known") from None
+        raise _wrong("it is damaged, or of an unknown kind") from None
     if isinstance(key, RSAPrivateKey):
         if key.key_size < 2048:
             raise _wrong(f"it is an RSA key of {key.key_size} bits; RS256 needs 2048 or more")
@@ -101,14 +101,14 @@ def _private_key(pem: str | bytes) -> tuple[Any, str]:
 
 
 def _pem(pem: str | bytes) -> bytes:
-    r"""The key as the parser wants it. Environment variables often hold `\n` where a line ends."""
+    r"""Normalize the key's text. Environment variables often hold `\n` for line ends."""
     data = pem.encode("utf-8", "replace") if isinstance(pem, str) else pem
     if b"\n" not in data.strip():
         data = data.replace(b"\\n", b"\n")
     if b"-----BEGIN" not in data:
-        raise _wrong("there is no -----BEGIN … PRIVATE KEY----- in it; pass the text of the PEM file, not its path")
+        raise _wrong("it has no -----BEGIN … PRIVATE KEY-----; pass the text of the PEM file, not its path")
     if b"PRIVATE KEY-----" not in data:
-        raise _wrong("it holds something else than a private key (a public key or a certificate, perhaps)")
+        raise _wrong("it is not a private key (a public key or a certificate, perhaps)")
     return data
 
 
@@ -117,25 +117,25 @@ def _wrong(what: str) -> SettingsError:
 
 
 def bearer(request: Request) -> str:
-    """The token that a request carries; empty if it has none."""
+    """Return the token of a request; empty if it has none."""
     value = request.headers.get("Authorization", "")
     return value.removeprefix(_BEARER) if value.startswith(_BEARER) else ""
 
 
 def with_token(request: Request, token: str | None) -> Request:
-    """The request with a token in place of the write key; the write key's is still in its body."""
+    """Put a token in place of the write key, which is still in the body."""
     return replace(request, headers={**request.headers, "Authorization": f"{_BEARER}{token}"})
 
 
 def shown(request: Request) -> Request:
-    """The request as listeners see it: without the token."""
+    """Return the request for listeners, without the token."""
     if not bearer(request):
         return request
     return replace(request, headers={**request.headers, "Authorization": _BEARER + HIDDEN})
 
 
 def without(response: Response, token: str) -> Response:
-    """The answer without the token, which a server may quote to say what it does not like."""
+    """Return the answer without the token, which a server may quote."""
     secret = token.encode()
     if not secret or secret not in response.body:
         return response
@@ -143,7 +143,7 @@ def without(response: Response, token: str) -> Response:
 
 
 def quotes(exc: BaseException | None, *secrets: str) -> bool:
-    """Whether an exception's text, or that of one behind it, holds one of the secrets. An empty one is none."""
+    """Whether the text of an exception, or of one of its causes, contains a secret. Empty ones are ignored."""
     looked_for = [secret for secret in secrets if secret]
     seen: set[int] = set()
     while looked_for and exc is not None and id(exc) not in seen:

@@ -1,4 +1,4 @@
-"""Analytics: the client for threads, scripts and anything that is not an event loop."""
+"""Analytics: the client for threads and scripts, without an event loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Analytics(EventCalls):
     """Records customer-data events and delivers them in the background.
 
     Calls take microseconds and never wait for the network. The worker, a daemon thread, starts with the first event;
-    what is left when the process ends is delivered then, within `exit_timeout`. Settings are keyword arguments.
+    events pending when the process ends are delivered then, within `exit_timeout`. Settings are keyword arguments.
 
         with Analytics("WRITE_KEY") as analytics:
             analytics.track("Item Purchased", user_id="019mr8mf4r", properties={"revenue": 39.95})
@@ -29,15 +29,15 @@ class Analytics(EventCalls):
     _may_await = False
 
     def register(self, *plugins: PluginLike | Destination) -> None:
-        """Load plugins, and run them for the events that are recorded from now on.
+        """Load plugins, and run them for later events.
 
-        While a critical plugin is being loaded nothing is delivered; if it cannot be loaded, nothing ever is, and
-        `close_and_flush` returns the events. Any other plugin that cannot be loaded is reported (`error`, the log) and
-        left out.
+        While a critical plugin is being loaded delivery is paused; if it fails to load, delivery stops for good, and
+        `close_and_flush` returns the events. Other plugins that fail to load are reported (`error`, the log) and left
+        out.
 
         Raises:
-            SettingsError: a plugin is none, or not one for this client; nothing was registered.
-            PluginError: a critical plugin could not be loaded; its own exception is the cause.
+            SettingsError: an argument is not a plugin, or not one for this client; nothing was registered.
+            PluginError: a critical plugin failed to load; its own exception is the cause.
         """
         with self._registration.registering(plugins, self._lifecycle.begin):
             for plugin in plugins:
@@ -49,7 +49,7 @@ class Analytics(EventCalls):
         """Stop running these plugins, and unload them.
 
         Raises:
-            MillstreamError: there is no plugin of that name.
+            MillstreamError: no plugin has that name.
         """
         self._registration.check_known(names)
         for name in names:
@@ -58,13 +58,13 @@ class Analytics(EventCalls):
         self._emitter.emit("deregister", list(names))
 
     def flush(self, timeout: float | None = None) -> FlushResult:
-        """Send all that was submitted before now, without waiting for `flush_interval`, and wait for the outcomes.
+        """Send all events submitted before now, without waiting for `flush_interval`, and wait for the outcomes.
 
-        Flushes may overlap; none waits for what is submitted after it.
+        Flushes may overlap; none waits for later events.
 
         Args:
             timeout: seconds to wait; by default 75, or more with a long `flush_interval`, and in a log handler
-                `exit_timeout`. What is undecided then stays on its way and is counted as `pending`.
+                `exit_timeout`. Events unsettled then stay in delivery and are counted as `pending`.
 
         Raises:
             MillstreamError: called on the client's own worker, which would wait for itself.
@@ -72,12 +72,12 @@ class Analytics(EventCalls):
         return self._lifecycle.driver.flush(self._timeout(timeout))
 
     def close_and_flush(self, timeout: float | None = None) -> FlushResult:
-        """Stop accepting events, deliver those that were accepted, wait for their callbacks, and let go of everything.
+        """Stop accepting events, deliver accepted ones, wait for their callbacks, and release all resources.
 
         Args:
             timeout: seconds to wait; by default 75, or more with a long `flush_interval`, and in a log handler
-                `exit_timeout`. What is undecided then is given up: it is returned in `unsent`, and its receipts raise
-                `Abandoned`.
+                `exit_timeout`. Events unsettled then are abandoned: they are returned in `unsent`, and their receipts
+                raise `Abandoned`.
 
         Raises:
             MillstreamError: called on the client's own worker, which would wait for itself.

@@ -1,4 +1,4 @@
-"""The event emitter: `on`, `once`, `off`, `emit`, as in the Node library, without its traps."""
+"""The event emitter: `on`, `once`, `off`, `emit`, as in the Node library."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from difflib import get_close_matches
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from ._core.context import Context, ErrorEvent
-from ._core.events.build import KINDS
 from .errors import DropEvent, SettingsError
+from .spec import TYPES as KINDS
 from .types import Event, Request, Response
 
 __all__ = [
@@ -87,25 +87,25 @@ def check_listener(name: str, listener: Listener) -> None:
 
 
 class _Once:
-    """A listener that is good for one call; found by `off` under the function it wraps."""
+    """A listener for one call; `off` finds it by the wrapped function."""
 
     def __init__(self, fn: Listener) -> None:
         self.fn = fn
 
 
 class Emitter:
-    """Calls listeners in the order in which they subscribed. What a listener raises never reaches the emitter's user.
+    """Calls listeners in the order of subscription. Their exceptions never reach the caller of `emit`.
 
     A listener that raises is reported as an `error` event with code `listener`, once for each exception; an `error`
-    listener that raises has nobody left to tell but the log.
+    listener that raises is reported only in the log.
 
     Args:
         unheard: counts an error for the log.
-        hushed: whether no listener may run, because the process is ending.
+        hushed: whether listeners are disabled, because the process is ending.
     """
 
     def __init__(self, unheard: Callable[[ErrorEvent], object], hushed: Callable[[], bool]) -> None:
-        # Tuples, replaced as a whole: a listener may subscribe or leave while its event is being emitted.
+        # Tuples, replaced as a whole: a listener may subscribe or unsubscribe during `emit`.
         self._listeners: dict[str, tuple[Listener | _Once, ...]] = {}
         self._unheard = unheard
         self.hushed = hushed
@@ -137,15 +137,15 @@ class Emitter:
 
     @property
     def silent(self) -> bool:
-        """Whether nobody has ever listened to anything."""
+        """Whether there was never a listener for any name."""
         return not self._listeners
 
     def heard(self, name: str) -> bool:
-        """Whether anybody listens: lets a hot path skip making what nobody would see."""
+        """Whether there are listeners: a hot path need not make what no listener reads."""
         return bool(self._listeners.get(name)) and not self.hushed()
 
     def emit(self, name: str, *args: Any) -> None:
-        """Call the listeners of `name`. Never raises what they raise."""
+        """Call the listeners of `name`. Their exceptions are reported, not raised."""
         for entry in self._listeners[name] if self.heard(name) else ():
             if isinstance(entry, _Once):
                 left = tuple(other for other in self._listeners[name] if other is not entry)
@@ -158,21 +158,21 @@ class Emitter:
                 self.fault("listener", exc, of_error=name == "error")
 
     def fault(self, code: str, exc: BaseException, *, of_error: bool = False) -> None:
-        """Report what user code raised where nobody can catch it."""
+        """Report an exception of user code that no caller can catch."""
         self.report(ErrorEvent(code, exc), of_error=of_error)
 
     def report(self, event: ErrorEvent, *, of_error: bool = False) -> None:
-        """Tell the `error` listeners, unless it is one of them that failed, and the log."""
+        """Report to the `error` listeners, unless one of them failed, and to the log."""
         if not of_error:
             self.emit("error", event)
         self._unheard(event)
 
 
 def reportable(exc: BaseException) -> bool:
-    """Whether what user code raised is to be reported, and not passed on.
+    """Whether to report an exception of user code instead of raising it.
 
-    All is but what ends a program on its main thread: a signal's KeyboardInterrupt or SystemExit arrives there. On a
-    thread of ours it would end nothing but the worker, and with it the delivery.
+    True for all but exceptions that end a program on its main thread: a signal's KeyboardInterrupt or SystemExit is
+    raised there. On another thread they would end only the worker, and with it delivery.
     """
     return isinstance(exc, Exception | DropEvent) or threading.current_thread() is not threading.main_thread()
 

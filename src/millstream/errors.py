@@ -1,10 +1,11 @@
-"""Everything Millstream raises or reports, in one tree.
+"""Exceptions: the tree of all that Millstream raises or reports.
 
     MillstreamError
     ├── SettingsError (ValueError)        a setting cannot be used; raised when a client is made
     ├── InvalidEvent (ValueError)         a call's arguments cannot become an event
     ├── MissingExtra (ImportError)        an optional dependency is not installed
     ├── QueryError                        SQL over the collector's events cannot be run
+    ├── Fenced                            another router has moved the cursor; raised by cursor stores and sinks
     ├── SpoolError                        events are in memory alone, or in the spool and cannot be read; never raised
     └── DeliveryError                     why an accepted event did not arrive; what a receipt raises
         ├── EventTooLarge                 size, limit, field
@@ -36,6 +37,7 @@ __all__ = [
     "DropEvent",
     "Dropped",
     "EventTooLarge",
+    "Fenced",
     "InvalidEvent",
     "MillstreamError",
     "MissingExtra",
@@ -52,19 +54,19 @@ __all__ = [
 
 
 class MillstreamError(Exception):
-    """The root: catch this to catch all that is Millstream's."""
+    """The base class of all errors of Millstream."""
 
 
 class SettingsError(MillstreamError, ValueError):
-    """A setting has a value that cannot be used. The message names it, the value, and what is allowed."""
+    """A setting is invalid. The message names it, its value, and what is allowed."""
 
 
 class InvalidEvent(MillstreamError, ValueError):
-    """An event call was given something that cannot be sent. The message names the field and the remedy."""
+    """An event call got an argument that cannot be sent. The message names the field and the remedy."""
 
 
 class MissingExtra(MillstreamError, ImportError):
-    """A feature needs a package that is not installed. The message is the command that installs it."""
+    """A feature needs a package that is not installed. The message has the command that installs it."""
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs packages that are not installed: pip install 'millstream[{extra}]'")
@@ -76,15 +78,19 @@ class MissingExtra(MillstreamError, ImportError):
 
 
 class SpoolError(MillstreamError):
-    """The spool cannot do its work. Told to the `error` listeners and the log, never raised: delivery goes on."""
+    """The spool failed. Reported to `error` listeners and the log, never raised: delivery goes on."""
+
+
+class Fenced(MillstreamError):
+    """Another process has moved the cursor that this one goes by: two routers deliver to one destination."""
 
 
 class QueryError(MillstreamError):
-    """A question to the collector's stored events cannot be answered: DuckDB's message, and a remedy if we know one."""
+    """A query of the collector's stored events failed: DuckDB's message, and a remedy where known."""
 
 
 class DeliveryError(MillstreamError):
-    """An accepted event did not arrive. Never raised by an event call: a receipt, callback or listener has it."""
+    """An accepted event was not delivered. Not raised by event calls: receipts, callbacks and listeners get it."""
 
 
 class EventTooLarge(DeliveryError):
@@ -104,7 +110,7 @@ class EventTooLarge(DeliveryError):
 
 
 class Rejected(DeliveryError):
-    """The server refused the batch in a way that trying again would not change."""
+    """The server refused the batch, and a retry would not help."""
 
     def __init__(self, status: int, body: bytes = b"", hint: str = "") -> None:
         text = body[:200].decode("utf-8", "replace").strip()
@@ -118,7 +124,7 @@ class Rejected(DeliveryError):
 
 
 class RetriesExhausted(DeliveryError):
-    """Every allowed attempt failed. `last` is what the last of them met."""
+    """Every allowed attempt failed. `last` is the error of the last one."""
 
     def __init__(self, attempts: int, last: DeliveryError) -> None:
         super().__init__(f"gave up after {attempts} attempt{'s' if attempts != 1 else ''}; the last one met: {last}")
@@ -130,7 +136,7 @@ class RetriesExhausted(DeliveryError):
 
 
 class RateLimitExpired(DeliveryError):
-    """The server kept asking for patience longer than `max_rate_limit_duration` allows."""
+    """The server limited the rate for longer than `max_rate_limit_duration`."""
 
     def __init__(self, attempts: int, seconds: float) -> None:
         super().__init__(f"the server was still limiting the rate after {seconds:g} s and {attempts} attempts")
@@ -142,7 +148,7 @@ class RateLimitExpired(DeliveryError):
 
 
 class QueueFull(DeliveryError):
-    """There was no room for the event: `max_queue_events` or `max_queue_bytes` were reached."""
+    """The queue had no room for the event: `max_queue_events` or `max_queue_bytes` was reached."""
 
     def __init__(self, limit: str) -> None:
         super().__init__(f"the queue is full ({limit}): the server is slower than the application, or down")
@@ -153,10 +159,10 @@ class QueueFull(DeliveryError):
 
 
 class Abandoned(DeliveryError):
-    """The client closed before the event was delivered. With `spooled`, it is on disk and goes out later."""
+    """The client closed before the event was delivered. With `spooled`, it is on disk and is sent later."""
 
     def __init__(self, *, spooled: bool = False) -> None:
-        kept = "it is in the spool and goes out with the next start" if spooled else "it was not delivered"
+        kept = "it is in the spool and is sent at the next start" if spooled else "it was not delivered"
         super().__init__(f"the client closed before the event could be delivered; {kept}")
         self.spooled = spooled
 
@@ -169,9 +175,9 @@ def _abandoned(spooled: bool) -> Abandoned:
 
 
 class ClientClosed(DeliveryError):
-    """The call came after `close_and_flush`, or when the process was ending and the call could not wait for that.
+    """The event was recorded after `close_and_flush`, or at the end of the process.
 
-    Listen to `call_after_close` to keep events that come after a close.
+    Listen to `call_after_close` to keep events recorded after a close.
     """
 
     def __init__(self, why: str = "the client is closed") -> None:
@@ -183,7 +189,7 @@ class ClientClosed(DeliveryError):
 
 
 class Dropped(DeliveryError):
-    """A plugin, or the event's own `integrations`, decided that it goes nowhere."""
+    """A plugin, or the event's own `integrations`, dropped it."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"dropped: {reason}")
@@ -194,7 +200,7 @@ class Dropped(DeliveryError):
 
 
 class PluginError(DeliveryError):
-    """A plugin failed where its failure stops the event. The plugin's own exception is the cause."""
+    """A plugin's failure stopped the event. The plugin's own exception is the cause."""
 
     def __init__(self, plugin: str, message: str) -> None:
         super().__init__(f"plugin {plugin!r}: {message}")
@@ -206,7 +212,7 @@ class PluginError(DeliveryError):
 
 
 class AuthError(DeliveryError):
-    """The authorization server did not grant a token. `status` is what it answered; None if it did not."""
+    """The authorization server granted no token. `status` is its answer's; None without an answer."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -218,13 +224,13 @@ class AuthError(DeliveryError):
 
 
 class TransportError(DeliveryError):
-    """No usable answer came back: refused, reset, timed out, unreadable. The original is the cause."""
+    """No usable answer: refused, reset, timed out, unreadable. The original exception is the cause."""
 
 
 class DropEvent(BaseException):
-    """Raised by a plugin (or by `ctx.cancel`) to drop the event. No MillstreamError: nothing went wrong.
+    """Raised by a plugin (or by `ctx.cancel`) to drop the event. Not a MillstreamError: nothing failed.
 
-    It derives from BaseException so that a broad `except Exception` on the way cannot swallow the decision.
+    It derives from BaseException so that a broad `except Exception` cannot swallow it.
     """
 
     def __init__(self, reason: str = "dropped by a plugin") -> None:

@@ -1,4 +1,4 @@
-"""Every setting: its default, its unit, and what is allowed. Checked when a client is made."""
+"""The settings: defaults, units and allowed values. Checked when a client is made."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ._elsewhere import setting_hint
 from ._public import publish
 from .errors import SettingsError
 from .reserved import EventContext
+from .spec import MAX_BATCH_EVENTS
 from .types import HTTPClient, HTTPClientFunction
 from .urls import objection, redacted
 
@@ -24,11 +25,11 @@ OnInvalid = Literal["raise", "report"]
 SigningAlgorithm = Literal["RS256", "ES256"]
 
 MILLISECONDS_FROM = 1000.0
-"""From here on a number of seconds can only be milliseconds: a wait of a quarter of an hour helps no event."""
+"""From here on a number of seconds must be milliseconds: so long a wait helps no event."""
 
 
 class SettingsArgs(TypedDict, total=False):
-    """The settings as keyword arguments of a client; `Settings` says what each does."""
+    """The settings as keyword arguments of a client; documented at `Settings`."""
 
     host: str | None
     path: str
@@ -65,41 +66,41 @@ class SettingsArgs(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class OAuthSettings:
-    """How a client proves who it is and gets tokens (OAuth 2.0, client credentials with a signed assertion, RFC 7523).
+    """OAuth 2.0 credentials of a client: client credentials with a signed assertion (RFC 7523).
 
-    With a key in a key service, `signer` takes the place of `client_key`. Nothing here is checked before a client is
-    made with it, and no key is ever printed.
+    With a key in a key service, `signer` replaces `client_key`. Values are checked when a client is made with them, and
+    no key is ever printed.
     """
 
     client_id: str
     """The OAuth application's id."""
     client_key: str | bytes | None = field(default=None, repr=False)
-    """Its private key, the text of a PEM file: RSA (signs RS256) or EC on P-256 (signs ES256)."""
+    """The private key, the text of a PEM file: RSA (signs RS256) or EC on P-256 (signs ES256)."""
     key_id: str = ""
-    """The id of the public key that the server knows."""
+    """The id of the public key at the server."""
     auth_server: str = "https://oauth2.segment.io"
-    """Base URL of the authorization server: that of the workspace's region, as a token counts in its region only."""
+    """Base URL of the authorization server: that of the workspace's region, as tokens are valid in one region only."""
     scope: str = "tracking_api:write"
-    """What the token is to allow."""
+    """The scope of the token."""
     max_retries: int | None = None
-    """Token requests that may fail after the first before the batches that wait count it as a failed attempt of
-    their own. By default the client's `max_retries`."""
+    """Retries of a token request before waiting batches count it as their own failed attempt. Default: the client's
+    `max_retries`."""
     http_client: HTTPClient | HTTPClientFunction | None = field(default=None, repr=False)
-    """What sends token requests; by default what sends the events."""
+    """Sends token requests; by default the events' HTTP client."""
     signer: Callable[[bytes], bytes] | None = field(default=None, repr=False)
-    """Signs bytes with SHA-256 and the private key, wherever that is; may be called in any thread."""
+    """Signs bytes with SHA-256 and the private key; may be called in any thread."""
     algorithm: SigningAlgorithm | None = None
-    """What `signer` signs with. With `client_key` the key itself says so."""
+    """The algorithm of `signer`. With `client_key` the key determines it."""
 
     def __repr__(self) -> str:
         return _shown(self, "auth_server")
 
     def stripped(self) -> OAuthSettings:
-        """The same without white space around its texts: files and environments often end in a newline."""
+        """Strip white space around texts: files and environments often end in a newline."""
         return replace(self, **_stripped(vars(self), "client_id", "key_id", "auth_server", "scope"))
 
     def check(self) -> None:
-        """Raise SettingsError for the first value that cannot be used. The key is read later."""
+        """Raise SettingsError for the first invalid value. The key is read later."""
         for name in ("client_id", "key_id", "scope"):
             value = getattr(self, name)
             if not isinstance(value, str) or not value:
@@ -119,93 +120,93 @@ class OAuthSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a client goes by. Times are in seconds, sizes in bytes."""
+    """The settings of a client. Times are in seconds, sizes in bytes."""
 
     write_key: str = field(default="", repr=False)
-    """The source's key. Without it `$MILLSTREAM_WRITE_KEY` counts."""
+    """The source's key. Default: `$MILLSTREAM_WRITE_KEY`."""
     host: str = "https://api.segment.io"
-    """Base URL of the Tracking API; a path in it is kept. Without it `$MILLSTREAM_HOST` counts."""
+    """Base URL of the Tracking API; a path in it is kept. Default: `$MILLSTREAM_HOST`."""
     path: str = "/v1/batch"
     """Path of the batch endpoint, after `host`."""
     max_retries: int = 3
-    """Attempts after the first, for a batch."""
+    """Retries of a batch."""
     flush_at: int = 15
-    """Events that start a flush. 1 sends every event in a request of its own."""
+    """Events that make a batch due. 1 sends every event in a request of its own."""
     flush_interval: float = 10.0
     """Seconds after which an event is sent even if fewer than `flush_at` wait."""
     http_request_timeout: float = 10.0
     """Seconds for one request, from connecting to the end of the answer."""
     disable: bool = False
-    """Check calls and do nothing else: receipts succeed, no key is needed. `$MILLSTREAM_DISABLE` does the same."""
+    """Validate calls and do nothing else: receipts succeed, no key is needed. `$MILLSTREAM_DISABLE` does the same."""
     debug: bool = False
     """Show requests, answers, retries and outcomes in the log, without keys and contents. `$MILLSTREAM_DEBUG` does the
     same, and so does the level DEBUG of the logger `millstream`."""
     http_client: HTTPClient | HTTPClientFunction | None = None
-    """What sends requests; by default a Urllib3Client, for AsyncAnalytics an AiohttpClient."""
+    """Sends requests; by default a Urllib3Client, for AsyncAnalytics an AiohttpClient."""
     oauth_settings: OAuthSettings | None = None
     """Send with OAuth 2.0 tokens instead of the write key alone. Needs the extra `oauth`, unless it has a `signer`."""
     max_batch_events: int | None = None
     """Events in one request, at most. By default 2500, the API's limit, or 1 when `flush_at` is 1."""
     max_in_flight: int = 4
-    """Batches under way at once. 1 keeps the total order of events, retries included."""
+    """Requests in flight at once. 1 keeps the total order of events, retries included."""
     max_queue_events: int = 100_000
-    """Events that may wait, at most."""
+    """Pending events, at most."""
     max_queue_bytes: int = 64 * 1024 * 1024
-    """Bytes of events that may wait, at most."""
+    """Bytes of pending events, at most."""
     overflow: Overflow = "drop_newest"
     """When the queue is full: drop the new event (`drop_newest`), wait for room (`block`), or `raise` QueueFull."""
     max_total_backoff_duration: float = 43_200.0
-    """Seconds after its first counted failure for which a batch is tried again, at most."""
+    """Seconds after its first counted failure for which a batch is retried, at most."""
     max_rate_limit_duration: float = 43_200.0
-    """Seconds for which the server may ask for patience, at most."""
+    """Seconds for which the server may limit the rate, at most."""
     gzip: bool = False
     """Compress request bodies."""
     proxy: str | None = None
-    """URL of a proxy, HTTP or SOCKS. Without it `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` count."""
+    """URL of a proxy, HTTP or SOCKS. Default: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`."""
     context: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Context for every event; a call's own is merged over it."""
     integrations: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Integrations for every event; a call's own are merged over them."""
     context_providers: Sequence[Callable[[], Mapping[str, Any]]] = ()
-    """Called in the event call itself: what they return is merged under the call's own context."""
+    """Called in the event call: their results are merged under the call's own context."""
     on_invalid: OnInvalid = "report"
     """What a call does that cannot become an event: `report` it (a line in the log, an `error` event, a failed receipt)
     or `raise` InvalidEvent, for tests and scripts. Without it `$MILLSTREAM_ON_INVALID` counts."""
     exit_timeout: float = 5.0
-    """Seconds that the end of the process may take to deliver what is left."""
+    """Seconds for delivering pending events at the end of the process."""
     handle_sigterm: bool = True
-    """Deliver what is left on SIGTERM, too, and then end by it. Only if the client is made on the main thread, and
-    never in the place of a handler of the application."""
+    """Deliver pending events on SIGTERM, too, and then end by it. Only if the client is made on the main thread, and
+    never in place of a handler of the application."""
     plugin_timeout: float = 30.0
-    """Seconds for one `async def` hook of a plugin; then it counts as having raised TimeoutError. It has an effect
-    under AsyncAnalytics only: a plain function that hangs cannot be interrupted."""
+    """Seconds for an `async def` hook of a plugin; then it fails with TimeoutError. Only for AsyncAnalytics:
+    a plain function that hangs cannot be interrupted."""
     destinations: Sequence[Any] = field(default=(), repr=False)
     """Destinations that get every event from the first one on, as if registered: `[Mixpanel(token=…)]`. With one, no
     write key is needed: without a key there is no Tracking API."""
     spool: str | os.PathLike[str] | None = None
-    """Directory in which every event is before its call returns, and stays until it has its outcome: so that a killed
-    process loses nothing. Several processes may share it; the next one that starts delivers what a dead one left."""
+    """Directory that stores every event from its call until its outcome, so that a killed process loses nothing.
+    Several processes may share it; the next one that starts delivers what an exited one left."""
     spool_sync: str = "never"
-    """When the spool is forced to the disk itself, against a loss of power: `never` (the operating system decides,
-    which a killed process survives), `always` (before the call returns) or `interval:500ms` (or `interval:2s`)."""
+    """When the spool is synced to disk (fsync), against a loss of power: `never` (the operating system decides, which
+    is enough for a killed process), `always` (before the call returns) or `interval:500ms` (or `interval:2s`)."""
     spool_max_bytes: int = 1 << 30
-    """Bytes that the spool directory may hold, at most. Beyond, events are in memory alone."""
+    """Bytes of the spool directory, at most. Beyond, events are only in memory."""
     spool_max_age: float = 604_800.0
-    """Seconds after which an event in the spool whose retries are exhausted fails, and has no other round."""
+    """Seconds after which a spooled event whose retries are exhausted fails, instead of resting again."""
 
     @classmethod
     def make(cls, write_key: str | None, given: Mapping[str, Any]) -> Settings:
-        """Settings from a client's arguments and the environment.
+        """Make the settings from a client's arguments and the environment.
 
         Raises:
-            SettingsError: naming the setting, its value, and what is allowed.
+            SettingsError: names the setting, its value, and what is allowed.
         """
         known = [f.name for f in fields(cls)]
         for name in given:
             if name not in known:
                 near = get_close_matches(name, known, 1)
-                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-                raise SettingsError(f"there is no setting {name!r}; {setting_hint(name) or hint}")
+                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+                raise SettingsError(f"no setting {name!r}; {setting_hint(name) or hint}")
         values: dict[str, Any] = {
             name: value for name, value in given.items() if value is not None or name not in LEFT_OUT
         }
@@ -226,13 +227,13 @@ class Settings:
         return _shown(self, "host", "proxy")
 
     def check(self) -> None:
-        """Raise SettingsError for the first value that cannot be used."""
+        """Raise SettingsError for the first invalid value."""
         _check_type("write_key", self.write_key, str)
         if not (self.write_key or self.destinations or self.disable):
             raise SettingsError(
                 "write_key is missing: pass it first (`Analytics('…')`) or set $MILLSTREAM_WRITE_KEY; without a "
                 "Tracking API name where events go instead (`Analytics(destinations=[Mixpanel(token=…)])`); "
-                "tests can do without one with disable=True or $MILLSTREAM_DISABLE=1"
+                "tests need none with disable=True or $MILLSTREAM_DISABLE=1"
             )
         if not self.write_key.isprintable():
             raise SettingsError("write_key has a line break or another invisible character in it: pass the key alone")
@@ -276,8 +277,8 @@ class Settings:
         _check_count("max_retries", self.max_retries, least=0)
         if self.max_batch_events is not None:
             _check_count("max_batch_events", self.max_batch_events, least=1)
-            if self.max_batch_events > API_BATCH_EVENTS:
-                raise _wrong("max_batch_events", self.max_batch_events, f"1 to {API_BATCH_EVENTS}, the API's limit")
+            if self.max_batch_events > MAX_BATCH_EVENTS:
+                raise _wrong("max_batch_events", self.max_batch_events, f"1 to {MAX_BATCH_EVENTS}, the API's limit")
 
     def _check_times(self) -> None:
         for name in ("flush_interval", "http_request_timeout", "plugin_timeout"):
@@ -288,7 +289,7 @@ class Settings:
 
     @property
     def url(self) -> str:
-        """Where batches go: `path` after `host`, whose own path is kept."""
+        """The URL of batches: `path` after `host`, whose own path is kept."""
         path = self.path.strip("/")
         return self.host.rstrip("/") + (f"/{path}" if path else "")
 
@@ -297,20 +298,19 @@ class Settings:
         """Events in one request, at most."""
         if self.max_batch_events is not None:
             return self.max_batch_events
-        return 1 if self.flush_at == 1 else API_BATCH_EVENTS
+        return 1 if self.flush_at == 1 else MAX_BATCH_EVENTS
 
     @property
     def sync_interval(self) -> float | None:
-        """Seconds after which the spool is forced to the disk: 0 is in every call, None is never."""
+        """Seconds between two fsyncs of the spool: 0 is in every call, None is never."""
         return _sync_interval(self.spool_sync)
 
     @property
     def patience(self) -> float:
-        """Seconds that `flush` and `close_and_flush` wait by default: as long as the Node library's close."""
+        """The default timeout of `flush` and `close_and_flush` in seconds, as the Node library's close."""
         return 1.25 * max(60.0, self.flush_interval)
 
 
-API_BATCH_EVENTS = 2500
 FROM_ENVIRONMENT = {"host": "MILLSTREAM_HOST", "on_invalid": "MILLSTREAM_ON_INVALID"}
 """Settings that a variable stands in for, when they are not given."""
 LEFT_OUT = {*FROM_ENVIRONMENT, "context", "integrations"}
@@ -320,10 +320,10 @@ SWITCHES = {"disable": "MILLSTREAM_DISABLE", "debug": "MILLSTREAM_DEBUG"}
 
 
 def seconds(name: str, value: object, *, above_zero: bool = False, long: bool = False) -> float:
-    """A time in seconds.
+    """Check a time in seconds.
 
     Raises:
-        SettingsError: it is no number, negative, or so large that it must be milliseconds (unless `long`).
+        SettingsError: it is not a number, negative, or so large that it must be milliseconds (unless `long`).
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
         raise _wrong(name, value, "a number of seconds, 0 or more")
@@ -347,7 +347,7 @@ def _check_path(name: str, value: Any) -> None:
 
 
 def _absolute(name: str, path: str | os.PathLike[str]) -> Path:
-    """The path from the root: a process that becomes a daemon goes elsewhere, and makes its spool there later."""
+    """Make a path absolute: a process that becomes a daemon changes its directory, and makes its spool later."""
     try:
         return Path(path).absolute()
     except OSError as exc:
@@ -355,7 +355,7 @@ def _absolute(name: str, path: str | os.PathLike[str]) -> Path:
 
 
 def _sync_interval(value: object) -> float | None:
-    """The seconds in `never` (None), `always` (0), `interval:500ms` or `interval:2s`."""
+    """Parse `never` (None), `always` (0), `interval:500ms` or `interval:2s` to seconds."""
     if value == "never":
         return None
     if value == "always":
@@ -410,12 +410,12 @@ def _check_printable(name: str, value: str) -> None:
 
 
 def _stripped(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Of these values those that are texts, without white space around them."""
+    """Strip white space around those of these values that are texts."""
     return {name: values[name].strip() for name in names if isinstance(values.get(name), str)}
 
 
 def _shown(settings: Settings | OAuthSettings, *urls: str) -> str:
-    """Settings as a dataclass shows them, but for the passwords in these URLs."""
+    """Return the settings' repr, without the passwords in these URLs."""
     values = {each.name: getattr(settings, each.name) for each in fields(settings) if each.repr}
     values |= {name: redacted(values[name]) for name in urls if isinstance(values[name], str)}
     return f"{type(settings).__name__}({', '.join(f'{name}={value!r}' for name, value in values.items())})"

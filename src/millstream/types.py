@@ -1,4 +1,4 @@
-"""The glossary: the words the other modules and the users share."""
+"""Shared types: events, requests, responses, results."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ __all__ = [
 ]
 
 Event: TypeAlias = dict[str, Any]
-"""One event as the Tracking API knows it: camelCase keys, `type`, `messageId`, `timestamp` and the rest."""
+"""An event as the Tracking API receives it: camelCase keys, `type`, `messageId`, `timestamp` and the rest."""
 
 Integrations: TypeAlias = Mapping[str, Any]
-"""Which destinations an event goes to: names (and `All`) to booleans, or to an object of options."""
+"""The destinations of an event: names (and `All`) to booleans, or to an object of options."""
 
 Clock: TypeAlias = Callable[[], float]
-"""Seconds, only ever compared with each other."""
+"""Seconds of a monotonic clock."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request, ready to send.
+    """An HTTP request, ready to send.
 
     `timeout` is in seconds, for the whole exchange.
     """
@@ -46,13 +46,13 @@ class Request:
     timeout: float = 10.0
 
     def __repr__(self) -> str:
-        # The headers hold the write key: a request may be printed, its secrets may not.
+        # The headers hold the write key: a repr must not print secrets.
         return f"Request({self.method} {redacted(self.url)}, {len(self.body)} bytes)"
 
 
 @dataclass(frozen=True)
 class Response:
-    """What came back. Header names are looked up in any case by those who read them."""
+    """An HTTP response. Header names may have any case."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -61,14 +61,13 @@ class Response:
 
 @runtime_checkable
 class HTTPClient(Protocol):
-    """The seam to HTTP: one method that sends, one that lets go.
+    """The interface of HTTP clients: `send` and `close`.
 
-    `send` returns a Response, or anything with `status` (or `status_code`), `headers` and `body`
-    (or `content`, or `data`): what requests, httpx and urllib3 return will do. It raises whatever it
-    likes when there is no answer; that counts as a failed attempt.
+    `send` returns a Response, or anything with `status` (or `status_code`), `headers` and `body` (or `content`, or
+    `data`), as the responses of requests, httpx and urllib3. An exception of any type counts as a failed attempt.
 
-    For AsyncAnalytics both may be `async def`: they are awaited on the event loop, and no thread is needed. A plain
-    `send` is called there in the loop's default executor. Analytics, which cannot await, refuses an `async def send`.
+    For AsyncAnalytics both may be `async def`: they are awaited on the event loop, without a thread. A synchronous
+    `send` runs in the loop's default executor. Analytics, which cannot await, refuses an `async def send`.
     """
 
     def send(self, request: Request, /) -> Any: ...
@@ -77,17 +76,16 @@ class HTTPClient(Protocol):
 
 
 HTTPClientFunction: TypeAlias = Callable[[Request], Any]
-"""The short form of an HTTPClient: `(request) -> response`; for AsyncAnalytics it may be `async def`."""
+"""A function as an HTTP client: `(request) -> response`; for AsyncAnalytics it may be `async def`."""
 
 
 @dataclass(frozen=True)
 class FlushResult:
-    """What became of the events that were submitted before a `flush` or `close_and_flush`.
+    """The outcomes of the events submitted before a `flush` or `close_and_flush`.
 
-    Counted are those that no earlier flush has counted. `failed` counts events that
-    reached a final failure, `dropped` those that a plugin, `integrations` or a full queue refused,
-    `pending` those that the deadline left undecided, `spooled` the part of them that is safe on disk.
-    `unsent` holds, after a close, the events that were given up: each can be passed to `send` again.
+    Events counted by an earlier flush are not counted again. `failed` counts final failures, `dropped` events refused
+    by a plugin, `integrations` or a full queue, `pending` those unsettled at the deadline, `spooled` the part of them
+    that is on disk. After a close, `unsent` holds the abandoned events: each can be passed to `send` again.
     """
 
     delivered: int = 0
@@ -100,18 +98,18 @@ class FlushResult:
 
 @dataclass(frozen=True)
 class DestinationStats:
-    """What became of the copies of events that went to one registered destination."""
+    """The outcomes of the event copies for a registered destination."""
 
     delivered: int = 0
     failed: int = 0
     dropped: int = 0
-    """Those that it has no use for, or had no room for."""
+    """Copies that the destination skips, or has no room for."""
     pending: int = 0
 
 
 @dataclass(frozen=True)
 class Stats:
-    """A snapshot of a client's counters: `accepted == delivered + failed + dropped + pending`, always."""
+    """A snapshot of a client's counters; `accepted == delivered + failed + dropped + pending` always holds."""
 
     accepted: int = 0
     delivered: int = 0
@@ -124,14 +122,14 @@ class Stats:
     requests: int = 0
     retries: int = 0
     spool: str | None = None
-    """Whether events are on disk: `on`, or `off: ` and why. None without a spool."""
+    """Whether events are on disk: `on`, or `off: ` and the reason. None without a spool."""
     corrupt: int = 0
-    """Pieces of the spool that could not be read, and were moved aside."""
+    """Pieces of the spool that could not be read, and were moved to quarantine."""
     running_hook: str | None = None
-    """The plugin's hook (`name.hook`) that runs at this moment: one that hangs is seen here."""
+    """The plugin hook (`name.hook`) that is running: shows one that hangs."""
     running_hook_seconds: float = 0.0
     abandoned_senders: int = 0
-    """Threads held by requests that did not end in time. Others take their places, for at most 32 of them."""
+    """Threads in requests that did not end in time. New ones replace them, at most 32."""
     destinations: Mapping[str, DestinationStats] = field(default_factory=dict[str, DestinationStats])
     """The registered destinations, by name. The other counters are of events, whatever the number of destinations."""
 

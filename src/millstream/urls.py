@@ -1,4 +1,4 @@
-"""URLs that a user gives: which can be used, and how they are shown."""
+"""URLs from users: checks them, and removes secrets from them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _QUOTED = re.compile(rf"//[^\s/?#]*[{_AT}]")
 
 
 def objection(url: str, *schemes: str) -> str:
-    """Return what a URL must be to be a base URL or a proxy; an empty text for one that can be used.
+    """Return the requirement that a base URL or proxy URL does not meet; empty if it is valid.
 
-    `schemes`: those that it may have; by default `http` and `https`.
+    `schemes`: allowed schemes; by default `http` and `https`.
     """
     if not url.isprintable() or re.search(r"[ \\]", url):
         return "a URL without spaces, backslashes and invisible characters: percent-encode them"
@@ -34,9 +34,9 @@ def objection(url: str, *schemes: str) -> str:
 
 
 def redacted(url: str) -> str:
-    """Return a URL as it may be shown: without user, password and query, also if it cannot be parsed.
+    """Return a URL without user, password and query, also if it cannot be parsed.
 
-    Where it is not certain what is the password, more is left out.
+    If the password's place is uncertain, more is removed.
     """
     scheme, rest, authority = _taken_apart(url)
     if _has_password(url):
@@ -53,18 +53,18 @@ def origin(url: str) -> str:
 
 
 def hidden(text: str) -> str:
-    """Return a text, in which a library may quote URLs, without their users and passwords."""
+    """Remove users and passwords from URLs that a text may quote."""
     return _QUOTED.sub(f"//{HIDDEN}@", text)
 
 
 def _has_password(url: str) -> bool:
-    """Whether there may be a user or a password in a URL: an at sign after a colon, or in the place of the host."""
+    """Whether a URL may have a user or a password: an at sign after a colon, or in place of the host."""
     _, rest, authority = _taken_apart(url)
     return any(at in rest for at in _AT) and any(sign in authority for sign in f":{_AT}")
 
 
 def _taken_apart(url: str) -> tuple[str, str, str]:
-    """A URL's scheme, the rest of it, and of that the host with all that belongs to it."""
+    """Split a URL into its scheme, the rest, and the authority within the rest."""
     scheme = _SCHEME.match(url)
     begin = scheme.end() if scheme else 0
     return url[:begin], url[begin:], re.split(r"[/?#\\]", url[begin:], maxsplit=1)[0]

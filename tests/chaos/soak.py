@@ -173,7 +173,9 @@ def reckon(directory: Path, doors: Sequence[Gateway], problems: list[str]) -> Re
     """Hold the visitors' reports, the gateways' books and the collector's files against each other."""
     reports = [Report(**json.loads(path.read_text())) for path in sorted((directory / "reports").iterdir())]
     lines = [
-        line for path in sorted((directory / "collected").rglob("*.jsonl")) for line in path.read_bytes().splitlines()
+        line
+        for path in sorted((directory / "collected").glob("events-*.jsonl"))
+        for line in path.read_bytes().splitlines()
     ]
     taken: Counter[str] = sum((door.stored for door in doors), Counter())
     unread: set[str] = set().union(*(door.unread for door in doors))

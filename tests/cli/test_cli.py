@@ -106,7 +106,7 @@ def test_help_fits_the_terminal(millstream: Program, monkeypatch: pytest.MonkeyP
 def test_the_first_help_is_in_groups(millstream: Program) -> None:
     """Whoever asks for nothing sees what there is, sorted by what it is for."""
     out = millstream("--help").out
-    groups = [out.index(group) for group in ("Send events", "Receive events", "Look after it")]
+    groups = [out.index(group) for group in ("Send events", "Receive events", "Operate")]
     assert groups == sorted(groups)
     assert [name for (name, *_) in COMMANDS if f" {name} " not in out] == []
     nothing = millstream()

@@ -112,8 +112,8 @@ def test_no_key(millstream: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("https://api.segment.io", "ok", "events.eu1.segmentapis.com"),
         ("https://events.eu1.segmentapis.com", "ok", "Dublin"),
-        ("https://eu1.api.segmentapis.com", "warning", "no host of Segment's that is known"),
-        ("https://api.segment.com", "warning", "no host of Segment's that is known"),
+        ("https://eu1.api.segmentapis.com", "warning", "not a known Segment host"),
+        ("https://api.segment.com", "warning", "not a known Segment host"),
         ("https://collector.example.com/v1/batch", "warning", "clients add /v1/batch themselves"),
         ("http://collector.example.com", "warning", "not encrypted"),
     ],
@@ -154,14 +154,14 @@ def test_nobody_there(millstream: Program) -> None:
     ("answer", "expected", "said"),
     [
         (status(401), "problem", "check the write key"),
-        (status(404), "problem", "there is no Tracking API at"),
+        (status(404), "problem", "no Tracking API at"),
         (status(503), "problem", "try again later"),
         (status(400, b"empty batch"), "warning", "`millstream send`"),
         (redirect(301, "https://elsewhere.example.com/"), "problem", "use the new address"),
         (Answer(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>"), "problem", "check http"),
-        (drop(), "problem", "is it an HTTP server at all"),
-        (garbage(), "problem", "is it an HTTP server at all"),
-        (stall(), "problem", "is it an HTTP server at all"),
+        (drop(), "problem", "check that it is up and an HTTP server"),
+        (garbage(), "problem", "check that it is up and an HTTP server"),
+        (stall(), "problem", "check that it is up and an HTTP server"),
     ],
     ids=["401", "404", "503", "400", "301", "web page", "drop", "garbage", "stall"],
 )
@@ -201,7 +201,7 @@ def test_a_good_certificate(millstream: Program, tls_api: Api, monkeypatch: pyte
     monkeypatch.setenv("SSL_CERT_FILE", PEM)
     done = millstream("doctor", "--json", "--host", tls_api.url)
     assert done.code == 0
-    assert re.fullmatch(r"TLSv1\.\d, certificate good for [\d,]+ days", found(done, "TLS")["message"])
+    assert re.fullmatch(r"TLSv1\.\d, certificate valid for [\d,]+ days", found(done, "TLS")["message"])
     assert found(done, "answer")["status"] == "ok"
 
 
@@ -218,7 +218,7 @@ def test_a_port_without_tls(millstream: Program, api: Api) -> None:
     """https to a port that speaks plain HTTP is told as such."""
     done = millstream("doctor", "--json", "--host", api.url.replace("http:", "https:"), "--timeout", "2")
     assert done.code == 1
-    assert "does the port speak TLS?" in found(done, "TLS")["remedy"]
+    assert "check that the port speaks TLS" in found(done, "TLS")["remedy"]
 
 
 def test_a_certificate_with_few_days_left(millstream: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +323,7 @@ def test_two_regions(millstream: Program, auth: AuthServer, tmp_path: Path) -> N
     """A token of one region does not count in the other, which no server would say so clearly."""
     where = ["--host", "https://events.eu1.segmentapis.com"]
     done = millstream("doctor", "--json", *where, *with_oauth(tmp_path, auth.url))
-    assert "from one region" in found(done, "OAuth")["remedy"]
+    assert "of one region" in found(done, "OAuth")["remedy"]
 
 
 def test_the_spool(millstream: Program, tmp_path: Path) -> None:

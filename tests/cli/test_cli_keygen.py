@@ -60,7 +60,7 @@ def test_nothing_is_overwritten(millstream: Program, tmp_path: Path, half: str) 
     kept.write_text("precious")
     done = millstream("keygen", str(tmp_path / "acme"))
     assert (done.code, done.out) == (2, "")
-    assert done.err == f"millstream: {kept} exists, and a key is never overwritten: choose another name\n"
+    assert done.err == f"millstream: {kept} exists; keys are never overwritten: choose another name\n"
     assert (kept.read_text(), list(tmp_path.iterdir())) == ("precious", [kept])
 
 

@@ -131,14 +131,14 @@ def test_a_table_has_an_end(data: Path) -> None:
     [
         (["query", "selec"], 1, "millstream: Parser Error: syntax error"),
         (["query", "select * from payd"], 1, 'Did you mean "paid"'),
-        (["query", "copy paid to 'x.csv'"], 1, "COPY is no question"),
+        (["query", "copy paid to 'x.csv'"], 1, "COPY is not a query"),
         (
             ["query", "select 1 from tracks", "--data", "nowhere"],
             2,
             "millstream: cannot read events in nowhere: No such",
         ),
         (["export", "--to", "x.csv", "--view", "payd"], 1, "did you mean paid"),
-        (["export", "--to", "x.xlsx"], 2, "which format"),
+        (["export", "--to", "x.xlsx"], 2, "cannot tell the format"),
         (["export", "--to", "x.csv", "--since", "whenever"], 2, "--since 'whenever' must be a time"),
     ],
 )
@@ -155,7 +155,7 @@ def test_an_empty_store_is_noticed(tmp_path: Path) -> None:
     """It answers, and wonders whether this is the right directory."""
     code, out, err = run("query", "select count(*) as n from tracks", "--data", tmp_path, "--json")
     assert (code, out) == (0, '{"n":0}\n')
-    assert f"there are no events in {tmp_path}" in err
+    assert f"no events in {tmp_path}" in err
 
 
 def test_what_is_left_out_is_said(data: Path, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_what_is_left_out_is_said(data: Path, tmp_path: Path) -> None:
     warnings = (
         f"millstream: warning: {data}: lines that cannot be read, and are left out: 1\n"
         f"millstream: warning: {data}: paid: "
-        "values that are not shown, as another of the event has the same column: 1\n"
+        "values hidden by another of the event in the same column: 1\n"
     )
     assert run(*question)[2] == warnings + "1 row\n"
     assert run("export", "--data", data, "--to", tmp_path / "x.csv", "--view", "paid")[2] == warnings

@@ -146,7 +146,7 @@ def test_damaged_lines_are_named_and_passed_over(replay: Program, api: Api, data
     assert done.out.startswith("Delivered 11 events")
     first, problem = done.err.splitlines()
     assert first == "millstream: 1 event cannot be delivered:"
-    assert problem.startswith(f"  events-00000000000000000000.jsonl, byte {len(good):,}: it cannot be read: ")
+    assert problem.startswith(f"  events-00000000000000000000.jsonl, byte {len(good):,}: unreadable: ")
     assert len(ids(api)) == 11
 
 
@@ -185,9 +185,9 @@ def test_a_receiver_that_goes_away_ends_it_and_it_goes_on_from_there(replay: Pro
         (["--since", "yesterday"], "--since 'yesterday' must be a time such as"),
         (["--until", "5x"], "--until '5x' must be a time such as"),
         (["--data", "/no/such/place"], "cannot read the events in /no/such/place: No such file or directory"),
-        (["--data", "/"], "there are no events in /"),
+        (["--data", "/"], "no events in /"),
         (["--to", "elsewhere"], "must be an absolute URL"),
-        (["--write-key", ""], "there is no write key"),
+        (["--write-key", ""], "no write key"),
     ],
 )
 def test_wrong_usage(replay: Program, api: Api, options: list[str], said: str) -> None:

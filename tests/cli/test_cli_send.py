@@ -92,17 +92,17 @@ def test_the_spelling_of_other_libraries(millstream: Program, api: Api) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "say what to send: identify, track, page, screen, group, alias, or -"),
-        (["trak"], "'trak' is no type of event"),
-        (["track", "--type", "page"], "which one?"),
+        ([], "missing event type: identify, track, page, screen, group, alias, or -"),
+        (["trak"], "'trak' is not an event type"),
+        (["track", "--type", "page"], "pass one"),
         (["track", "--user-id", "u"], "track needs --event"),
         (["alias", "--user-id", "u"], "alias needs --previous-id"),
-        (["track", "--event", "A"], "--user-id or --anonymous-id is needed"),
+        (["track", "--event", "A"], "pass --user-id or --anonymous-id"),
         (["track", "--event", "A", "--user-id", "u", "--traits", "{}"], "--traits: track has no such field"),
-        (["track", "--event", "A", "--user-id", "u", "--properties", "{"], "--properties is no JSON"),
+        (["track", "--event", "A", "--user-id", "u", "--properties", "{"], "--properties is not JSON"),
         (["track", "--event", "A", "--user-id", "u", "--properties", "[1]"], "--properties must be a JSON object"),
         (["track", "--event", "A", "--user-id", "u", "--timestamp", "noon"], "timestamp must be"),
-        (["-", "--event", "A"], "--event: whole events bring their fields themselves"),
+        (["-", "--event", "A"], "--event: whole events have their own fields"),
         (["track", "--event", "A", "--user-id", "u", "--host", "localhost:1"], "host is 'localhost:1'; it must be"),
         (["track", "--event", "A", "--user-id", "u", "--oauth-client-id", "i"], "--oauth-client-key"),
     ],
@@ -120,7 +120,7 @@ def test_without_a_key_it_says_where_to_put_one(millstream: Program, monkeypatch
     monkeypatch.delenv("MILLSTREAM_WRITE_KEY")
     done = millstream("send", "identify", "--user-id", "u")
     assert (done.code, done.out) == (2, "")
-    assert done.err == "millstream: there is no write key: pass --write-key, or set $MILLSTREAM_WRITE_KEY\n"
+    assert done.err == "millstream: no write key: pass --write-key, or set $MILLSTREAM_WRITE_KEY\n"
 
 
 def test_a_disabled_library_is_no_delivery(millstream: Program, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,7 +140,7 @@ def test_an_unwritable_directory_is_one_line_and_exit_code_2(tmp_path: Path) -> 
     (tmp_path / "file").touch()
     code, out, err = run("serve", "--port", "0", "--data", str(tmp_path / "file" / "data"))
     assert (code, out) == (2, "")
-    assert err == f"millstream: cannot keep events in {tmp_path}/file/data: Not a directory\n"
+    assert err == f"millstream: cannot store events in {tmp_path}/file/data: Not a directory\n"
 
 
 def test_an_unknown_host_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_an_unknown_host_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     code, out, err = run("serve", "--port", "0", "--host", "192.0.2.1", "--data", str(tmp_path), "--token", "t")
     assert (code, out) == (2, "")
     warning, error = err.splitlines()
-    assert "can be reached from other machines" in warning
+    assert "is reachable from other machines" in warning
     assert error.startswith("millstream: cannot listen on 192.0.2.1 port 0: ")
 
 
@@ -187,8 +187,8 @@ def test_an_interval_and_a_limit_for_age_can_be_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("prot = 1", "there is no option prot; there are allow-host, data, dedup-window, host, key, max-age,"),
-        ("port = ", "is no TOML: "),
+        ("prot = 1", "unknown option prot; there are allow-host, data, dedup-window, host, key, max-age,"),
+        ("port = ", "is not TOML: "),
         ('port = "x"', "--port"),
         (None, "cannot read --config"),
     ],
@@ -212,17 +212,20 @@ def test_a_file_that_cannot_be_used_is_exit_code_2(
         (["--dedup-window", "soon"], "--dedup-window 'soon' must be a duration such as 500ms, 90s, 24h or 30d"),
         (["--max-age", "3 years"], "--max-age '3 years' must be a duration"),
         (["--max-size", "much"], "--max-size 'much' must be a size such as 500MB or 20GB"),
-        (["--sync", "sometimes"], "--sync 'sometimes' must be always, or interval: and a duration, as interval:500ms"),
+        (
+            ["--sync", "sometimes"],
+            "--sync 'sometimes' must be always, or interval and a duration, as in interval:500ms",
+        ),
         (["--sync", "interval:0"], "--sync 'interval:0' must be"),
         (
             ["--host", "0.0.0.0"],
-            "0.0.0.0 can be reached from other machines, and so can the page: set a --token for it",
+            "0.0.0.0 is reachable from other machines, and so is the page: set a --token for it",
         ),
         (["--oauth-key", "nowhere.pem"], "oauth-key: cannot read nowhere.pem: No such file or directory"),
         (["--rate-limit", "0"], "rate_limit must be a number of events per second over 0"),
         (["--token", "with space"], "token: ASCII letters"),
         (["--prefix", "/a b"], "prefix '/a b' must be a path such as /tracking"),
-        (["--allow-host", "*.example"], "hosts: '*.example' is no name of a host"),
+        (["--allow-host", "*.example"], "hosts: '*.example' is not a host name"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_exit_code_2(
@@ -282,4 +285,4 @@ def test_an_address_that_others_reach_is_warned_about(tmp_path: Path) -> None:
     assert "http://0.0.0.0:" in process.stdout.readline()
     process.terminate()
     _, err = process.communicate(timeout=20)
-    assert err == "millstream: warning: 0.0.0.0 can be reached from other machines, without TLS\n"
+    assert err == "millstream: warning: 0.0.0.0 is reachable from other machines, without TLS\n"

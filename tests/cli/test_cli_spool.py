@@ -148,7 +148,7 @@ def test_a_server_that_goes_away_costs_no_event(millstream: Program, api: Api, s
     assert len(api.accepted) == 20
 
 
-def test_what_is_refused_is_kept_aside(millstream: Program, api: Api, spool: Path) -> None:
+def test_what_is_refused_is_kept_in_quarantine(millstream: Program, api: Api, spool: Path) -> None:
     """An event that the server will never take does not vanish: it is in a file, with the reason on the terminal."""
 
     def refuse_batches_with_events(seen: Seen):
@@ -159,7 +159,7 @@ def test_what_is_refused_is_kept_aside(millstream: Program, api: Api, spool: Pat
     assert done.code == 1
     assert "20 were refused" in done.err
     assert "I do not like it" in done.err
-    kept = (spool / "aside" / "refused.jsonl").read_text().splitlines()
+    kept = (spool / "quarantine" / "refused.jsonl").read_text().splitlines()
     assert sorted(json.loads(line)["messageId"] for line in kept) == sorted(f"key-{n}" for n in range(20))
     assert millstream("spool", "count", str(spool)).out == "3\n"
 
@@ -172,7 +172,7 @@ def test_a_living_process_is_left_alone(
     assert (lane["alive"], lane["events"], lane["owner"]["pid"]) == (True, 2, living.pid)
     done = millstream("spool", "drain", str(tmp_path / "living"))
     assert (done.code, done.out) == (0, "Delivered 0 events.\n")
-    assert "the process that has it lives" in done.err
+    assert "its process is running" in done.err
     assert api.requests == []
 
 
@@ -203,7 +203,7 @@ def test_doctor_tells_of_what_waits(millstream: Program, spool: Path) -> None:
     """Events that processes have left behind are a warning, with the command that delivers them."""
     done = millstream("doctor", "--spool", str(spool))
     assert done.code == 0
-    assert "23 events wait in 2 lanes whose processes are gone" in done.out
+    assert "23 events wait in 2 lanes of exited processes" in done.out
     assert f"`millstream spool drain {spool}`" in done.out
 
 

@@ -152,7 +152,7 @@ def test_a_closed_standard_input(api: Api) -> None:
     done = run(["send", "-", "--json", "--host", api.url], "<&-")
     assert done.returncode == 1
     assert json.loads(done.stdout)["problems"] == [
-        {"place": "standard input", "error": "it cannot be read: Bad file descriptor", "message_id": ""}
+        {"place": "standard input", "error": "unreadable: Bad file descriptor", "message_id": ""}
     ]
     assert run(["send", "-", "--host", api.url], "</").returncode == 1
 

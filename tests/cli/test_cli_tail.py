@@ -101,8 +101,8 @@ def test_a_collector_that_starts_again(collector: Collector, tmp_path: Path) -> 
     again = Collector(tmp_path / "again", port=collector.port)
     again.post(*({**TRACK, "userId": f"u{n}"} for n in range(20)))
     assert [json.loads(tail.line())["user"] for _ in range(20)] == [f"u{n}" for n in range(20)]
-    assert tail.note() == "millstream: connected again"
-    assert tail.note() == "millstream: the collector was started anew; what it last took in may be missing"
+    assert tail.note() == "millstream: reconnected"
+    assert tail.note() == "millstream: the collector was restarted; its last events may be missing"
     done = tail.stop()
     again.stop()
     assert (done.code, done.out) == (130, "")
@@ -209,7 +209,7 @@ def test_it_goes_on_where_it_was(api: Api) -> None:
     held.release()
     assert done.code == 130
     assert [seen.header("last-event-id") for seen in api.requests] == [None, "b-4", "b-5", "b-5"]
-    assert "1,234 events came too fast to be shown" in done.err
+    assert "1,234 events skipped: too many to show" in done.err
     assert done.err.count("trying again") == 2
 
 
@@ -226,8 +226,8 @@ def test_what_is_asked_for(millstream: Program, api: Api) -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (status(404), "this is no collector"),
-        (Answer(200, {"Content-Type": "text/html"}, b"<html>"), "this is no collector"),
+        (status(404), "not a collector"),
+        (Answer(200, {"Content-Type": "text/html"}, b"<html>"), "not a collector"),
         (status(403, b"another site may not read this\x1b[0m"), "[403] another site may not read this\\x1b[0m"),
         (status(500), "is a collector running there?"),
     ],

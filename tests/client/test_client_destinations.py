@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,8 +12,10 @@ from typing import Any, ClassVar
 import pytest
 
 from millstream import Analytics, Dropped, QueueFull, Rejected, Request, Response, SettingsError
+from millstream._core.cursor import Ranges, channel_notes
 from millstream._core.delivery.retry import judge
 from millstream._core.delivery.verdicts import Delivered, Partial, Refused, Verdict
+from millstream._core.record import records
 from millstream.destinations import Event, Limits, Part, Skip, TrackingAPI
 from support.api import Api, status
 from support.driven import DRIVEN, Driven
@@ -238,6 +243,53 @@ def test_what_every_destination_has_leaves_the_spool(tmp_path: Path, api: Api, o
             analytics.register(second(other))
             analytics.track(name, user_id="u")
     assert names(api) == names(other) == ["A", "B"]
+
+
+@pytest.mark.process
+def test_after_a_kill_only_destinations_that_have_not_settled_an_event_get_it(tmp_path: Path, api: Api, other: Api):
+    """One destination has had everything, the other nothing when the process is killed: each gets every event once."""
+    other.always = status(503, retry_after=300)
+    code = f"""
+import sys, time
+from millstream import Analytics
+from millstream.destinations import TrackingAPI
+analytics = Analytics("key", host={api.url!r}, spool={str(tmp_path / "spool")!r})
+analytics.register(TrackingAPI("other-key", host={other.url!r}, name="Second"))
+receipts = [analytics.track("A", user_id="u", properties={{"n": n}}) for n in range(300)]
+for receipt in receipts:
+    receipt.wait(30)
+print("delivered", flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "delivered\n"
+        deadline = time.monotonic() + 30
+        while noted(tmp_path / "spool") < 300:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+    assert (len(names(api)), names(other)) == (300, [])
+    first = [event["messageId"] for event in api.accepted]
+    other.always = status(200)
+    with Analytics("key", host=api.url, spool=tmp_path / "spool") as analytics:
+        analytics.register(second(other))
+        analytics.flush(timeout=30)
+    assert [event["messageId"] for event in api.accepted] == first
+    assert sorted(event["messageId"] for event in other.accepted) == sorted(first)
+    with Analytics("key", host=api.url, spool=tmp_path / "spool") as analytics:
+        analytics.register(second(other))
+        analytics.flush(timeout=30)
+    assert (len(names(api)), len(names(other))) == (300, 300)
+
+
+def noted(spool: Path) -> int:
+    """How many events one channel alone has settled, by the notes in a spool."""
+    notes = b"".join(path.read_bytes() for path in spool.glob("*/*.done"))
+    (lane,) = [path for path in spool.iterdir() if path.is_dir()]
+    (segment,) = lane.glob("*.jsonl")
+    settled = channel_notes(notes).get("Segment.io", Ranges())
+    return sum(start in settled for start, _ in records(segment.read_bytes(), 0))
 
 
 def test_a_name_stands_for_one_destination(api: Api):

@@ -81,7 +81,7 @@ def test_a_handler_that_records_does_not_feed_itself(api: Api, client: Make, htt
     assert len([line for line in handler.lines if "event not accepted: a log handler" in line]) in range(1, clients + 1)
     refused = [receipt for receipt in handler.receipts if receipt.outcome and receipt.outcome.error]
     assert len(refused) == len(handler.receipts) - clients > 0
-    with pytest.raises(Dropped, match="would go on endlessly"):
+    with pytest.raises(Dropped, match="would repeat endlessly"):
         refused[0].wait(timeout=1)
 
 

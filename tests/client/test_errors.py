@@ -45,7 +45,7 @@ SAMPLES: dict[str, BaseException] = {
     "SettingsError": SettingsError("flush_at is 0"),
     "InvalidEvent": InvalidEvent("user_id is needed"),
     "MissingExtra": MissingExtra("OAuth", "oauth"),
-    "QueryError": QueryError("there are 2 questions: ask one at a time"),
+    "QueryError": QueryError("2 statements: pass one at a time"),
     "SpoolError": SpoolError("events are in memory alone: No space left on device"),
     "DeliveryError": DeliveryError("did not arrive"),
     "EventTooLarge": EventTooLarge(40_000, 32_768, "properties.html"),

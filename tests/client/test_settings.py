@@ -32,8 +32,8 @@ from millstream import (
     SettingsError,
 )
 from millstream.destinations import TrackingAPI
-from millstream.log.inspect import lanes
 from millstream.settings import OAuthSettings, Settings
+from millstream.spool.inspect import lanes
 from support.api import Api, stall, status
 from support.processes import run_script, start_script
 from support.proxy import Proxy

@@ -113,5 +113,5 @@ def _post(pool: urllib3.PoolManager, url: str, body: str) -> int:
 
 def stored(data: Path) -> list[str]:
     """The ids of all events in a directory, in order. Every line of every file has to be one."""
-    files = sorted(data.rglob("*.jsonl"))
+    files = sorted(data.glob("events-*.jsonl"))
     return [json.loads(line)["messageId"] for file in files for line in file.read_bytes().split(b"\n")[:-1]]

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.collector import Collector, Memory
-from millstream.collector.commit import Done
 from millstream.collector.judge import ROUTES
 from millstream.collector.request import MAX_BODY
 from millstream.errors import SettingsError
+from millstream.log import Done
 
 TRACK = {"type": "track", "event": "Paid", "userId": "u1"}
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
@@ -121,11 +121,11 @@ def test_strict_says_what_is_wrong_event_by_event(collector: Collector) -> None:
         assert answer.json == {
             "success": False,
             "code": "events_rejected",
-            "message": "2 of 4 events are not valid and were not kept",
+            "message": "2 of 4 events are not valid and were not stored",
             "stored": 2,
             "rejected": [
                 {"index": 1, "reason": "event_not_defined", "message": "a track event needs a name in event"},
-                {"index": 3, "reason": "properties_not_object", "message": "its properties are no object"},
+                {"index": 3, "reason": "properties_not_object", "message": "its properties are not an object"},
             ],
         }
         assert len(app.events) == 2
@@ -222,7 +222,7 @@ def test_metrics_are_what_prometheus_reads(tmp_path: Path) -> None:
     assert found["requests_refused_total", "invalid_json"] == 1
     assert found["remembered_ids", ""] == 1
     assert found["commit_seconds", "+Inf"] == 1
-    assert found["asides_lost_total", ""] == 0
+    assert found["quarantine_lost_total", ""] == 0
     collector.close()
 
 

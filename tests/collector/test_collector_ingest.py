@@ -14,10 +14,10 @@ import pytest
 
 from millstream.collector import Files, Memory
 from millstream.collector.admission import Admission
-from millstream.collector.commit import Done
 from millstream.collector.dedup import Dedup
 from millstream.collector.ingest import Ingest
 from millstream.collector.judge import Verdict
+from millstream.log import Done
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=timezone.utc)
 
@@ -33,7 +33,7 @@ class Flaky(Memory):
         super().__init__()
         self.error: OSError | None = None
         self.held: list[tuple[bytes, Done]] | None = None
-        self.aside: list[dict[str, Any]] = []
+        self.rejected: list[dict[str, Any]] = []
 
     def append(self, text: bytes, done: Done) -> None:
         if self.held is not None:
@@ -49,8 +49,8 @@ class Flaky(Memory):
         for text, done in held:
             self.append(text, done)
 
-    def put_aside(self, lines: Sequence[bytes]) -> None:
-        self.aside += map(json.loads, lines)
+    def quarantine(self, lines: Sequence[bytes]) -> None:
+        self.rejected += map(json.loads, lines)
 
 
 class Clock:
@@ -175,7 +175,7 @@ def test_no_more_is_remembered_at_a_start_than_there_is_room_for() -> None:
             yield from (("s", str(number)) for number in range(1000))
 
     intake = Ingest(Full(), Admission(), Dedup(limit=10))
-    assert len(intake.window) == 10
+    assert len(intake.dedup) == 10
 
 
 def test_everything_is_counted_once(intake: Ingest, store: Flaky) -> None:
@@ -201,10 +201,10 @@ def test_everything_is_counted_once(intake: Ingest, store: Flaky) -> None:
     assert str(intake.counts) == "requests: 3, events stored: 2, rejected: 2, duplicates: 1, not stored: 2"
 
 
-def test_what_was_not_kept_is_put_aside_with_the_reason(intake: Ingest, store: Flaky) -> None:
+def test_what_was_not_kept_is_put_in_quarantine_with_the_reason(intake: Ingest, store: Flaky) -> None:
     """Nobody has to guess where an event is; and a write key is not in it."""
     take(intake, track("1"), {"type": "track", "userId": "u", "writeKey": "hush"}, track("1"), [], key="hush")
-    rejected, odd, duplicate = store.aside
+    rejected, odd, duplicate = store.rejected
     source = store.events[0]["sourceId"]
     received = "2026-01-02T03:04:05.678Z"
     assert rejected == {

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 
 from millstream.collector.admission import Admission, Rate
 from millstream.collector.judge import ROUTES, Route, Verdict, judge
-from millstream.collector.request import MAX_BATCH, MAX_EVENTS
-from millstream.spec import MAX_EVENT_BYTES, MAX_NUMBER
+from millstream.spec import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_EVENT_BYTES, MAX_NUMBER
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=timezone.utc)
 STAMPED = "2026-01-02T03:04:05.678Z"
@@ -240,8 +239,8 @@ def test_an_event_of_exactly_the_limit_is_kept() -> None:
         (b"[]", "invalid_request"),
         (b"{}", "invalid_request"),
         (b'{"batch":{}}', "invalid_request"),
-        (b'{"batch":[' + b"1," * MAX_EVENTS + b"1]}", "too_many_events"),
-        (b'{"batch":[]}' + b" " * MAX_BATCH, "too_large"),
+        (b'{"batch":[' + b"1," * MAX_BATCH_EVENTS + b"1]}", "too_many_events"),
+        (b'{"batch":[]}' + b" " * MAX_BATCH_BYTES, "too_large"),
     ],
 )
 def test_what_refuses_a_whole_request(body: bytes, reason: str) -> None:

@@ -162,7 +162,7 @@ def test_what_an_assertion_may_not_be(server: TokenServer, asserted: Assert, cha
 def test_another_key_proves_nothing(server: TokenServer, asserted: Assert) -> None:
     """The signature is checked, with the application's own key, and by the algorithm of that key."""
     other = rsa.generate_private_key(65537, 2048)
-    with pytest.raises(Denied, match="the signature is not of this application's key"):
+    with pytest.raises(Denied, match="the signature is not by this application's key"):
         server.grant(asserted(key=other), HOST, NOW)
 
 
@@ -230,7 +230,7 @@ def test_keys_that_cannot_be_used_are_said_at_once(tmp_path: Path, rsa_key: Any)
     (tmp_path / "curve.pem").write_bytes(public(ec.generate_private_key(ec.SECP384R1())))
     for name, said in (
         ("missing.pem", "cannot read .*missing.pem: No such file"),
-        ("private.pem", "private key: that stays with the client"),
+        ("private.pem", "private key: keep it with the client"),
         ("odd.pem", "no public key"),
         ("small.pem", "2048 bits or more"),
         ("curve.pem", "P-256"),

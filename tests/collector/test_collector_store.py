@@ -46,24 +46,24 @@ def run(*steps: Callable[[], Awaitable[Any]]) -> list[Any]:
     return asyncio.run(all_of_them())
 
 
-def appending(store: Files, text: bytes) -> asyncio.Future[None]:
+def appending(store: Files, text: bytes) -> asyncio.Future[int]:
     """The end of an `append`, to wait for."""
     future = asyncio.get_running_loop().create_future()
 
-    def done(error: BaseException | None) -> None:
-        if error is None:
-            future.set_result(None)
+    def done(outcome: int | BaseException) -> None:
+        if isinstance(outcome, int):
+            future.set_result(outcome)
         else:
-            future.set_exception(error)
+            future.set_exception(outcome)
 
     store.append(text, done)
     return future
 
 
 def append(store: Files, *lines: bytes) -> None:
-    (failed,) = run(lambda: appending(store, b"".join(line + b"\n" for line in lines)))
-    if failed is not None:
-        raise failed
+    (outcome,) = run(lambda: appending(store, b"".join(line + b"\n" for line in lines)))
+    if isinstance(outcome, BaseException):
+        raise outcome
 
 
 def content(folder: Path) -> bytes:
@@ -230,10 +230,10 @@ def test_a_disk_without_room_for_another_file_is_a_full_disk(tmp_path: Path, mon
 
 def test_requests_at_the_same_time_do_not_mix(store: Files) -> None:
     """Each request's lines stay together, in whatever turn of the disk they are."""
-    failed = run(
+    positions = run(
         *(lambda name=name: appending(store, (name * 400 + b"\n") * 2) for name in (b"a", b"b", b"c", b"d") * 20)
     )
-    assert failed == [None] * 80
+    assert positions == [number * 802 for number in range(80)]
     lines = content(store.path).splitlines()
     assert len(lines) == 160
     assert {len(line) for line in lines} == {400}
@@ -328,7 +328,7 @@ def test_files_go_when_they_are_too_old(tmp_path: Path) -> None:
 def test_a_file_is_closed_before_it_is_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes slowly would lie in one file for ever, which never grows old."""
     now = 1000.0
-    monkeypatch.setattr("millstream.collector.store.monotonic", lambda: now)
+    monkeypatch.setattr("millstream.log.file_log.monotonic", lambda: now)
     store = Files(tmp_path, max_age=800)
     for _ in range(4):
         append(store, b"x")
@@ -429,11 +429,10 @@ def test_a_start_looks_past_what_it_cannot_read(tmp_path: Path) -> None:
 
 def test_a_collector_that_cannot_begin_leaves_no_lock(tmp_path: Path) -> None:
     """What it has opened it closes again, and the next one can begin."""
-    (tmp_path / f"events-{3:020}.jsonl").write_text("{}\n")
-    folder = tmp_path / f"events-{0:020}.jsonl"
+    folder = tmp_path / "watermark"
     folder.mkdir()
     for _ in range(2):
-        with pytest.raises(IsADirectoryError):
+        with pytest.raises(SettingsError, match="Is a directory"):
             Collector(tmp_path)
     folder.rmdir()
     Collector(tmp_path).close()
@@ -475,7 +474,7 @@ def test_with_an_interval_the_disk_is_forced_later(tmp_path: Path, disk: Disk) -
 def test_a_directory_that_cannot_be_used_is_said_at_once(tmp_path: Path) -> None:
     """It is a setting that is wrong, known when the collector is made and not at the first event."""
     (tmp_path / "file").touch()
-    with pytest.raises(SettingsError, match=r"cannot keep events in .*file/below: Not a directory"):
+    with pytest.raises(SettingsError, match=r"cannot store events in .*file/below: Not a directory"):
         Files(tmp_path / "file" / "below")
 
 
@@ -485,40 +484,39 @@ def test_a_closed_store_refuses(store: Files) -> None:
     store.close()
     (failed,) = run(lambda: appending(store, b"late\n"))
     assert isinstance(failed, OSError)
-    store.put_aside([b"late"])
+    store.quarantine([b"late"])
 
 
 def test_what_was_not_kept_lies_beside_in_bounded_files(tmp_path: Path) -> None:
-    """`rejected.log`, and the one before it."""
+    """`rejected.jsonl`, and the one before it."""
     rejects = Rejects(tmp_path, max_bytes=100)
     for number in range(50):
         rejects.write([b'{"reason":"duplicate","n":%d}' % number])
-    files = {path.name: path.read_bytes().splitlines() for path in tmp_path.iterdir()}
-    assert set(files) <= {"rejected.log", "rejected.log.1"}
+    files = {path.name: path.read_bytes().splitlines() for path in (tmp_path / "quarantine").iterdir()}
+    assert set(files) <= {"rejected.jsonl", "rejected.jsonl.1"}
     assert sum(map(len, files.values())) < 10
-    assert files["rejected.log.1"]
+    assert files["rejected.jsonl.1"]
     assert rejects.lost == 0
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
 def test_what_was_not_kept_is_for_the_owner_and_the_group(tmp_path: Path, mask: int) -> None:
-    """As the events are, whatever the process's umask; one that an older version has left open is closed to others."""
+    """As the events are, whatever the process's umask."""
     before = os.umask(mask)
     try:
         Rejects(tmp_path).write([b"{}"])
-        file = tmp_path / "rejected.log"
-        assert file.stat().st_mode & 0o777 == 0o640 & ~mask
-        file.chmod(0o644)
         Rejects(tmp_path).write([b"{}"])
     finally:
         os.umask(before)
+    file = tmp_path / "quarantine" / "rejected.jsonl"
     assert file.stat().st_mode & 0o777 == 0o640
     assert file.read_bytes() == b"{}\n{}\n"
 
 
-def test_what_cannot_even_be_put_aside_is_counted(tmp_path: Path) -> None:
-    """Nobody's request fails for it."""
-    rejects = Rejects(tmp_path / "nowhere", max_waiting=3)
+def test_what_cannot_even_be_put_in_quarantine_is_counted(tmp_path: Path) -> None:
+    """No request fails for it."""
+    (tmp_path / "quarantine").write_bytes(b"a file")
+    rejects = Rejects(tmp_path, max_waiting=3)
     assert rejects.offer([b"1", b"2"])
     rejects.write([b"1", b"2"])
     assert rejects.lost == 2

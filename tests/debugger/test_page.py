@@ -162,7 +162,7 @@ def test_an_event_whose_time_cannot_be_read_says_so(page: Page, served: Served):
     """It is stored, and looks like one that has just happened."""
     served.track("Paid", timestamp="02.01.2026")
     row(page, "Paid").click()
-    expect(page.locator(".callout")).to_contain_text("its timestamp names no time for certain")
+    expect(page.locator(".callout")).to_contain_text("its timestamp could not be read")
 
 
 def test_the_numbers_are_those_of_the_collector(page: Page, served: Served):

@@ -7,18 +7,18 @@ import json
 import msgspec
 import pytest
 
-from millstream.collector.debugger.rows import SHOWN, Filter, row_of
-from millstream.collector.events import Accepted, RejectedEvent
+from millstream.collector.debugger.rows import SHOWN, RowFilter, row_of
+from millstream.collector.events import Accepted, Rejection
 from millstream.collector.feed import Entry
 from support.watched import NOON, accepted, rejected
 
 
-def entry(event: Accepted | RejectedEvent, kind: str = "stored", source: str = "dev-1") -> Entry:
-    reason = event.reason if isinstance(event, RejectedEvent) else ""
+def entry(event: Accepted | Rejection, kind: str = "stored", source: str = "dev-1") -> Entry:
+    reason = event.reason if isinstance(event, Rejection) else ""
     return Entry(7, kind, source, NOON.timestamp() + 0.25, event.line, reason)
 
 
-def shown(event: Accepted | RejectedEvent, kind: str = "stored", **options) -> dict:
+def shown(event: Accepted | Rejection, kind: str = "stored", **options) -> dict:
     return json.loads(msgspec.json.encode(row_of(entry(event, kind), **options)))
 
 
@@ -62,7 +62,7 @@ def test_the_event_itself_comes_where_it_is_asked_for():
 @pytest.mark.parametrize("line", [b"", b"[1]", b'"text"', b"{", b"[" * 100_000 + b"]" * 100_000])
 def test_a_rejected_event_can_be_anything(line):
     """What is not even an object still has its row, with the reason."""
-    row = row_of(entry(RejectedEvent(0, "event_not_object", line), "rejected"))
+    row = row_of(entry(Rejection(0, "event_not_object", line), "rejected"))
     assert (row.type, row.reason) == ("", "event_not_object")
 
 
@@ -76,7 +76,7 @@ def test_what_should_be_text_can_be_anything():
 
 def test_a_refused_request_has_no_event():
     """Its line is an answer, not an event."""
-    row = shown(RejectedEvent(0, "invalid_json", b'{"event":"no","code":"invalid_json"}'), "refused")
+    row = shown(Rejection(0, "invalid_json", b'{"event":"no","code":"invalid_json"}'), "refused")
     assert row == {"id": 7, "at": row["at"], "kind": "refused", "source": "dev-1", "reason": "invalid_json"}
 
 
@@ -107,7 +107,7 @@ WRONG = entry(rejected(type="track", event="Lost"), "rejected", "prod-2")
 )
 def test_a_filter_keeps_what_is_wanted(wanted, kept):
     """All conditions must hold, each by any of its values; capitals make no difference."""
-    wants = Filter(**wanted)
+    wants = RowFilter(**wanted)
     assert [each for each in (PAID, WRONG) if wants.keep(each)] == kept
 
 
@@ -116,4 +116,4 @@ def test_a_filter_keeps_what_is_wanted(wanted, kept):
 def test_text_is_found_however_json_writes_it(text, escaped):
     """One client escapes what is not ASCII, another does not."""
     line = json.dumps({"type": "track", "properties": {"x": text}}, ensure_ascii=escaped).encode()
-    assert Filter(text=text).keep(entry(Accepted("track", "m", line)))
+    assert RowFilter(text=text).keep(entry(Accepted("track", "m", line)))

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from millstream.collector.debugger import Feed
-from millstream.collector.debugger.rows import Filter
+from millstream.collector.debugger.rows import RowFilter
 from millstream.collector.debugger.subscriber import AT_ONCE, BOOT, PORTION, TOO_FAR, Subscriber
 from millstream.collector.events import Accepted
 from support.watched import accepted, publish
@@ -98,7 +98,7 @@ def test_what_is_not_wanted_is_no_message():
     """A filter that nothing matches costs the watcher nothing."""
     feed = Feed()
     many(feed, 1000)
-    follower = Subscriber(feed, Filter(name="Nothing"))
+    follower = Subscriber(feed, RowFilter(name="Nothing"))
     assert follower.portion() == (b"", 0)
     assert follower.portion() == (b"", 0)
     assert not follower.behind
@@ -165,7 +165,7 @@ def test_what_was_forgotten_meanwhile_counts_as_skipped():
 def test_what_was_skipped_is_told_even_if_nothing_is_wanted():
     """Otherwise a filter would seem to have seen everything."""
     feed = Feed()
-    follower = Subscriber(feed, Filter(name="Nothing"))
+    follower = Subscriber(feed, RowFilter(name="Nothing"))
     many(feed, TOO_FAR + 100)
     _, _, data = read(follower.portion()[0])
     assert data == {"rows": [], "skipped": TOO_FAR + 100 - AT_ONCE}
@@ -198,7 +198,7 @@ def test_a_line_that_cannot_be_read_is_a_row_all_the_same():
     feed = Feed()
     broken = [Accepted("track", "m", line) for line in (b"{", b"[" * 5000 + b"]" * 5000, b'{"x":1e999}', b"\xff\x00")]
     publish(feed, accepted(), *broken, accepted())
-    for wanted, count in ((None, 6), (Filter(text="paid"), 2)):
+    for wanted, count in ((None, 6), (RowFilter(text="paid"), 2)):
         follower = Subscriber(feed, wanted, whole=True)
         message, rows = follower.portion()
         assert rows == count

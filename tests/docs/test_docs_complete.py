@@ -18,12 +18,11 @@ from docs_pages import page
 import millstream
 from millstream import Plugin, Response, errors
 from millstream._core.delivery import retry, verdicts
-from millstream._core.events.build import KINDS
 from millstream.cli.app import app
 from millstream.collector import Collector
 from millstream.collector.counts import Counts
 from millstream.settings import OAuthSettings, Settings
-from millstream.spec import REASONS
+from millstream.spec import REASONS, TYPES
 from millstream.types import FlushResult, Stats
 
 SRC = Path(millstream.__file__).parent
@@ -113,7 +112,7 @@ def test_every_emitted_event_is_described():
     rows = page("docs/reference/emitter.md").rows()
     listed = [row for row in rows if len(row) == 3]
     names = {name for row in listed for name in re.findall(r"`([a-z_]+)`", row[0])} - set(codes_described())
-    assert names == first_words("emit") | set(KINDS)
+    assert names == first_words("emit") | set(TYPES)
 
 
 def codes_described() -> dict[str, list[str]]:

@@ -47,7 +47,7 @@ def test_every_event_of_a_small_run_is_counted_at_both_ends(tmp_path: Path) -> N
     assert found["problems"] == []
     assert recorded > 100
     assert recorded == found["delivered"] == sum(row["received"] for row in found["rows"])
-    assert recorded == sum(len(file.read_bytes().splitlines()) for file in (data / "collector").iterdir())
+    assert recorded == sum(len(file.read_bytes().splitlines()) for file in (data / "collector").glob("events-*.jsonl"))
     assert found["requests"] == found["served"] > 80
     assert re.search(rf"all +{recorded:,} +{recorded:,} +0 +0", done.stdout)
     assert "Every event arrived, and none twice." in done.stdout

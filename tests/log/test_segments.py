@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from millstream._core.log import records
-from millstream.log import Log, segments, segments_in
+from millstream._core.record import records
+from millstream.log import segments
+from millstream.log.segments import SegmentWriter, segments_in
 from support.processes import run_script
 
 
@@ -37,7 +38,7 @@ def contents(directory: Path) -> dict[int, bytes]:
 
 def test_a_position_is_where_the_record_is(tmp_path: Path) -> None:
     """What `append` returns finds the record again, in whichever segment it is."""
-    log = Log(tmp_path, segment_bytes=200)
+    log = SegmentWriter(tmp_path, segment_bytes=200)
     positions = {log.append(line(number)): line(number)[:-1] for number in range(50)}
     assert contents(tmp_path) == positions
     assert len(segments_in(tmp_path)) > 5
@@ -46,7 +47,7 @@ def test_a_position_is_where_the_record_is(tmp_path: Path) -> None:
 
 def test_many_threads_append_at_once(tmp_path: Path) -> None:
     """No record is lost, none is written over, none runs into another."""
-    log = Log(tmp_path, segment_bytes=5_000)
+    log = SegmentWriter(tmp_path, segment_bytes=5_000)
     kept: list[dict[int, bytes]] = [{} for _ in range(8)]
 
     def work(mine: int) -> None:
@@ -69,8 +70,8 @@ def test_a_signal_handler_may_append_while_append_runs(tmp_path: Path) -> None:
         """
         import signal, sys, time
         from pathlib import Path
-        from millstream.log import Log
-        log, kept = Log(Path(sys.argv[1]), segment_bytes=400), {}
+        from millstream.log.segments import SegmentWriter
+        log, kept = SegmentWriter(Path(sys.argv[1]), segment_bytes=400), {}
 
         def append(kind, number):
             data = b'{"%s":%d,"x":"%s"}\\n' % (kind, number, b"x" * (number % 50))
@@ -95,8 +96,8 @@ def test_a_signal_handler_may_append_while_append_runs(tmp_path: Path) -> None:
             append(b"own", number)
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
 
-        from millstream._core.log import records
-        from millstream.log import segments_in
+        from millstream._core.record import records
+        from millstream.log.segments import segments_in
         found = {
             start: piece
             for segment in segments_in(Path(sys.argv[1]))
@@ -153,10 +154,10 @@ def test_a_handler_may_cut_in_at_any_moment(tmp_path: Path, before: list[int], w
         moment += 1
         directory = tmp_path / str(moment)
         directory.mkdir()
-        log = Log(directory, segment_bytes=120)
+        log = SegmentWriter(directory, segment_bytes=120)
         kept: dict[int, bytes] = {}
 
-        def append(size: int, log: Log = log, kept: dict[int, bytes] = kept) -> None:
+        def append(size: int, log: SegmentWriter = log, kept: dict[int, bytes] = kept) -> None:
             data = line(len(kept), size)
             kept[log.append(data)] = data[:-1]
 
@@ -180,7 +181,7 @@ def test_a_handler_may_cut_in_at_any_moment(tmp_path: Path, before: list[int], w
 
 def test_what_was_half_written_is_no_record(tmp_path: Path) -> None:
     """A file may not grow beyond a limit: the record that hits it is refused, and never runs into the next."""
-    log = Log(tmp_path, segment_bytes=10_000)
+    log = SegmentWriter(tmp_path, segment_bytes=10_000)
     kept = {log.append(line(number)): line(number)[:-1] for number in range(3)}
     size = segments_in(tmp_path)[0].path.stat().st_size
     ours = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -214,7 +215,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_that_empties_again(small_disk: Path) -> None:
     """What it took in part is blank, what it refused was refused, and what comes after is whole."""
     (small_disk / "in the way").write_bytes(b"x" * 40_000)
-    log = Log(small_disk, segment_bytes=1 << 20)
+    log = SegmentWriter(small_disk, segment_bytes=1 << 20)
     kept, refused = {}, []
     for number in range(100):
         data = line(number, size=701)
@@ -234,12 +235,12 @@ def test_a_full_disk_that_empties_again(small_disk: Path) -> None:
 
 def test_a_log_goes_on_where_it_was(tmp_path: Path) -> None:
     """Opened again, its positions go on; a last line without an end is cut off, as nobody was told that it is there."""
-    log = Log.reopen(tmp_path, segment_bytes=1000, prefix="events-")
+    log = SegmentWriter.reopen(tmp_path, segment_bytes=1000, prefix="events-")
     kept = {log.append(line(number)): line(number)[:-1] for number in range(3)}
     log.close()
     with segments_in(tmp_path, "events-")[-1].path.open("ab") as file:
         file.write(b'{"torn": tru')
-    again = Log.reopen(tmp_path, segment_bytes=1000, prefix="events-")
+    again = SegmentWriter.reopen(tmp_path, segment_bytes=1000, prefix="events-")
     kept |= {again.append(line(number)): line(number)[:-1] for number in range(3, 6)}
     found = {
         start: piece
@@ -252,7 +253,7 @@ def test_a_log_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_a_sync_lets_go_of_what_is_no_longer_written_to(tmp_path: Path) -> None:
     """Files stay open until they are synced, and not for ever by one who never syncs."""
-    log = Log(tmp_path, segment_bytes=50)
+    log = SegmentWriter(tmp_path, segment_bytes=50)
     for number in range(5):
         log.append(line(number))
     assert log.dirty_since is not None
@@ -266,7 +267,7 @@ def test_a_sync_lets_go_of_what_is_no_longer_written_to(tmp_path: Path) -> None:
 
 def test_who_syncs_waits_for_what_he_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sync that is under way in another thread is no reason to say that it is done."""
-    log = Log(tmp_path, segment_bytes=1000)
+    log = SegmentWriter(tmp_path, segment_bytes=1000)
     force, begun, go_on, forced = os.fdatasync, threading.Event(), threading.Event(), list[str]()
 
     def slow(file: int) -> None:
@@ -293,7 +294,7 @@ def test_who_syncs_waits_for_what_he_wrote(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_segment_is_not_dropped_while_it_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its file would be closed under the one who syncs, and its number may be another file's."""
-    log, force, dropped = Log(tmp_path, segment_bytes=1000), os.fdatasync, list[bool]()
+    log, force, dropped = SegmentWriter(tmp_path, segment_bytes=1000), os.fdatasync, list[bool]()
     log.append(line(1))
     (segment,) = log.segments
 
@@ -314,7 +315,7 @@ def test_a_sync_that_fails_is_made_up_for(tmp_path: Path, monkeypatch: pytest.Mo
     def broken(_file: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    log = Log(tmp_path, segment_bytes=1000)
+    log = SegmentWriter(tmp_path, segment_bytes=1000)
     log.append(line(1))
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdatasync", broken)
@@ -326,12 +327,12 @@ def test_a_sync_that_fails_is_made_up_for(tmp_path: Path, monkeypatch: pytest.Mo
     assert not any(segment.dirty for segment in log.segments)
 
 
-@pytest.mark.parametrize("end", [Log.close, Log.rotate], ids=["close", "rotate"])
+@pytest.mark.parametrize("end", [SegmentWriter.close, SegmentWriter.rotate], ids=["close", "rotate"])
 def test_a_file_is_not_closed_under_a_writer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: Callable[[Log], None]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: Callable[[SegmentWriter], None]
 ) -> None:
     """Its number may be another file's by then, and the record in the middle of that."""
-    log = Log(tmp_path, segment_bytes=1000)
+    log = SegmentWriter(tmp_path, segment_bytes=1000)
     log.append(line(1))
     write = os.pwrite
 
@@ -357,7 +358,7 @@ def test_a_file_is_not_closed_under_a_writer(
 
 def test_a_log_is_kept_within_bounds(tmp_path: Path) -> None:
     """The oldest segments go, by size or by age; the one that is written to never does."""
-    log = Log(tmp_path, segment_bytes=50)
+    log = SegmentWriter(tmp_path, segment_bytes=50)
     for number in range(10):
         log.append(line(number))
     size = segments_in(tmp_path)[0].path.stat().st_size

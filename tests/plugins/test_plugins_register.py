@@ -90,7 +90,7 @@ def test_a_name_is_taken_once(client: Make, second: str) -> None:
     plugins = [made(), made()]
     if second == "later":
         analytics.register(plugins.pop())
-    with pytest.raises(SettingsError, match=r"'Mine' already"):
+    with pytest.raises(SettingsError, match=r"'Mine' is registered already"):
         analytics.register(*plugins)
 
 

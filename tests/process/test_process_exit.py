@@ -312,7 +312,7 @@ def test_when_the_time_is_used_up(api: Api) -> None:
     hook = 'atexit.register(lambda: print([analytics.track("X", user_id="u").outcome.error for _ in range(3)]))'
     done = ended(start_script(f"    import atexit\n    {hook}\n{script(SYNC, exit_timeout=0.3)}", api.url))
     assert done.out.count("ClientClosed") == 3
-    assert [line.split(":")[0] for line in done.err.splitlines()[1:]] == ["events that come now are not delivered"]
+    assert [line.split(":")[0] for line in done.err.splitlines()[1:]] == ["later events are not delivered"]
 
 
 def test_with_a_spool_they_wait_for_the_next_start(api: Api, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_the_spool_forgets_what_is_delivered(tmp_path: Path, client: Make, api: 
     assert (result.delivered, result.pending, result.spooled) == (50, 0, 0)
     assert names(api) == [str(number) for number in range(50)]
     assert lines(tmp_path) == []
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir() and path.name != "aside"] == []
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir() and path.name != "quarantine"] == []
 
 
 def test_what_is_refused_is_forgotten_too(tmp_path: Path, client: Make, api: Api) -> None:

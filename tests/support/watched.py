@@ -15,7 +15,7 @@ from starlette.routing import Mount
 
 from millstream.collector import Collector, listen, url_of
 from millstream.collector.debugger import Feed
-from millstream.collector.events import Accepted, Kept, RejectedEvent
+from millstream.collector.events import Accepted, Kept, Rejection
 
 NOON = datetime(2026, 5, 4, 12, 0, 0, tzinfo=timezone.utc)
 
@@ -27,8 +27,8 @@ def accepted(whole: dict[str, Any] | None = None, /, **fields: Any) -> Accepted:
     return Accepted(whole["type"], whole.get("messageId", "m1"), line)
 
 
-def rejected(reason: str = "no_user_anon_id", **fields: Any) -> RejectedEvent:
-    return RejectedEvent(0, reason, json.dumps(fields).encode() if fields else b"")
+def rejected(reason: str = "no_user_anon_id", **fields: Any) -> Rejection:
+    return Rejection(0, reason, json.dumps(fields).encode() if fields else b"")
 
 
 def publish(feed: Feed, *events: Accepted, source: str = "dev-1", at: datetime = NOON) -> None:

@@ -60,8 +60,8 @@ def test_failures(capture: Capture) -> None:
     assert capture.send(Request("POST", "http://x/v1/batch", {}, b"{}")).headers == {"retry-after": "7"}
     assert capture.events == []
     assert [(each.status, each.reason) for each in capture.requests] == [
-        (401, "by order of the test"),
-        (429, "by order of the test"),
+        (401, "ordered by the test"),
+        (429, "ordered by the test"),
     ]
 
 

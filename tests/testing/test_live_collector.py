@@ -159,7 +159,7 @@ def test_in_vain(collector: LiveCollector, pool: urllib3.PoolManager) -> None:
         "    track 'Left': no_user_anon_id (it has neither userId nor anonymousId)\n"
         "duplicates:\n"
         "    track 'Paid' by u1\n"
-        "requests that were not answered 200:\n"
+        "requests not answered 200:\n"
         "    POST /v1/batch: 400 (Input data was truncated)"
     )
     with pytest.raises(AssertionError, match="2 of 3 came in 0 s: 'Paid'"):
@@ -168,7 +168,7 @@ def test_in_vain(collector: LiveCollector, pool: urllib3.PoolManager) -> None:
 
 def test_when_nothing_came_it_says_what_to_look_at(collector: LiveCollector) -> None:
     """Most often the client was about to send."""
-    with pytest.raises(AssertionError, match=r"nothing came at all(.|\n)*flush_at=1"):
+    with pytest.raises(AssertionError, match=r"no request arrived(.|\n)*flush_at=1"):
         collector.wait_for("Paid", timeout=0)
 
 
@@ -208,7 +208,7 @@ def test_a_failure_that_passes(collector: LiveCollector) -> None:
     collector.fail(503)
     collector.client().track("Paid", user_id="u1").wait(timeout=LONG)
     assert [request.status for request in collector.requests] == [503, 200]
-    assert collector.requests[0].reason == "by order of the test"
+    assert collector.requests[0].reason == "ordered by the test"
     assert len(collector.events) == 1
 
 

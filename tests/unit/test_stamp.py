@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from millstream._clock import stamp, start_anew
+from millstream._clock import reset_after_fork, stamp
 from millstream._core.events.timestamps import from_epoch
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -48,7 +48,7 @@ def test_every_random_bit_is_used() -> None:
     """Each of the 74 bits that are neither time nor form is 0 in some ids and 1 in others."""
     drawn = [uuid.UUID(stamp()[1]).int for _ in range(5_000)]
     for _ in range(100):
-        start_anew()
+        reset_after_fork()
         drawn.append(uuid.UUID(stamp()[1]).int)
     random = ((1 << 76) - (1 << 64)) | ((1 << 62) - 1)
     ones = zeros = 0

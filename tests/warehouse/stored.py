@@ -47,13 +47,14 @@ class Directory:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.mkdir(exist_ok=True)
-        self._files = count()
+        self._position = 0
 
     def add(self, *events: Any) -> Path:
         """One more file; an event may also be a line as it stands."""
-        file = self.path / f"events-{next(self._files):020}.jsonl"
+        file = self.path / f"events-{self._position:020}.jsonl"
         lines = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in events]
         file.write_bytes(b"".join(line + b"\n" for line in lines))
+        self._position += max(1, file.stat().st_size)
         return file
 
     def ask(self, sql: str, **options: Any) -> list[tuple[Any, ...]]:

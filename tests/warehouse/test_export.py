@@ -96,10 +96,10 @@ def test_a_file_that_exists_is_kept(filled: Directory, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("to", "options", "error", "says"),
     [
-        ("x.csv", {"views": ["payd"]}, QueryError, "there is no view payd: did you mean paid"),
+        ("x.csv", {"views": ["payd"]}, QueryError, "no view payd: did you mean paid"),
         ("x.csv", {"views": ["zzz"]}, QueryError, "show tables"),
-        ("x.csv", {"views": ["paid", "users"]}, SettingsError, "x.csv is one file"),
-        ("x.xlsx", {}, SettingsError, "which format is .*x.xlsx to have"),
+        ("x.csv", {"views": ["paid", "users"]}, SettingsError, "x.csv is a file"),
+        ("x.xlsx", {}, SettingsError, "cannot tell the format of .*x.xlsx"),
         ("data/events-00000000000000000000.jsonl/x.csv", {}, SettingsError, "cannot write to"),
     ],
 )

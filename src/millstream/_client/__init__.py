@@ -1,1 +1,1 @@
-"""What the two clients have in common: the event calls, the life of a client, and its plugins and destinations."""
+"""The common parts of both clients: event calls, life cycle, plugins and destinations."""

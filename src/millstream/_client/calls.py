@@ -1,4 +1,4 @@
-"""The event calls, written once for every client. They never wait, so they have no colour."""
+"""The event calls of every client. They never wait, so one version serves sync and async clients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uuid import UUID
 from .._clock import monotonic, stamp
 from .._core.context import Callback, ErrorEvent
 from .._core.events import build
-from .._core.events.build import LIBRARY, MAX_EVENT_BYTES, Defaults, WireEvent
+from .._core.events.build import LIBRARY, Defaults, WireEvent
 from .._core.events.encode import decode, encode, largest_field
 from .._core.receipt import Receipt, SpooledReceipt
 from .._delivery.assemble import Parts
@@ -43,6 +43,7 @@ from ..http import as_client
 from ..identity import Identity, current, fill
 from ..reserved import EventContext, GroupTraits, PageProperties, TrackProperties, UserTraits
 from ..settings import OAuthSettings, OnInvalid, Overflow, Settings, seconds
+from ..spec import MAX_EVENT_BYTES
 from ..types import HTTPClient, HTTPClientFunction, Stats
 from ..urls import origin
 from .invalid import InvalidLog, caller, name_of
@@ -52,12 +53,12 @@ from .registration import Registration
 
 __all__ = ["EventCalls"]
 
-FED_BACK = "a log handler recorded a line that a request of ours has written, which would go on endlessly"
+FED_BACK = "a log handler recorded a line about one of our requests, which would repeat endlessly"
 MORE_PLACES = "not recorded: InvalidEvent, at more places than have lines of their own (listen to `error`)"
 
 COUNTERS = ("accepted", "delivered", "failed", "dropped", "pending")
 Key: TypeAlias = str | SupportsIndex | UUID
-"""An id: numpy's integers are no int, but have an index."""
+"""An id: numpy's integers are not ints, but have an index."""
 Id = Key | None
 Map = Mapping[str, Any] | None
 
@@ -199,7 +200,7 @@ class EventCalls:
         return f"<{type(self).__name__} {origin(self._settings.host)} {self._lifecycle.state}: {counters}>"
 
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
-        """Refuse to be copied or pickled: to close the copy would close the original, and its events have one owner."""
+        """Refuse to be copied or pickled: closing a copy would close the original, and events have one owner."""
         name = type(self).__name__
         raise TypeError(
             f"{name} cannot be copied or pickled: share the one client; in a process that is not forked from this one, "
@@ -224,14 +225,14 @@ class EventCalls:
 
         Args:
             user_id: the user's id in your database. This or `anonymous_id` is needed.
-            anonymous_id: an id for somebody whose user id is not known (yet).
-            traits: what is known about the user: `name`, `email`, `plan` …
-            timestamp: when it happened, if not now: a datetime (without a zone: UTC) or an ISO-8601 str.
+            anonymous_id: an id for a user whose user id is not known (yet).
+            traits: traits of the user: `name`, `email`, `plan` …
+            timestamp: time of the event, by default now: a datetime (without a zone: UTC) or an ISO-8601 str.
             context: context for this event; `library` is added to it.
-            integrations: which destinations get the event; names are case-sensitive.
+            integrations: the destinations of the event; names are case-sensitive.
             message_id: your own id for the event, at most 100 characters; by default a fresh UUID.
-            callback: `callback(err, ctx)`, called once when the event has its outcome: on the worker, or in the call
-                itself for an event that is refused there (too large, no room, the client closed or disabled).
+            callback: `callback(err, ctx)`, called once with the event's outcome: on the worker, or in the call itself
+                for an event that is refused there (too large, no room, the client closed or disabled).
 
         Raises:
             InvalidEvent: an argument cannot be sent, and `on_invalid` is `raise`; the message names it.
@@ -259,7 +260,7 @@ class EventCalls:
 
         Args:
             event: the action's name, such as "Item Purchased".
-            properties: what belongs to it: `revenue`, `product_id` …
+            properties: properties of the action: `revenue`, `product_id` …
 
         The other arguments, and what is raised: see `identify`.
         """
@@ -287,7 +288,7 @@ class EventCalls:
         Args:
             name: the page's name, such as "Signup".
             category: the page's category, such as "Docs"; also sent as a property.
-            properties: what belongs to it: `url`, `title`, `referrer` …
+            properties: properties of the page: `url`, `title`, `referrer` …
 
         The other arguments, and what is raised: see `identify`.
         """
@@ -335,7 +336,7 @@ class EventCalls:
 
         Args:
             group_id: the group's id in your database.
-            traits: what is known about the group: `name`, `industry` …
+            traits: traits of the group: `name`, `industry` …
 
         The other arguments, and what is raised: see `identify`.
         """
@@ -355,11 +356,11 @@ class EventCalls:
         message_id: str | UUID | None = None,
         callback: Callback | None = None,
     ) -> Receipt:
-        """Say that one user has had two ids.
+        """Merge two ids of one user.
 
         Args:
-            user_id: the id that stays.
-            previous_id: the id that the user had before.
+            user_id: the id to keep.
+            previous_id: the user's previous id.
 
         The other arguments, and what is raised: see `identify`.
         """
@@ -367,10 +368,10 @@ class EventCalls:
         return self._record(made, callback)
 
     def send(self, event: Mapping[str, Any], *, callback: Callback | None = None) -> Receipt:
-        """Send a whole event as it goes over the wire: a dict with `type` and camelCase keys.
+        """Send a whole event as it is sent over HTTP: a dict with `type` and camelCase keys.
 
-        Its `messageId` and `timestamp` are kept, so what `unsent` or `call_after_close` handed back can be sent
-        again without becoming a second event.
+        Its `messageId` and `timestamp` are kept, so that events from `unsent` or `call_after_close` can be sent again
+        without becoming duplicates.
 
         Raises:
             InvalidEvent: the Tracking API would not keep the event, and `on_invalid` is `raise`.
@@ -409,7 +410,7 @@ class EventCalls:
         return bound
 
     def stats(self) -> Stats:
-        """The client's counters as of now."""
+        """The client's current counters."""
         return self._lifecycle.driver.stats()
 
     @overload
@@ -514,7 +515,7 @@ class EventCalls:
         return receipt
 
     def _submit(self, receipt: Receipt, callback: Callback | None) -> None:
-        """From the encoded event to the queue, with whatever may be out of the ordinary."""
+        """Queue an encoded event, or handle an unusual case."""
         if feeds_back():
             self._reject(receipt, Dropped(FED_BACK), callback)
             self._summary.count("event", f"not accepted: {FED_BACK}", 1, monotonic())
@@ -525,7 +526,7 @@ class EventCalls:
             )
             return
         driver, size, overflow = self._lifecycle.driver, len(receipt.data), self._settings.overflow
-        # Before the worker has it; but QueueFull may be raised, and then nobody may remember the callback.
+        # Before the worker has the event; but if QueueFull is raised, the callback must not be remembered.
         if callback is not None and overflow != "raise":
             driver.watch_callback(receipt, callback)
         if size > MAX_EVENT_BYTES:
@@ -542,7 +543,7 @@ class EventCalls:
             driver.watch_callback(receipt, callback, first=False)
 
     def _refuse_closed(self, receipt: Receipt, callback: Callback | None) -> None:
-        """Settle an event that comes when the application has closed the client."""
+        """Settle an event that was recorded after the application closed the client."""
         self._reject(receipt, ClientClosed(), callback)
         self._emitter.emit("call_after_close", decode(receipt.data))
 
@@ -553,10 +554,10 @@ class EventCalls:
         self._lifecycle.driver.reject(receipt, error)
 
     def _timeout(self, given: float | None) -> float:
-        """Seconds that a flush or a close may wait.
+        """Return the seconds that a flush or a close may wait.
 
-        A log handler that flushes holds its own lock: a thread that sends waits for that when it logs, and the flush
-        for the thread. And if it is the line of a request that it handles, this thread is the one that sends.
+        A log handler that flushes holds its own lock: a sender thread that logs would wait for the lock, and the flush
+        for the thread. And if it handles the line of a request, this thread is the sender.
         """
         settings = self._settings
         patience = settings.patience if given is None else seconds("timeout", given)
@@ -573,7 +574,7 @@ class EventCalls:
             fill(event, link, lambda exc: self._emitter.fault("context_provider", exc))
 
     def _provided(self, context: Map) -> Map:
-        """The call's context over what the providers say here and now."""
+        """Merge the call's context over that of the providers."""
         merged: dict[str, Any] = {}
         for provider in self._settings.context_providers:
             try:

@@ -1,6 +1,6 @@
-"""The life of a client in a process: it begins, in a forked child again; it ends with the process, or by a signal.
+"""The life cycle of a client in a process: it starts, in a forked child again; it ends at exit or on SIGTERM.
 
-`_delivery/process` says when.
+`_delivery/process` has the hooks.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ POOL_CHILD = (
 
 
 class Lifecycle:
-    """Has a client's driver when it is used, and takes part in the end of the process.
+    """Makes a client's driver on first use, and takes part in the end of the process.
 
     Args:
         settings: the client's.
         make_driver: makes a driver; it must not refer to the client, which would keep it alive.
-        summary: counts what the last line says.
+        summary: counts for the last line.
     """
 
     driver: Driver
-    """The client's; in a forked child one that begins when it is used."""
+    """The client's driver; in a forked child one that starts on first use."""
 
     def __init__(self, settings: Settings, make_driver: Callable[[], Driver], summary: Summary) -> None:
         self.closed = False
-        """Whether events that come now are not accepted as usual."""
+        """Whether new events need special treatment."""
         self._settings = settings
         self._make_driver = make_driver
         self._summary = summary
         self._begun = False
-        self._gated = False  # closed by the end of the process, and not by the application
-        self._exit_left: float | None = None  # seconds that events which come after the end may take; None: no end yet
+        self._gated = False  # closed by the end of the process, not by the application
+        self._exit_left: float | None = None  # seconds left for events after the end of the process; None: not ended
         self._beginning = RLock()
         self._parents: Driver | None = None
         self.driver = cast("Driver", _BeginsWhenUsed(self))
@@ -70,7 +70,7 @@ class Lifecycle:
         return self.driver
 
     def _renew(self) -> FinalDelivery:
-        """Make a driver, for this process or for an event that comes after its end."""
+        """Make a driver, for this process or for an event after its end."""
         settings = self._settings
         driver = self._make_driver()
         shared = settings.http_client is not None
@@ -80,18 +80,18 @@ class Lifecycle:
         return final
 
     def _is_in_pool_child(self) -> bool:
-        """Whether events may be lost with this process: then it begins with the first event, which is warned of."""
+        """Whether events may be lost with this process: then it starts with the first event, which logs a warning."""
         return self._settings.spool is None and not self._settings.disable and fork_hooks.is_daemon()
 
     def after_fork(self) -> None:
-        """Begin again in a forked child: the parent still owns its events, its worker and its connections."""
+        """Start over in a forked child: the parent still owns its events, its worker and its connections."""
         if self._begun:
             self.driver.orphan()
-            self._parents = self.driver  # kept: to close its connections would reach into the parent's event loop
+            self._parents = self.driver  # kept: closing its connections would reach into the parent's event loop
             self._begun = False
             self.driver = cast("Driver", _BeginsWhenUsed(self))
         self._summary.start_over()
-        self._beginning = RLock()  # the parent's may be locked, and stay so
+        self._beginning = RLock()  # the parent's may be locked forever
         if self._gated and self._exit_left is None:
             self.closed = self._gated = False
 
@@ -115,36 +115,36 @@ class Lifecycle:
         self.closed = True
 
     def has_closed(self) -> None:
-        """Leave the process's hooks: everything has been delivered."""
+        """Unregister from the process hooks: everything has been delivered."""
         process.closed(self)
 
     def at_gate(self) -> None:
-        """Have calls that come from now on ask the gate."""
+        """Send later calls to the gate."""
         if not self.closed:
             self.closed = self._gated = True
 
     def after_end(self, left: float) -> None:
-        """Deliver events that come from now on in their calls, as long as there is time."""
+        """Deliver later events in their calls, as long as there is time."""
         self.at_gate()
         if self._gated:
             self._exit_left = left
 
     def submit_late(self, receipt: Receipt, submit: Callable[[], object], refuse: Callable[[], object]) -> None:
-        """Submit an event that comes when the client is closed, or when the process ends.
+        """Submit an event that was recorded after the close, or at the end of the process.
 
         Args:
-            receipt: the event's.
+            receipt: the event's receipt.
             submit: submits it as usual.
-            refuse: refuses it, because the application has closed the client.
+            refuse: refuses it, because the application closed the client.
         """
         if not self._gated:
             refuse()
         elif sys.is_finalizing():
-            self._summary.hush()
+            self._summary.mute()
             self._reject(receipt)
             if self._exit_left is not None:  # the first of them
                 self._exit_left = None
-                self._summary.last_words(write=to_stderr)
+                self._summary.final_line(write=to_stderr)
         else:
             admitted = process.gate.admit(monotonic() + self._settings.exit_timeout)
             if admitted or self._settings.spool is not None:
@@ -166,7 +166,7 @@ class Lifecycle:
                 if left is not None:
                     self._exit_left = None
                     timeout = self._settings.exit_timeout
-                    warn(f"events that come now are not delivered: exit_timeout={timeout:g} s is used up")
+                    warn(f"later events are not delivered: exit_timeout={timeout:g} s is used up")
                 refuse()
                 return
             final = self._renew()
@@ -177,7 +177,7 @@ class Lifecycle:
                 submit()
             finally:
                 self.closed = True
-                final.hush()
+                final.mute()
                 final.close(monotonic() - self._settings.exit_timeout + left)
                 if left:
                     final.report(warn)
@@ -185,7 +185,7 @@ class Lifecycle:
 
 
 class _BeginsWhenUsed:
-    """A driver that is made when it is used: most forked children never use theirs."""
+    """A driver that is made on first use: most forked children never use theirs."""
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle

@@ -1,4 +1,4 @@
-"""The parts of a client's delivery, made from its settings."""
+"""Makes the parts of a client's delivery from its settings."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ..emitter import Emitter
 from ..http import as_client
 from ..http._environment import need_socks
 
-# Loaded with the client, and not by the worker: a fork while the worker is at it would leave the child with half a
-# module and a lock on it that is never released; and at interpreter teardown nothing can be imported any more.
+# Imported with the client, not by the worker: a fork during the import would leave the child with half a module and a
+# lock on it that is never released; and at interpreter shutdown nothing can be imported any more.
 from ..http.urllib3 import Urllib3Client
 from ..settings import Settings
 from ..types import HTTPClient
 from ..urls import origin
 
 if TYPE_CHECKING:
-    from ..log import Spool
+    from ..spool import Spool
 
 __all__ = ["default_client", "parts_of"]
 
@@ -57,7 +57,7 @@ def parts_of(settings: Settings, emitter: Emitter, summary: Summary, *, may_awai
 
 
 def default_client(proxy: str | None) -> Callable[[], HTTPClient]:
-    """Return what makes the HTTP client of a thread, if none was given."""
+    """Return the factory of the default HTTP client for threads."""
     need_socks(proxy)
     return lambda: Urllib3Client(proxy=proxy)
 
@@ -65,7 +65,7 @@ def default_client(proxy: str | None) -> Callable[[], HTTPClient]:
 def _spool(settings: Settings, emitter: Emitter) -> Spool | None:
     if settings.spool is None or settings.disable:
         return None
-    from ..log.spool import Spool, source_of  # noqa: PLC0415 - a client without a spool does not load it
+    from ..spool.spool import Spool, source_of  # noqa: PLC0415 - a client without a spool does not load it
 
     return Spool(
         Path(settings.spool),

@@ -1,4 +1,4 @@
-"""Registration: the plugins and destinations of a client, how they are loaded and unloaded."""
+"""Registration: loads, unloads and lists the plugins and destinations of a client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Registration:
     """The registered plugins and destinations, by name.
 
     Args:
-        emitter: is told what comes of loading.
+        emitter: reports failures of loading.
         may_await: whether hooks may be `async def`.
     """
 
@@ -28,8 +28,8 @@ class Registration:
         self._emitter = emitter
         self._may_await = may_await
         self._plugins: dict[str, Any] = {}
-        self._loading: list[str] = []  # names that are taken by plugins which are not loaded yet
-        self._holds = 0  # calls of `register` with a critical plugin that are not over, or ended badly
+        self._loading: list[str] = []  # names of plugins that are still loading
+        self._holds = 0  # calls of `register` with a critical plugin that are in progress, or failed
         self._halted: PluginError | None = None
 
     def include(self, destinations: Sequence[Any]) -> None:
@@ -47,7 +47,7 @@ class Registration:
             self._plugins[name] = each
 
     def apply(self, driver: Driver) -> None:
-        """Register everything with a driver that is new."""
+        """Register everything with a new driver."""
         for _ in range(self._holds):
             driver.hold()
         for plugin in self._plugins.values():
@@ -60,19 +60,19 @@ class Registration:
         return dict(self._plugins)
 
     def check_known(self, names: Sequence[str]) -> None:
-        """Raise MillstreamError if one of these is not registered, or stands there twice."""
+        """Raise MillstreamError if one of these is not registered, or repeated."""
         for name in names:
             if names.count(name) > 1:
                 raise MillstreamError(f"the plugin {name!r} is named twice: name it once")
             if name not in self._plugins:
                 known = ", ".join(self._plugins) or "none"
-                raise MillstreamError(f"there is no plugin {name!r}; registered: {known}")
+                raise MillstreamError(f"no plugin {name!r}; registered: {known}")
 
     @contextmanager
     def registering(self, plugins: Sequence[Any], driver: Callable[[], Driver]) -> Generator[None, None, None]:
-        """Around the loading of plugins, which may be awaited: all are checked, then loaded, then run for events.
+        """Wrap the loading of plugins, which may be awaited: check all, load all, then run them for events.
 
-        A critical one among them holds up delivery until all of it is over, and for good if that ends badly.
+        A critical one among them pauses delivery until all are loaded, and for good if that fails.
         """
         names = self._check_new(plugins)
         self._loading += names
@@ -89,7 +89,7 @@ class Registration:
         finally:
             for name in names:
                 self._loading.remove(name)
-            # Those that could be loaded take part from here on; listeners are told before they do.
+            # Loaded plugins take part from here on; listeners are notified before.
             loaded = [plugin for plugin in self._plugins.values() if any(plugin is each for each in plugins)]
             self._emitter.emit("register", [plugin.name for plugin in loaded])
             for plugin in loaded:
@@ -102,13 +102,13 @@ class Registration:
 
     @contextmanager
     def loading(self, plugin: Any) -> Generator[None, None, None]:
-        """Around the loading of one plugin: what comes of it."""
+        """Wrap the loading of one plugin: report its result."""
         try:
             yield
         except BaseException as exc:
             error = _not_loaded(plugin.name, exc)
             self._emitter.report(ErrorEvent("plugin", error))
-            if not isinstance(exc, Exception | DropEvent):  # Ctrl-C, or the cancellation of the task that awaits it
+            if not isinstance(exc, Exception | DropEvent):  # Ctrl-C, or the cancellation of the awaiting task
                 raise
             if is_critical(plugin):
                 raise error from exc
@@ -117,8 +117,8 @@ class Registration:
 
     @contextmanager
     def unloading(self, name: str, driver: Callable[[], Driver]) -> Generator[Any, None, None]:
-        """Around the unloading of a plugin: from here on it runs no more, whatever its `unload` raises."""
-        self.check_known((name,))  # another task may have deregistered it meanwhile
+        """Wrap the unloading of a plugin: from here on it runs no more, whatever its `unload` raises."""
+        self.check_known((name,))  # another task may have deregistered it since
         plugin = self._plugins.pop(name)
         if isinstance(plugin, Destination):
             driver().remove_destination(name)
@@ -135,7 +135,7 @@ class Registration:
         for plugin in plugins:
             check(plugin, may_await=self._may_await)
             if plugin.name in (*self._plugins, *self._loading, *names):
-                raise SettingsError(f"there is a plugin {plugin.name!r} already: deregister it first")
+                raise SettingsError(f"plugin {plugin.name!r} is registered already: deregister it first")
             names.append(plugin.name)
         return names
 

@@ -1,4 +1,4 @@
-"""An event as callbacks, listeners and plugins see it."""
+"""The context: an event as callbacks, listeners and plugins see it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEVELS = ("debug", "info", "warn", "error")
 
 
 class LogEntry(Struct, frozen=True):
-    """One line of a context's log."""
+    """An entry of a context's log."""
 
     level: str
     message: str
@@ -29,7 +29,7 @@ class LogEntry(Struct, frozen=True):
 
 
 class Metric(Struct, frozen=True):
-    """One number that a plugin has noted: a `counter` or a `gauge`."""
+    """A number recorded by a plugin: a `counter` or a `gauge`."""
 
     metric: str
     value: float
@@ -38,41 +38,41 @@ class Metric(Struct, frozen=True):
 
 
 class Metrics(list[Metric]):
-    """The numbers that plugins have noted about one event."""
+    """Metrics that plugins recorded for one event."""
 
     def increment(self, metric: str, by: float = 1, tags: tuple[str, ...] = ()) -> None:
-        """Count something."""
+        """Increment a counter."""
         self.append(Metric(metric, by, "counter", tags))
 
     def gauge(self, metric: str, value: float, tags: tuple[str, ...] = ()) -> None:
-        """Note a level."""
+        """Record a gauge."""
         self.append(Metric(metric, value, "gauge", tags))
 
 
 class Shared(Struct, Generic[T], frozen=True, gc=False):
-    """What many contexts have in common. The garbage collector does not see it: it must never be part of a cycle."""
+    """A value shared by many contexts. Not tracked by the garbage collector: it must never be part of a cycle."""
 
     value: T
 
 
-# A struct, because two are made for an event that goes to a plugin: 0.1 µs for each, and 0.3 for a class with slots.
-# msgspec shows a struct to the garbage collector when something is put into it that may be part of a cycle. What may be
-# is made when it is asked for: so the contexts that only wait for an outcome, thousands in a burst, cost it nothing.
+# A struct, because two are made for an event that goes to a plugin, and structs are fast to make. msgspec lets the
+# garbage collector track a struct once it holds a value that may be part of a cycle. Such values are made on demand,
+# so that contexts that only wait for an outcome, thousands in a burst, cost the collector nothing.
 class Context(Struct, eq=False):
-    """One event on its way: what it says, how far it has come, and what was noted about it.
+    """An event in delivery: its content, progress, and what plugins recorded.
 
-    Decoding is put off until somebody looks at `event`, because most events are never looked at.
+    It is decoded only when `event` is read, because most events are never inspected.
     """
 
     data: bytes
     id: str
     """The event's `messageId`."""
     attempts: int = 0
-    """How many requests have carried the event."""
+    """Requests that have carried the event."""
     _error: DeliveryError | None = None
     _options: Mapping[str, Any] | None = None
     _event: Event | None = None
-    _passed: Shared[tuple[str, ...]] | None = None  # plugins that have had it in hand, while nothing else was noted
+    _passed: Shared[tuple[str, ...]] | None = None  # plugins that have handled it, while nothing else was recorded
     _logs: list[LogEntry] | None = None
     _stats: Metrics | None = None
     _delivered: Shared[Mapping[str, Outcome]] | None = None
@@ -83,7 +83,7 @@ class Context(Struct, eq=False):
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """For a destination plugin: the object that the event's integrations hold under its name."""
+        """For a destination plugin: its options in the event's integrations."""
         if self._options is None:
             self._options = {}
         return self._options
@@ -97,14 +97,14 @@ class Context(Struct, eq=False):
 
     @property
     def deliveries(self) -> dict[str, Outcome]:
-        """What became of the event at each destination, where some are plugins."""
+        """The outcome at each destination, where some are plugins."""
         if self._deliveries is None:
             self._deliveries = {} if self._delivered is None else {**self._delivered.value}
         return self._deliveries
 
     @property
     def event(self) -> Event:
-        """The event as it goes over the wire: a dict with camelCase keys."""
+        """The event as sent: a dict with camelCase keys."""
         event = self._event
         if event is None:
             event = self._event = decode(self.data)
@@ -116,26 +116,26 @@ class Context(Struct, eq=False):
 
     @property
     def _looked_at(self) -> bool:
-        """Whether anybody has had the event in hand, and may have changed it."""
+        """Whether user code has had the event, and may have changed it."""
         return self._event is not None
 
     def _seal(self, data: bytes) -> None:
-        """These are the event's bytes now. What anybody does to the dict that they had in hand changes nothing."""
+        """Fix the event's bytes. Later changes to a dict that user code holds have no effect."""
         self.data = data
         self._event = None
 
     def update_event(self, path: str, value: Any) -> Event:
-        """Set a value deep in the event, creating the levels that are missing: `update_event("traits.custom", …)`.
+        """Set a value deep in the event, creating missing levels: `update_event("traits.custom", …)`.
 
-        An integration that the event has set to false is never overridden. A number stands for a place in a list that
-        there is (`"properties.products.0.name"`).
+        An integration that the event has set to false is never overridden. A number is an index into an existing list
+        (`"properties.products.0.name"`).
 
         Returns:
             The event.
 
         Raises:
-            LookupError: the list has no such place.
-            ValueError: a place in a list is no number.
+            LookupError: the index is out of range.
+            ValueError: the index is not a number.
         """
         *levels, last = path.split(".")
         if levels[:1] == ["integrations"] and self._is_switched_off([*levels, last][1]):
@@ -154,15 +154,15 @@ class Context(Struct, eq=False):
         return integrations.get(name) is False
 
     def _adopt(self, other: Context) -> None:
-        """Take over what another context says of the event, and what was noted there."""
+        """Take over the event and the records of another context."""
         self._event, self._logs, self._stats = other.event, other.logs(), other._stats
 
     def cancel(self, reason: str = "cancelled by a plugin") -> NoReturn:
-        """Stop here: in a `before` or `enrichment` hook the event is dropped, and its receipt fails with Dropped."""
+        """Cancel the event in a `before` or `enrichment` hook: it is dropped, and its receipt fails with Dropped."""
         raise DropEvent(reason)
 
     def log(self, level: str, message: str, extras: Mapping[str, Any] | None = None) -> None:
-        """Note something about this event. `level` is debug, info, warn or error."""
+        """Record a log entry. `level` is debug, info, warn or error."""
         if level not in LEVELS:
             raise ValueError(f"level must be one of {', '.join(LEVELS)}, got {level!r}")
         if self._logs is None:
@@ -170,32 +170,32 @@ class Context(Struct, eq=False):
         self._logs.append(LogEntry(level, message, extras or {}))
 
     def logs(self) -> list[LogEntry]:
-        """What was noted, in order."""
+        """The log entries, in order."""
         if self._logs is not None:
             return list(self._logs)
         passed = () if self._passed is None else self._passed.value
         return [LogEntry("debug", "plugin", {"plugin": name}) for name in passed]
 
     def _passes(self, plugins: Shared[tuple[str, ...]]) -> None:
-        """The last of these plugins has the event in hand; the others have had it before."""
+        """Record that the last of these plugins has the event, and the others have had it."""
         if self._logs is None:
             self._passed = plugins
         else:
             self.log("debug", "plugin", {"plugin": plugins.value[-1]})
 
     def _is_at(self, destinations: Shared[Mapping[str, Outcome]]) -> None:
-        """This became of the event at its destinations."""
+        """Record the outcomes at destinations."""
         if self._deliveries is None:
             self._delivered = destinations
         else:
             self._deliveries.update(destinations.value)
 
     def failed_delivery(self) -> DeliveryError | None:
-        """Why the event was not delivered; None if it was, or is still on its way."""
+        """The error of a failed delivery; None if it succeeded or is pending."""
         return self._error
 
     def _settle(self, attempts: int, error: DeliveryError | None) -> None:
-        """Note the outcome."""
+        """Record the outcome."""
         self.attempts = attempts
         self._error = error
 
@@ -212,7 +212,7 @@ class Context(Struct, eq=False):
 
 
 def _step_into(inner: Event | list[Any], level: str) -> Any:
-    """The next level: what is there if it can hold something, else a new one."""
+    """Return the next level: the existing value if it is a container, else a new one."""
     if isinstance(inner, list):
         if not isinstance(inner[int(level)], dict | list):
             inner[int(level)] = {}
@@ -223,14 +223,14 @@ def _step_into(inner: Event | list[Any], level: str) -> Any:
 
 
 Callback: TypeAlias = Callable[[DeliveryError | None, Context], Awaitable[object] | object]
-"""`callback(err, ctx)`: called once, when the event has its outcome; `err` is None if it was delivered."""
+"""`callback(err, ctx)`: called once, with the event's outcome; `err` is None if it was delivered."""
 
 
 @dataclass(frozen=True)
 class ErrorEvent:
-    """What an `error` listener is given, once for each failed event and for each fault that is no event's.
+    """The argument of `error` listeners, once for each failed event and each other fault.
 
-    `code` says what kind: `delivery_failure` and `dropped` for events; `plugin`, `listener`, `callback`,
+    `code` is the kind: `delivery_failure` and `dropped` for events; `plugin`, `listener`, `callback`,
     `context_provider`, `http_client`, `invalid_event`, `auth`, `spool` and `internal` for the rest
     (docs/reference/emitter.md).
     `reason` is the exception, `context` the event's Context where there is one.

@@ -1,10 +1,10 @@
-"""The ledger: every accepted event is entered once and settled once, and nowhere else.
+"""The ledger: counts every accepted event, and settles it exactly once.
 
-    accepted == delivered + failed + dropped + pending      at every moment
+    accepted == delivered + failed + dropped + pending      always
 
-The calling threads accept, the worker takes over and settles. What both touch is the counters, under a lock
-that the client gives: a re-entrant one, because a signal handler may call `track()` while `track()` runs. So nothing
-is called between the reading and the writing of a counter: a call is where such a handler, or a `__del__`, cuts in.
+Calling threads accept events, the worker enters and settles them. Both change the counters, under a lock that the
+client passes: a re-entrant one, because a signal handler may call `track()` while `track()` runs. Between reading and
+writing a counter nothing is called: a call is where such a handler, or a `__del__`, can interrupt.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["COUNTED", "COUNTED_ON_DISK", "Ledger", "Totals"]
 
 Watcher = Callable[[Receipt], object]
 COUNTED, COUNTED_ON_DISK = -1, -2
-"""A receipt's epoch from its call until the worker has entered it."""
+"""A receipt's epoch before the worker has entered it."""
 
 
 class Lock(AbstractContextManager[Any], Protocol):
@@ -49,7 +49,7 @@ class Totals(NamedTuple):
 
 
 class Ledger:
-    """The one door through which an event gets its outcome."""
+    """Settles events: the only place where an event gets its outcome."""
 
     def __init__(
         self,
@@ -64,38 +64,38 @@ class Ledger:
         self._forget = forget
         self._max_events = max_events
         self._max_bytes = max_bytes
-        # All events that were accepted; those in memory, which are pending and not on disk alone; and their bytes.
+        # Accepted events; pending ones in memory (not only on disk); and the bytes of those.
         self._counts = (0, 0, 0)
         self._ended = {"delivered": 0, "failed": 0, "dropped": 0}
         self._spooled = 0
         self._watchers: dict[Receipt, list[Watcher]] = {}
-        # Only the worker touches what follows.
+        # Only the worker accesses what follows.
         self._epoch = 1
         self._inside = 0
-        self._exposed = 0  # the part of them that is in no spool
+        self._exposed = 0  # entered events that are in no spool
         self._tickets: list[Ticket] = []
-        self._copies: Counter[int] = Counter()  # of events that go to several destinations, by epoch
-        self._reported = {"delivered": 0, "failed": 0, "dropped": 0}  # what flushes have counted so far
+        self._copies: Counter[int] = Counter()  # copies of events for several destinations, by epoch
+        self._reported = {"delivered": 0, "failed": 0, "dropped": 0}  # counted by flushes so far
 
     @property
     def epoch(self) -> int:
-        """What is entered now belongs to this one: flushes wait for all epochs before their own."""
+        """The current epoch: flushes wait for all epochs before their own."""
         return self._epoch
 
     @property
     def exposed(self) -> int:
-        """How many that have no outcome are in no spool, as far as the worker knows."""
+        """The number of pending events that are in no spool, as far as the worker knows."""
         return self._exposed
 
     # -- the caller's side ------------------------------------------------------------------------
 
     def accept(self, receipt: Receipt) -> str | None:
-        """Count an event in. Returns the bound that it would go over, and then counts nothing.
+        """Accept an event. Return the limit that it would exceed, and then count nothing.
 
-        An empty queue takes any event.
+        An empty queue accepts an event of any size.
         """
         size, lock, new = len(receipt.data), self._lock, None
-        try:  # by hand: `with` takes twice as long, in every call
+        try:  # explicitly: `with` is slower, in every call
             lock.acquire()
             accepted, events, used = self._counts
             size += used
@@ -104,7 +104,7 @@ class Ledger:
                 new = (accepted + 1, events + 1, size)
                 self._counts = new
                 receipt._epoch = COUNTED
-        except BaseException:  # a signal handler's: it cuts in where something is called, and so in `acquire` or behind
+        except BaseException:  # a signal handler's: it can interrupt calls, and so `acquire`
             if self._counts is new:
                 receipt._epoch = COUNTED
             with suppress(RuntimeError):
@@ -118,12 +118,12 @@ class Ledger:
         return f"max_queue_bytes={self._max_bytes:,}"
 
     def room(self) -> tuple[int, int]:
-        """How many events, and how many bytes of them, memory has room for."""
+        """Return the number of events, and of their bytes, that memory has room for."""
         now = self.totals()
         return self._max_events - (now.pending - now.spooled), self._max_bytes - now.queue_bytes
 
     def accept_on_disk(self, receipt: Receipt) -> None:
-        """Count an event in that is on disk alone."""
+        """Accept an event that is only on disk."""
         with self._lock:
             accepted, events, used = self._counts
             self._counts = (accepted + 1, events, used)
@@ -131,13 +131,13 @@ class Ledger:
             receipt._epoch = COUNTED_ON_DISK
 
     def adopt(self, count: int) -> None:
-        """Count events in that another process has left on disk."""
+        """Accept events that another process left on disk."""
         with self._lock:
             self._change(accepted=count)
             self._spooled += count
 
     def settle_at_once(self, receipt: Receipt, outcome: Outcome) -> None:
-        """Count an event in and give it its outcome, in one step: the worker never has it."""
+        """Accept and settle an event in one step: the worker never has it."""
         kind = outcome.kind
         with self._lock:
             accepted, events, used = self._counts
@@ -150,14 +150,14 @@ class Ledger:
             self._announce([receipt], outcome)
 
     def reject(self, receipt: Receipt, outcome: Outcome) -> None:
-        """Settle an event that was never accepted: its receipt says why, and no counter knows of it."""
+        """Settle an event that was never accepted: its receipt says why, and no counter includes it."""
         receipt._outcome = outcome
         self._tell_watchers([receipt])
 
     def watch_first(self, receipt: Receipt, watcher: Watcher) -> None:
-        """The same as `watch`, for a receipt that nobody else has yet. It costs the garbage collector nothing.
+        """Like `watch`, for a receipt that no other code has yet. It costs the garbage collector nothing.
 
-        A receipt that may come to be on disk alone is forgotten then, unless somebody waits for it (see `watch`).
+        A receipt whose event is only on disk is forgotten then, unless a caller waits for it (see `watch`).
         """
         if self._forget is None:
             receipt._watcher = watcher
@@ -165,10 +165,10 @@ class Ledger:
             self.watch(receipt, watcher)
 
     def watch(self, receipt: Receipt, watcher: Watcher) -> None:
-        """Call `watcher(receipt)` once, when the receipt has its outcome: now, if it has.
+        """Call `watcher(receipt)` once, when the receipt is settled: now, if it is.
 
-        Two threads may be here and in `settle` at once. Whoever pops a watcher off the list runs it, and
-        `list.pop` is atomic: so each runs once, and none is forgotten.
+        This and `settle` may run in two threads at once. The thread that pops a watcher off the list runs it, and
+        `list.pop` is atomic: each runs exactly once.
         """
         watchers = self._watchers.setdefault(receipt, [])
         watchers.append(watcher)
@@ -177,15 +177,15 @@ class Ledger:
             _run_all(watchers, receipt)
 
     def totals(self) -> Totals:
-        """All counters, of one and the same moment."""
+        """Return the counters at one moment."""
         with self._lock:
             accepted, _, used = self._counts
             return Totals(accepted, **self._ended, spooled=self._spooled, queue_bytes=used)
 
-    def let_go(self) -> None:
-        """At the end of the process: if this thread holds the lock, a signal has cut it off, and it does not come back.
+    def release_lock(self) -> None:
+        """At exit, release a lock that this thread holds since a signal interrupted it.
 
-        That can only be on Python 3.10, where a handler may come between any two steps, and raise.
+        Only on Python 3.10, where a handler may run between any two steps, and raise.
         """
         with suppress(RuntimeError):
             while True:
@@ -194,7 +194,7 @@ class Ledger:
     # -- the worker's side ------------------------------------------------------------------------
 
     def enter(self, receipts: Sequence[Receipt]) -> None:
-        """The worker has taken these over: from here on a flush waits for them."""
+        """Enter accepted events: from here on flushes wait for them."""
         epoch = self._epoch
         self._inside += len(receipts)
         for receipt in receipts:
@@ -202,11 +202,11 @@ class Ledger:
         self._exposed += self._in_no_spool(receipts)
 
     def enter_on_disk(self, count: int) -> None:
-        """The same for events that are on disk alone."""
+        """Enter events that are only on disk."""
         self._inside += count
 
     def read_back(self, receipts: Sequence[Receipt], epoch: int) -> None:
-        """These were on disk alone, entered in that epoch, and are in memory from here on."""
+        """Record that events, entered in that epoch, were read back from disk into memory."""
         count, size = len(receipts), sum([len(r.data) for r in receipts])
         with self._lock:
             self._spooled -= count
@@ -215,25 +215,25 @@ class Ledger:
             receipt._epoch = epoch
 
     def lose(self, count: int, epoch: int) -> None:
-        """So many were on disk alone, entered in that epoch, and cannot be read: they have failed."""
+        """Fail events, entered in that epoch, that were only on disk and cannot be read."""
         with self._lock:
             self._spooled -= count
             self._ended["failed"] += count
         self._count_off(count, epoch, "failed")
 
     def leave(self, count: int, epoch: int) -> None:
-        """So many, entered in that epoch, stay on disk alone, for whoever opens the spool next."""
+        """Leave events, entered in that epoch, on disk, for the next process that opens the spool."""
         self._count_off(count, epoch, "kept")
 
     def replace(self, receipt: Receipt, data: bytes) -> None:
-        """Plugins have made something else of the event: from here on these are its bytes."""
+        """Replace the event's bytes after plugins changed it."""
         growth = len(data) - len(receipt.data)
         with self._lock:
             self._change(used=growth)
             receipt.data = data
 
     def open(self, ticket: Ticket) -> None:
-        """Start to wait for everything entered so far; what comes later belongs to the next epoch."""
+        """Start a flush: it waits for all events entered so far; later ones belong to the next epoch."""
         now = self.totals()
         ticket.epoch = self._epoch
         ticket.remaining, ticket.exposed = self._inside, self._exposed
@@ -245,23 +245,23 @@ class Ledger:
         self._complete()
 
     def withdraw(self, ticket: Ticket) -> None:
-        """Whoever waited has gone: what this flush has not counted is for the next to count."""
+        """Cancel a flush whose caller has gone: its counts go to the next one."""
         if ticket in self._tickets:
             self._tickets.remove(ticket)
 
-    def give_up(self) -> None:
-        """Nothing more will be settled before the close: whoever waits is told how far it came."""
+    def complete_flushes(self) -> None:
+        """Complete all pending flushes with their counts so far: nothing more is settled before the close."""
         tickets, self._tickets = self._tickets, []
         for ticket in tickets:
             ticket.on_done()
 
     def copy_entered(self) -> int:
-        """Have flushes wait for a copy of an event, too: returns its epoch, for `copy_ended`."""
+        """Make flushes wait for a copy of an event, too; return its epoch, for `copy_ended`."""
         self._copies[self._epoch] += 1
         return self._epoch
 
     def copy_ended(self, epoch: int) -> None:
-        """A copy has its outcome."""
+        """Record that a copy is settled."""
         self._copies[epoch] -= 1
         if not self._copies[epoch]:
             del self._copies[epoch]
@@ -274,9 +274,9 @@ class Ledger:
     # -- the one door -----------------------------------------------------------------------------
 
     def settle(self, receipts: Sequence[Receipt], outcome: Outcome) -> None:
-        """Give these events their outcome: counters, receipts, callbacks, listeners, flushes, in this order.
+        """Settle events: counters, receipts, callbacks, listeners, flushes, in this order.
 
-        All that is counted is counted before the application's code runs, which may raise, or hang.
+        Counters are updated before the application's code runs, which may raise, or hang.
         """
         count, size, kind = len(receipts), sum([len(r.data) for r in receipts]), outcome.kind
         with self._lock:
@@ -303,7 +303,7 @@ class Ledger:
                 self._complete()
 
     def _tell_watchers(self, receipts: Sequence[Receipt]) -> None:
-        raised: BaseException | None = None  # by one of them, on the main thread: the others are called all the same
+        raised: BaseException | None = None  # by application code on the main thread: the rest is called all the same
         for receipt in receipts:
             watcher = receipt._watcher
             if watcher is None and not self._watchers:
@@ -325,7 +325,7 @@ class Ledger:
             ticket.count(receipts, outcome)
 
     def _count_off(self, count: int, epoch: int, kind: str) -> None:
-        """So many of that epoch, which have no receipts, have ended."""
+        """Count events without receipts, of that epoch, as ended."""
         self._inside -= count
         tickets = [ticket for ticket in self._tickets if epoch <= ticket.epoch]
         if tickets:
@@ -352,6 +352,6 @@ def _run_all(watchers: list[Watcher] | None, receipt: Receipt) -> None:
     while watchers:
         try:
             watcher = watchers.pop(0)
-        except IndexError:  # the other thread took the last one
+        except IndexError:  # another thread took the last one
             return
         watcher(receipt)

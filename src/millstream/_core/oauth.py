@@ -1,23 +1,23 @@
-"""OAuth 2.0: when a token is asked for, how, and what the answer means. Nothing here asks anybody.
+"""OAuth 2.0: when to request a token, how, and what the answer means. Does no I/O.
 
-The client proves who it is with a signed assertion (RFC 7523) and gets a token that it may use for a while. `ask` is
-the dialog with the authorization server: it yields what is to be done (`Sign`, then a Request) and is sent what came
-of it. `TokenState` decides: it is told facts with a time, like the engine, and holds the one token of a client.
+The client authenticates with a signed assertion (RFC 7523) and gets a token of limited life. `ask` is the exchange with
+the authorization server: a generator that yields the next step (`Sign`, then a Request) and is sent its result.
+`TokenState` decides: like the engine it is given facts with a time, and holds the one token of a client.
 
     token       fact                                  next                 also
     ─────────── ───────────────────────────────────── ──────────────────── ───────────────────────────────────────────
     none        a batch waits                         asked for            one request, however many batches wait
-    asked for   granted                               valid                who waits goes on
-    asked for   failed, or a status worth a retry     none, not before t   over max_retries who waits is told
+    asked for   granted                               valid                waiting batches go on
+    asked for   failed, or a status worth a retry     none, not before t   over max_retries: waiting batches fail
     asked for   429                                   none, not before t   the same, t by Retry-After
-    asked for   400, 401, 415                         none, not before t   who waits, or comes before t, is told
+    asked for   400, 401, 415                         none, not before t   batches before t fail
     asked for   the same, but our clock was off       none                 once: the answer's Date said the right time
     asked for   no report by the deadline             none, not before t   as failed; a later report is ignored
-    valid       used, and half its life is over       valid, asked for     in the background: nobody waits
+    valid       used, and half its life is over       valid, asked for     in the background
     valid       its life is over                      none
     valid       the API refuses it                    none                 once, until it accepts one again
 
-There is no poller: an unused token is not renewed, so an idle client asks for nothing.
+Without polling: an unused token is not renewed, so an idle client requests none.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from .delivery.retry import backoff, header, retry_after, server_time
 __all__ = ["REFUSAL_REMEMBERED", "ClientCredentials", "Sign", "TokenRequest", "TokenState", "ask"]
 
 REFUSAL_REMEMBERED = 60.0
-"""Seconds for which an unrecoverable answer counts for every batch, before the server is asked again."""
+"""Seconds for which an unrecoverable answer fails every batch, before the server is asked again."""
 RATE_LIMITED = 5.0
-"""Seconds to wait after a 429 that does not say how long (reference library: the same)."""
+"""Seconds to wait after a 429 without Retry-After (reference library: the same)."""
 UNRECOVERABLE = frozenset({400, 401, 415})
 ISSUED_AGO, EXPIRES_IN = 5, 55
-"""The life of an assertion, around the moment at which it is signed."""
+"""The validity of an assertion, around the time of signing."""
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _P256_BYTES = 32
 
@@ -58,13 +58,13 @@ class Sign:
     data: bytes = field(repr=False)
 
 
-Dialog = Generator["Sign | Request", Any, Response]
-"""One token request: yields what is to be done, is sent what came of it (or thrown what it raised)."""
+TokenSteps = Generator["Sign | Request", Any, Response]
+"""A token request: yields a step, and is sent its result (or thrown its exception)."""
 
 
 @dataclass(frozen=True)
 class ClientCredentials:
-    """What is asked for, by whom and where. `timeout` is in seconds, for the request."""
+    """The OAuth client, scope and server of token requests. `timeout` is in seconds, for the request."""
 
     client_id: str
     key_id: str
@@ -76,22 +76,22 @@ class ClientCredentials:
 
 @dataclass(frozen=True, eq=False)
 class TokenRequest:
-    """A request for a token: report with this very value. After `deadline` a report is too late.
+    """A token request: report with this very value. After `deadline` a report is ignored.
 
-    `skew` is how many seconds our clock is ahead of the server's, as far as is known.
+    `skew` is the seconds by which our clock is ahead of the server's, as far as is known.
     """
 
     deadline: float
     skew: float
 
 
-def ask(grant: ClientCredentials, server_time: float, jti: str) -> Dialog:
-    """Ask for a token once. The answer that is returned, and what is raised, quote no secret.
+def ask(grant: ClientCredentials, server_time: float, jti: str) -> TokenSteps:
+    """Request a token once. Neither the returned answer nor a raised error quotes a secret.
 
     Args:
-        grant: what is asked for.
+        grant: the OAuth client, scope and server.
         server_time: seconds since the epoch, by the server's clock.
-        jti: a name that no other assertion has had.
+        jti: a unique id of the assertion.
     """
     unsigned = _unsigned(grant, server_time, jti)
     try:
@@ -115,14 +115,14 @@ def ask(grant: ClientCredentials, server_time: float, jti: str) -> Dialog:
         response: Response = yield Request("POST", url, headers, urlencode(form).encode(), grant.timeout)
     except Exception as exc:
         said = hidden(f"{type(exc).__name__}: {exc}")
-        if assertion in said:  # whoever has it can ask for a token, for a minute
+        if assertion in said:  # it grants tokens for a minute
             raise AuthError(f"the token request failed: {type(exc).__name__}, whose text quotes it") from None
         raise AuthError(f"the token request failed: {said}") from exc
     return replace(response, body=response.body.replace(assertion.encode(), b"[assertion]"))
 
 
 class TokenState:
-    """Keeps the token of one client fresh, and asks for one at a time."""
+    """Keeps a client's token fresh, with one request at a time."""
 
     def __init__(self, grant: ClientCredentials, *, max_retries: int, random: Callable[[], float]) -> None:
         self._max_retries = max_retries
@@ -130,28 +130,28 @@ class TokenState:
         self._random = random
         self._token: str | None = None
         self._expires = self._renew = 0.0
-        self._used = False  # since it was granted
-        self._replaces_rejected = False  # and the API has taken none since
+        self._used = False  # since the token was granted
+        self._replaces_rejected = False  # and the API has accepted none since
         self._rejected_at = -math.inf
         self._asking: TokenRequest | None = None
         self._not_before = -math.inf
         self._failures = 0  # since the last token
         self._refusal: AuthError | None = None
         self._skew = 0.0
-        self._corrected = False  # for the clock, since the last token
+        self._corrected = False  # for clock skew, since the last token
 
     # -- questions ----------------------------------------------------------------------------------
 
     def token(self, now: float) -> str | None:
-        """The token to send with, if there is one."""
+        """The token to send with, if any."""
         return self._token if now < self._expires else None
 
     def refusal(self, now: float) -> AuthError | None:
-        """Why there will be no token for a while, if the server has said so."""
+        """The reason why no token will be granted for a while, if the server gave one."""
         return self._refusal if now < self._not_before else None
 
     def next_request(self, now: float, *, waiting: bool) -> TokenRequest | None:
-        """The request that is to be made now, if any. `waiting`: whether a batch waits for a token."""
+        """The request to make now, if any. `waiting`: whether a batch waits for a token."""
         due = self.due_at(now, waiting=waiting)
         if self._asking is not None or due is None or now < due:
             return None
@@ -159,7 +159,7 @@ class TokenState:
         return self._asking
 
     def due_at(self, now: float, *, waiting: bool) -> float | None:
-        """When time alone brings something to do."""
+        """The time at which something is due without a new fact."""
         if self._asking is not None:
             return self._asking.deadline
         if self.token(now) is not None:
@@ -169,13 +169,13 @@ class TokenState:
     # -- facts --------------------------------------------------------------------------------------
 
     def use(self, now: float) -> str | None:
-        """A batch goes out now. Returns the token for it, if there is one; only one that is used is renewed."""
+        """Use the token for a batch: return it, if any. Only a used token is renewed."""
         token = self.token(now)
         self._used = self._used or token is not None
         return token
 
     def responded(self, ask: TokenRequest, response: Response, now: float, epoch: float) -> AuthError | None:
-        """The server answered. Returns what those who wait are to be told. `epoch`: seconds since the epoch."""
+        """Handle the answer; return the error for waiting batches, if any. `epoch`: seconds since the epoch."""
         if not self._take_back(ask):
             return None
         self._learn_time(response, epoch)
@@ -192,25 +192,25 @@ class TokenState:
         return self._fail(granted, now, wait)
 
     def failed(self, ask: TokenRequest, error: AuthError, now: float) -> AuthError | None:
-        """There was no answer. Returns what those who wait are to be told."""
+        """Handle a missing answer; return the error for waiting batches, if any."""
         return self._fail(error, now) if self._take_back(ask) else None
 
     def expire(self, now: float) -> AuthError | None:
-        """Time has passed. Returns what those who wait are to be told."""
+        """Handle the passing of time; return the error for waiting batches, if any."""
         if self._asking is None or now < self._asking.deadline:
             return None
         return self.failed(self._asking, AuthError("the token request did not come back in time"), now)
 
     def accepted(self, token: str) -> None:
-        """The API has taken this token."""
+        """Record that the API accepted this token."""
         if token == self._token:
             self._replaces_rejected = False
 
     def rejected(self, token: str, now: float) -> bool:
-        """The API does not take this token. Returns whether it is worth another try, with another token.
+        """Record that the API rejected this token; return whether to retry with another one.
 
-        It is not if this one has itself just replaced a rejected one: then new tokens change nothing, and to ask for
-        one for every batch would only burden both servers.
+        Not if this one has just replaced a rejected one: then new tokens change nothing, and a request for each batch
+        would only burden both servers.
         """
         if token != self._token:
             return True
@@ -234,7 +234,7 @@ class TokenState:
         self._failures, self._not_before, self._refusal = 0, -math.inf, None
 
     def _fail(self, error: AuthError, now: float, wait: float | None = None) -> AuthError | None:
-        """Who waits goes on waiting, as long as retries are left. After that every failure is theirs as well."""
+        """Keep batches waiting while retries are left; afterwards every failure is theirs as well."""
         self._failures += 1
         self._refusal = None
         self._not_before = now + (backoff(self._failures, self._random()) if wait is None else wait)
@@ -243,7 +243,7 @@ class TokenState:
     def _refuse(self, error: AuthError, ask: TokenRequest, now: float) -> AuthError | None:
         off = self._skew - ask.skew
         if not -EXPIRES_IN < off < ISSUED_AGO and not self._corrected:
-            # By the server's clock the assertion was not valid at all. Now that we know its time, it gets one that is.
+            # By the server's clock the assertion was invalid. Its time is now known: the next assertion is valid.
             self._corrected = True
             self._not_before = now
             return None
@@ -258,7 +258,7 @@ class TokenState:
 
 
 def _unsigned(grant: ClientCredentials, server_time: float, jti: str) -> bytes:
-    """Header and claims of the assertion, ready to be signed (RFC 7515 §3.1, RFC 7523 §3)."""
+    """Header and claims of the assertion, to be signed (RFC 7515 §3.1, RFC 7523 §3)."""
     now = int(server_time)
     header = {"alg": grant.algorithm, "kid": grant.key_id, "typ": "JWT"}
     claims = {
@@ -277,7 +277,7 @@ def _base64url(data: bytes) -> bytes:
 
 
 def _signature(algorithm: str, signature: object) -> bytes:
-    """The signature as a JWT has it. Key services sign ES256 in DER, where a JWT has two bare numbers."""
+    """Convert a signature to a JWT's form. Key services sign ES256 in DER, a JWT has two bare numbers."""
     if not isinstance(signature, bytes | bytearray) or not signature:
         raise AuthError(f"the token request could not be signed: signer returned {type(signature).__name__}, not bytes")
     signature = bytes(signature)
@@ -292,7 +292,7 @@ def _signature(algorithm: str, signature: object) -> bytes:
 
 
 def _granted(response: Response) -> tuple[str, float] | AuthError:
-    """Token and seconds of its life; or what is wrong with the answer, in words that quote no token."""
+    """Return the token and the seconds of its life; or an error that quotes no token."""
     status = response.status
     try:
         answer = msgspec.json.decode(response.body, type=dict[str, Any])
@@ -300,7 +300,7 @@ def _granted(response: Response) -> tuple[str, float] | AuthError:
         answer = {}
     if not 200 <= status < 300:
         said = [str(answer[key])[:200] for key in ("error", "error_description") if answer.get(key)]
-        return AuthError(f"[{status}] the authorization server grants no token" + ": ".join(["", *said]), status)
+        return AuthError(f"[{status}] the authorization server granted no token" + ": ".join(["", *said]), status)
     token, life = answer.get("access_token"), answer.get("expires_in")
     if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
         return AuthError(f"[{status}] the authorization server's answer has no usable access_token", status)

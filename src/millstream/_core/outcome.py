@@ -1,4 +1,4 @@
-"""How an event ended."""
+"""The outcome of an event."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["DELIVERED", "Outcome"]
 
 
 class Outcome(msgspec.Struct, frozen=True, eq=False):
-    """How it ended, for all the events that ended together. `error` is None when they were delivered."""
+    """The outcome of events that ended together. `error` is None if they were delivered."""
 
     error: DeliveryError | None = None
     attempts: int = 0
@@ -19,9 +19,9 @@ class Outcome(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def kind(self) -> str:
-        """`delivered`, `failed` or `dropped`: the three ways an event can end.
+        """`delivered`, `failed` or `dropped`.
 
-        Or `kept`: the client has ended, the event has not. It is in the spool, for whoever opens that next.
+        Or `kept`: the client has closed, and the event stays in the spool for the next process.
         """
         if self.error is None:
             return "delivered"

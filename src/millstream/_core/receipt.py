@@ -1,4 +1,4 @@
-"""A receipt: one event's bytes on their way, and what became of them."""
+"""The receipt of an event: its bytes, and its outcome."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import msgspec
 
 from .._public import publish
 from .context import Context
-from .log import Place
 from .outcome import Outcome
+from .record import Place
 
 __all__ = ["Receipt", "SpooledReceipt", "Waiter"]
 
 
 class Waiter(Protocol):
-    """The driver that an event was handed to. It alone knows how to wait."""
+    """The driver of an event, which can wait for it."""
 
     def wait(self, receipt: Receipt, timeout: float | None) -> None: ...
 
@@ -26,23 +26,22 @@ class Waiter(Protocol):
     def watch(self, receipt: Receipt, watcher: Callable[[Receipt], object]) -> None: ...
 
 
-# A struct, because one is made for every call: 70 ns against 160 for a class with slots. Unknown to the
-# garbage collector (gc=False), so that a hundred thousand waiting events cost it nothing; therefore a
-# receipt must never be part of a cycle, and `wait` raises a copy of the error, which keeps the frames
-# of whoever waits out of the receipt's reach.
+# A struct, because one is made for every call, and structs are fast to make. Not tracked by the garbage collector
+# (gc=False), so that a hundred thousand waiting events cost it nothing; so a receipt must never be part of a cycle, and
+# `wait` raises a copy of the error, which keeps the frames of waiting callers out of the receipt's reach.
 class Receipt(msgspec.Struct, eq=False, gc=False):
-    """What every event call returns: the way to learn what became of that one event."""
+    """The result of every event call: waits for, and reports, the outcome of its event."""
 
     data: bytes
     kind: str
     message_id: str
     _driver: Waiter
-    _integrations: bool = False  # whether the event says anything of where it goes
+    _integrations: bool = False  # whether the event has integrations
     _outcome: Outcome | None = None
     _epoch: int = 0
-    _context: Context | None = None  # the one that plugins had in hand, if any
-    _place: Place | None = None  # where it is in the spool
-    _watcher: Callable[[Receipt], object] | None = None  # the one that was there before anybody else had the receipt
+    _context: Context | None = None  # the one that plugins used, if any
+    _place: Place | None = None  # its place in the spool
+    _watcher: Callable[[Receipt], object] | None = None  # the first one, set before other code had the receipt
 
     def __copy__(self) -> NoReturn:
         raise TypeError("a receipt cannot be copied: a copy would never have an outcome; share the receipt")
@@ -56,15 +55,15 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
 
     @property
     def outcome(self) -> Outcome | None:
-        """How it ended; None while it has not."""
+        """The outcome; None while pending."""
         return self._outcome
 
     def done(self) -> bool:
-        """Whether the event has its outcome."""
+        """Whether the event has an outcome."""
         return self._outcome is not None
 
     def wait(self, timeout: float | None = None) -> Context:
-        """Wait for the outcome, and send at once what has to be sent for it.
+        """Wait for the outcome, and send at once what it depends on.
 
         Args:
             timeout: seconds to wait; None waits until the retry rules have decided.
@@ -73,8 +72,8 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
             The event's Context, if it was delivered.
 
         Raises:
-            DeliveryError: why it was not; see `millstream.errors`.
-            TimeoutError: there is no outcome yet. The event is still on its way.
+            DeliveryError: the event was not delivered; see `millstream.errors`.
+            TimeoutError: no outcome yet. The event is still in delivery.
             MillstreamError: called on the client's own worker (from a callback, listener or plugin), which
                 would wait for itself.
         """
@@ -88,29 +87,29 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
         return self._result()
 
     def add_done_callback(self, fn: Callable[[Receipt], object]) -> None:
-        """Call `fn(receipt)` once, when there is an outcome: now, if there is one already."""
+        """Call `fn(receipt)` once there is an outcome: now, if there is one already."""
         self._driver.watch(self, fn)
 
     def context(self) -> Context:
-        """The event and how far it came: the Context that its plugins had, or else a fresh one."""
+        """The event and its progress: the Context that its plugins used, or else a new one."""
         context = self._context or Context(self.data, self.message_id)
         if self._outcome is not None:
             context._settle(self._outcome.attempts, self._outcome.error)
         return context
 
     def _move(self, driver: Waiter) -> None:
-        """Another driver has the event from here on."""
+        """Assign the event to another driver."""
         self._driver = driver
 
     def _note_delivery(self, destination: str, outcome: Outcome) -> None:
-        """Note in the event's context what became of it at a destination."""
+        """Record the outcome at a destination in the event's context."""
         if self._context is None:
             self._context = Context(self.data, self.message_id)
         self._context.deliveries[destination] = outcome
 
     def _result(self) -> Context:
         if self._outcome is None:
-            raise TimeoutError(f"no outcome yet for {self.kind} {self.message_id}; it is still on its way")
+            raise TimeoutError(f"no outcome yet for {self.kind} {self.message_id}; it is still being delivered")
         if self._outcome.error is not None:
             error = copy(self._outcome.error)
             error.__cause__ = self._outcome.error.__cause__
@@ -119,9 +118,9 @@ class Receipt(msgspec.Struct, eq=False, gc=False):
 
 
 class SpooledReceipt(Receipt, eq=False, gc=True, weakref=True):
-    """The receipt of an event that may come to be on disk alone: then it lives as long as somebody holds it.
+    """The receipt of an event that may be only on disk: then it lives as long as user code holds it.
 
-    Weak references and gc=False do not go together.
+    Weak references and gc=False exclude each other.
     """
 
 

@@ -1,4 +1,4 @@
-"""A flush that waits: what it waits for, and what became of it so far."""
+"""A pending flush: the events it waits for, and their outcomes so far."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["Ticket", "exposed"]
 
 
 class Ticket:
-    """One `flush` or `close` that waits: complete when everything entered before it is settled."""
+    """A pending `flush` or `close`: complete when everything entered before it is settled."""
 
     def __init__(self, on_done: Callable[[], object]) -> None:
         self.on_done = on_done
         self.epoch = 0
         self.remaining = 0
-        self.exposed = 0  # the part of them that is in no spool
+        self.exposed = 0  # those in no spool
         self.counts = {"delivered": 0, "failed": 0, "dropped": 0, "kept": 0}
         self.unsent: list[bytes] = []
 
@@ -33,12 +33,12 @@ class Ticket:
             self.unsent.extend(r.data for r in mine)
 
     def count_off(self, number: int, kind: str) -> None:
-        """So many of them have ended."""
+        """Count events as ended."""
         self.remaining -= number
         self.counts[kind] += number
 
     def result(self) -> FlushResult:
-        """What became of them, so far."""
+        """The outcomes so far."""
         counts = dict(self.counts)
         kept = counts.pop("kept")
         unsent = [msgspec.json.decode(data) for data in self.unsent]
@@ -48,5 +48,5 @@ class Ticket:
 
 
 def exposed(receipts: Sequence[Receipt]) -> int:
-    """How many of them are in no spool."""
+    """Count the receipts that are in no spool."""
     return len([r for r in receipts if r._place is None])

@@ -1,4 +1,4 @@
-"""The parts of a client's delivery, put together: one function for threads, one for event loops."""
+"""Assembles a client's delivery from its parts: for threads, for calling threads, and for event loops."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .transport import ThreadTransport, Transport
 from .worker import Worker
 
 if TYPE_CHECKING:
-    from ..log import Spool
+    from ..spool import Spool
     from .async_driver import AsyncDriver
 
 __all__ = ["Parts", "inline", "on_loop", "threaded"]
@@ -34,7 +34,7 @@ __all__ = ["Parts", "inline", "on_loop", "threaded"]
 
 @dataclass(frozen=True)
 class Parts:
-    """What a client's settings say of its delivery."""
+    """The parts of a client's delivery that follow from its settings."""
 
     destination: TrackingAPI
     tracks: bool
@@ -54,22 +54,22 @@ class Parts:
 
 
 def threaded(parts: Parts) -> Driver:
-    """Return a driver that delivers on a thread of its own."""
+    """Make a driver that delivers on a background thread."""
     return _blocking(parts, ThreadRuntime(parts.policy.max_in_flight + (parts.oauth is not None)))
 
 
 def inline(parts: Parts) -> Driver:
-    """Return a driver that delivers on the threads that call."""
+    """Make a driver that delivers on the calling threads."""
     return _blocking(parts, InlineRuntime())
 
 
 def on_loop(parts: Parts, make_exit_client: Callable[[], HTTPClient], hook_timeout: float) -> AsyncDriver:
-    """Return a driver that delivers on the application's event loop.
+    """Make a driver that delivers on the application's event loop.
 
     Args:
-        parts: of the client.
-        make_exit_client: makes what sends requests when there is no loop.
-        hook_timeout: seconds for one hook that is awaited.
+        parts: the client's.
+        make_exit_client: makes the HTTP client for use without a loop.
+        hook_timeout: seconds for an awaited hook.
     """
     from .async_driver import AsyncDriver  # noqa: PLC0415 - a client without an event loop does not load it
     from .async_runner import AsyncRunner  # noqa: PLC0415
@@ -110,7 +110,7 @@ def _worker(parts: Parts, runtime: Runtime) -> Worker:
 
 
 def _open(parts: Parts, worker: Worker, runtime: Runtime, new_transport: Callable[[], Transport]) -> None:
-    """Open the channel of the Tracking API, and say how to open others."""
+    """Open the channel of the Tracking API, and set how others are opened."""
     engine = Engine(replace(parts.policy, linger=runtime.linger), random.random)
     tokens = None if parts.oauth is None else Tokens(parts.oauth, engine, parts.emitter, parts.summary, worker.clock)
     told = parts.emitter, parts.summary

@@ -1,4 +1,4 @@
-"""The driver of an AsyncAnalytics: what its callers await."""
+"""The driver of AsyncAnalytics: the operations that its callers await."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 __all__ = ["AsyncDriver"]
 
 LOOK_PAUSE = 0.001
-"""Seconds between two looks whether a loop's last request has ended."""
+"""Seconds between two checks whether the last request on a loop has ended."""
 
 
 class AsyncDriver(Driver):
-    """The way of a client's calls to its worker, on an event loop.
+    """Passes a client's calls to its worker, on an event loop.
 
     Args:
         worker: delivers.
         runtime: runs the worker's turns.
-        runner: takes events through the plugins.
-        emitter: is told what callbacks raise.
-        hook_timeout: seconds for one hook that is awaited.
-        disabled: whether every event succeeds in the call itself, and nothing is queued or sent.
+        runner: runs events through the plugins.
+        emitter: reports what callbacks raise.
+        hook_timeout: seconds for an awaited hook.
+        disabled: every event succeeds in the call itself, and nothing is queued or sent.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class AsyncDriver(Driver):
         self._loop_runtime = runtime
         self._runner = runner
         self._hook_timeout = hook_timeout
-        self._begun: ExitJob[FlushResult] | None = None  # the flush or close that has begun
+        self._begun: ExitJob[FlushResult] | None = None  # the flush or close in progress
 
     async def aflush(self, timeout: float) -> FlushResult:
         """Send everything submitted before now, and wait for its outcome, `timeout` seconds at most."""
         return await self._ticketed("flush", timeout, self.worker.on_flush)
 
     async def aclose(self, timeout: float) -> FlushResult:
-        """The same, and then stop. What has no outcome at the deadline is abandoned, and returned."""
+        """Like `aflush`, and then stop. Events without an outcome at the deadline are abandoned, and returned."""
         worker, binding = self.worker, self._loop_runtime.binding
         deadline = worker.clock() + timeout
         result = await self._ticketed(
@@ -89,12 +89,12 @@ class AsyncDriver(Driver):
         super().wait(receipt, timeout)
 
     def begin_flush(self, timeout: float) -> None:
-        """Begin a `flush` at the end of the process, also where there is no loop."""
+        """Start a `flush` at the end of the process, also without a loop."""
         super().begin_flush(timeout)
         self._begin(super().flush, timeout)
 
     def begin_close(self, timeout: float) -> None:
-        """Begin what `close` will wait for, also where there is no loop."""
+        """Start the work that `close` will wait for, also without a loop."""
         self._begin(self._close_here, timeout)
 
     def _begin(self, what: Callable[[float], FlushResult], timeout: float) -> None:
@@ -103,24 +103,24 @@ class AsyncDriver(Driver):
             self._begun = runtime.exit_thread.do(lambda: what(timeout))
         elif (
             not threading.main_thread().is_alive()
-        ):  # from then on executors refuse work, and looking up a name is some
+        ):  # executors refuse work after the end of the main thread, and look-ups need them
             runtime.use_blocking_executor()
 
     def close(self, timeout: float) -> FlushResult:
-        """Deliver what is left at the end of the process, without an event loop if need be."""
+        """Deliver remaining events at the end of the process, without an event loop if necessary."""
         close = self._close_here
         return close(timeout) if self._loop_runtime.runs() else self._without_loop(close, timeout)
 
     def flush(self, timeout: float) -> FlushResult:
-        """The same, but do not stop: in a thread, for a process that received SIGTERM."""
+        """Like `close`, without stopping: in a thread, for a process that received SIGTERM."""
         flush = super().flush
         return flush(timeout) if self._loop_runtime.runs() else self._without_loop(flush, timeout)
 
     def detach(self, gate: EndingGate, until: float) -> Iterator[None]:
         """Leave the event loop, in steps that all clients take together.
 
-        First no request is sent any more; then those in flight have ended; then the loop is stopped, and delivery goes
-        on with a private loop.
+        First no more requests are started; then those in flight end; then the loop is stopped, and delivery continues
+        on a private loop.
         """
         runtime, clock = self._loop_runtime, self.worker.clock
         binding = runtime.binding
@@ -141,11 +141,11 @@ class AsyncDriver(Driver):
         runtime.post(plugins.release)
 
     def avoid_loop(self) -> None:
-        """Deliver without the event loop that runs in this thread: the call must return with the outcome."""
+        """Deliver without the event loop of this thread: the call must return with the outcome."""
         self._loop_runtime.binding.avoid(_get_running_loop())
 
     def _without_loop(self, what: Callable[[float], FlushResult], timeout: float) -> FlushResult:
-        """Do this on a thread that may hang; but there need not be such a thread."""
+        """Run this on a thread that may hang; without threads, on this one."""
         begun, self._begun = self._begun, None
         job = begun or self._loop_runtime.exit_thread.do(lambda: what(timeout))
         if job is None:
@@ -159,19 +159,19 @@ class AsyncDriver(Driver):
             self._loop_runtime.close()
 
     def unplug(self, name: str) -> None:
-        """Stop running the plugin of this name for the events that come from now on."""
+        """Stop running the plugin of this name for later events."""
         plugins = self.worker.plugins
         self._runtime.post(lambda: plugins.change(lambda: plugins.runner.registry.remove(name)))
 
     async def unplugged(self, name: str) -> None:
-        """Wait until no hook of it runs for those that came before: not in a hook, and for `hook_timeout` at most."""
+        """Wait until its hooks for earlier events have ended: not in a hook, and for `hook_timeout` at most."""
         runtime, plugins = self._loop_runtime, self.worker.plugins
         if runtime.in_turn() or runtime.binding.is_ours():
             return
         loop = asyncio.get_running_loop()
         quiet = loop.create_future()
 
-        def passed() -> None:  # in a turn of its own: the last event's destinations are only just being called
+        def passed() -> None:  # in a turn of its own: the last event's destinations are being called in this one
             runtime.post(lambda: self._runner.when_quiet(name, lambda: _resolve(loop, quiet)))
 
         runtime.post(lambda: plugins.change(lambda: plugins.when_passed(passed)))
@@ -186,24 +186,24 @@ class AsyncDriver(Driver):
         ticket = Ticket(lambda: _resolve(loop, done))
         self._runtime.post(lambda: command(ticket))
         try:
-            await asyncio.wait([done], timeout=timeout + grace)  # a cancelled caller stops waiting, and nothing else
+            await asyncio.wait([done], timeout=timeout + grace)  # cancelling the caller must not cancel `done`
         finally:
             if not done.done():
                 self._runtime.post(lambda: self._ledger.withdraw(ticket))
         return self._result(ticket)
 
     def _need_loop(self, what: str) -> None:
-        """Check that there is a loop that will do what a caller waits for."""
+        """Check that a loop will run, for which a caller waits."""
         self._refuse_on_worker(what)
         binding = self._loop_runtime.binding
         if binding.is_ours():
             raise MillstreamError(
-                f"{what} in a callback or hook would wait for itself: do it in a task of its own (asyncio.create_task)"
+                f"{what} in a callback or hook would wait for itself: call it in a new task (asyncio.create_task)"
             )
         loop = binding.get() or binding.bind(asyncio.get_running_loop())
         if not loop.is_running():
             raise MillstreamError(
-                f"{what}: the client belongs to another event loop, which does not run and is not closed either; "
+                f"{what}: the client belongs to another event loop, which neither runs nor is closed; "
                 "close it (asyncio.run does), or make a client for each loop"
             )
 

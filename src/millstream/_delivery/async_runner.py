@@ -1,9 +1,9 @@
-"""Runs the pipeline's dialogs on an event loop: hooks that are awaitable are awaited, and events keep their order.
+"""Runs the pipeline on an event loop: awaits hooks, and keeps the order of events.
 
-    call order ──▶ │ hooks of many events, side by side │ ──▶ the handoff: call order again ──▶ engine
+    call order ──▶ │ hooks of many events, concurrently │ ──▶ the handoff: call order again ──▶ engine
 
-Hooks of different events run at the same time (a slow look-up must not hold up the next one), but an event is handed
-to the engine only when those that were recorded before it have been, or will not be. So with plugins that await, too,
+Hooks of different events run concurrently (a slow look-up must not block the next one), but an event is handed to the
+engine only after all events recorded before it, except those that are dropped. So with plugins that await, too,
 requests carry events in the order of the calls.
 """
 
@@ -29,11 +29,11 @@ from .worker_lock import WorkerLock
 __all__ = ["AsyncRunner", "OrderedHandoff"]
 
 AT_ONCE = 100
-"""Hooks that are awaited at the same time: enough for look-ups, few enough for whom they ask."""
+"""Hooks awaited concurrently: enough for look-ups, without overloading the services they call."""
 
 
 class Slot:
-    """A slot in the handoff. Without a receipt it is somebody's who waits for those before it."""
+    """A slot in the handoff. One without a receipt waits for those before it."""
 
     __slots__ = ("act", "receipt")
 
@@ -43,7 +43,7 @@ class Slot:
 
 
 class OrderedHandoff:
-    """Everybody acts in the order in which they joined, however late each is ready."""
+    """Runs actions in the order in which their slots were joined, whenever each is ready."""
 
     def __init__(self) -> None:
         self._slots: deque[Slot] = deque()
@@ -52,13 +52,13 @@ class OrderedHandoff:
         return bool(self._slots)
 
     def join(self, receipt: Receipt | None = None) -> Slot:
-        """A new slot, at the end."""
+        """Append a new slot."""
         slot = Slot(receipt)
         self._slots.append(slot)
         return slot
 
     def ready(self, slot: Slot, act: Callable[[], object] = lambda: None) -> None:
-        """Do this as soon as all before it have acted; the second time it is said, nothing."""
+        """Run this action once all slots before it are ready; a second call for the slot does nothing."""
         if slot.act is None:
             slot.act = act
             while self._slots and (act_now := self._slots[0].act) is not None:
@@ -66,20 +66,20 @@ class OrderedHandoff:
                 act_now()
 
     def clear(self) -> list[Receipt]:
-        """Send everybody away. Returns the events among them."""
+        """Remove all slots. Return their events."""
         left = [slot.receipt for slot in self._slots if slot.receipt is not None]
         self._slots.clear()
         return left
 
 
 class AsyncPipelineRun(PipelineRun, eq=False, kw_only=True):
-    """A run that has a slot in the handoff."""
+    """A run with a slot in the handoff."""
 
     slot: Slot
 
 
 class WaitFor(Protocol):
-    """The driver's way to wait: calls `done` with what came of it, or `again` if its event loop ended meanwhile."""
+    """The driver's way to await: calls `done` with the result, or `again` if the event loop ended first."""
 
     def __call__(
         self, awaitable: Awaitable[Any], done: Callable[[Answer], object], again: Callable[[], object]
@@ -88,7 +88,7 @@ class WaitFor(Protocol):
 
 @dataclass(eq=False)
 class _Hook:
-    """A hook that has returned an awaitable: waiting for its turn, or being awaited."""
+    """A hook that returned an awaitable: queued, or being awaited."""
 
     call: Awaited
     done: Callable[[Answer], object]
@@ -97,7 +97,7 @@ class _Hook:
 
 
 class AsyncRunner(Runner):
-    """Takes events through plugins whose hooks may be `async def`."""
+    """Runs events through plugins whose hooks may be `async def`."""
 
     def __init__(
         self,
@@ -113,35 +113,35 @@ class AsyncRunner(Runner):
         self._wait_for = wait_for
         self._hooks: dict[_Hook, None] = {}  # being awaited, the oldest first
         self._queued: deque[_Hook] = deque()
-        self._quiet: list[tuple[str, Callable[[], object]]] = []  # who waits for the end of a plugin's hooks
+        self._quiet: list[tuple[str, Callable[[], object]]] = []  # callbacks for the end of a plugin's hooks
 
     @property
     def wanted(self) -> bool:
-        """Whether an event that comes now has to go this way: also behind those whose plugins are gone."""
+        """Whether new events must be run through it: also behind events whose plugins are gone."""
         return bool(self.registry or self.handoff)
 
     @property
     def busy(self) -> bool:
-        """Whether any event has a dialog that is not over, or waits for those before it."""
+        """Whether an event is in the pipeline, or waits for those before it."""
         return bool(super().busy or self.handoff)
 
     def start(self, receipt: Receipt) -> None:
-        """Begin an event's way."""
+        """Start an event."""
         run = AsyncPipelineRun(receipt, process(receipt, self.registry, self), slot=self.handoff.join(receipt))
         self._runs[receipt] = run
         self._advance(run)
 
     def running(self) -> tuple[str, float] | None:
-        """The hook that runs now, or else the one that has been awaited for longest, and for how many seconds."""
+        """The current hook, or else the one awaited for longest, and its seconds."""
         hook = next(iter(list(self._hooks)), None)
         if hook is None:
             return super().running()
         return f"{hook.call.plugin.name}.{hook.call.hook}", monotonic() - hook.since
 
     def abandon(self) -> list[Receipt]:
-        """The client closes, or another thread has taken over: forget every dialog, and every hook.
+        """Drop all events and hooks, because the client closes or another thread has taken over.
 
-        Returns the events that nobody else knows of.
+        Return the events that no other part has.
         """
         left = dict.fromkeys([*self.handoff.clear(), *super().abandon()])
         for hook in self._queued:
@@ -151,20 +151,20 @@ class AsyncRunner(Runner):
         return list(left)
 
     def when_quiet(self, name: str, then: Callable[[], object]) -> None:
-        """Do this as soon as no hook of this plugin is awaited."""
+        """Call this once no hook of this plugin is awaited."""
         if any(hook.call.plugin.name == name for hook in [*self._hooks, *self._queued]):
             self._quiet.append((name, then))
         else:
             then()
 
     def when_passed(self, command: Callable[[], object]) -> None:
-        """Do this when all events that were started before are through the hooks that come before delivery."""
+        """Call this once all events started before have passed the hooks that run before delivery."""
         self.handoff.ready(self.handoff.join(), command)
 
-    # -- dialogs --------------------------------------------------------------------------------------
+    # -- steps ----------------------------------------------------------------------------------------
 
     def _advance(self, run: PipelineRun) -> None:
-        if self._runs.get(run.receipt) is run:  # else given up
+        if self._runs.get(run.receipt) is run:  # else abandoned
             super()._advance(run)
 
     def _wait(self, run: PipelineRun, awaited: list[Awaited]) -> None:
@@ -182,7 +182,7 @@ class AsyncRunner(Runner):
     # -- what the pipeline asks for -------------------------------------------------------------------
 
     def hand_over(self, receipt: Receipt, data: bytes | None) -> None:
-        """Deliver these bytes when it is the event's turn; those behind it need not wait for more than that."""
+        """Deliver these bytes at the event's turn; then those behind it may follow."""
         run = self._runs[receipt]
         if isinstance(run, AsyncPipelineRun):
             if data is None:
@@ -192,7 +192,7 @@ class AsyncRunner(Runner):
                 self.handoff.ready(run.slot, partial(self._deliver, receipt, data))
 
     def settle(self, receipt: Receipt, outcome: Outcome) -> None:
-        """The event has its outcome: nobody need wait for it."""
+        """Settle the event: later events need not wait for it."""
         run = self._runs[receipt]
         if isinstance(run, AsyncPipelineRun):
             run.slot.receipt = None
@@ -219,12 +219,12 @@ class AsyncRunner(Runner):
         self._hooks.pop(hook, None)
         value, raised = answer
         if raised is not None and not isinstance(raised, Exception | DropEvent):
-            raised = RuntimeError(f"{type(raised).__name__}: {raised}")  # the dialog is no slot to end a program in
+            raised = RuntimeError(f"{type(raised).__name__}: {raised}")  # must not end the program from here
         hook.done((value, raised))
         self._after_hook()
 
     def _hook_again(self, hook: _Hook) -> None:
-        """Its event loop has ended, or it was cancelled. Once it is called again; the second time it has failed."""
+        """Call a hook again whose event loop ended, or which was cancelled; the second time it fails."""
         self._hooks.pop(hook, None)
         if hook.again:
             hook.done((None, RuntimeError("the hook was cancelled")))

@@ -1,4 +1,4 @@
-"""The transport of an event loop: requests are awaited in tasks; off the loop, in blocking calls."""
+"""The transport of an event loop: awaits requests in tasks; without a loop, sends in blocking calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .._core.oauth import Dialog, Sign
+from .._core.oauth import Sign, TokenSteps
 from .._feedback import exchanging
 from ..auth import Signer
 from ..emitter import Emitter, reportable
@@ -21,19 +21,19 @@ from .transport import Command, Report, ThreadTransport, as_exception, close_cli
 __all__ = ["LoopTransport"]
 
 PATIENCE = 1.0
-"""Seconds after the engine's deadline until a task that does not end is cancelled."""
+"""Seconds after the engine's deadline at which a task is cancelled."""
 
 
 class LoopTransport:
     """Awaits requests on the event loop of the runtime.
 
-    Where there is no loop, as at the end of the process, a client of its own sends them.
+    Without a loop, as at the end of the process, a client of its own sends them.
 
     Args:
         runtime: has the loop.
         make_client: makes the HTTP client for the loop, at the first request.
-        make_exit_client: makes the one for where there is no loop.
-        emitter: is told what a client raises when it is closed.
+        make_exit_client: makes the HTTP client for use without a loop.
+        emitter: reports what a client raises when closed.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class LoopTransport:
         self._client: HTTPClient | None = None
         self._without_loop = ThreadTransport(lambda: _Blocking(make_exit_client(), runtime), runtime.run, emitter)
         self._emitter = emitter
-        self._answers_late: list[HTTPClient] = []  # whose `send` is no `async def`, but returns awaitables
+        self._answers_late: list[HTTPClient] = []  # whose `send` is not `async def`, but returns awaitables
 
     def exchange(self, request: Request, deadline: float, report: Report, recall: Command) -> None:
         """Send a request in a task."""
@@ -58,15 +58,15 @@ class LoopTransport:
         self._spawn(self._send(request, self._http()), deadline, report, recall)
 
     def converse(
-        self, dialog: Dialog, sign: Signer, client: HTTPClient | None, deadline: float, report: Report
+        self, steps: TokenSteps, sign: Signer, client: HTTPClient | None, deadline: float, report: Report
     ) -> None:
         """Run a token request in a task."""
         if self._runtime.loop_here() is None:
             blocking = None if client is None else _Blocking(client, self._runtime)
-            self._without_loop.converse(dialog, sign, blocking, deadline, report)
+            self._without_loop.converse(steps, sign, blocking, deadline, report)
             return
         self._spawn(
-            self._converse(dialog, sign, client or self._http()),
+            self._converse(steps, sign, client or self._http()),
             deadline,
             report,
             lambda: report(AuthError("the event loop ended before the authorization server answered")),
@@ -98,7 +98,7 @@ class LoopTransport:
         with exchanging():
             if is_async(client) or client in self._answers_late:
                 answer: Any = client.send(request)
-            else:  # in this task's context, for what logs there
+            else:  # in this task's context, for loggers there
                 context = contextvars.copy_context()
                 loop = asyncio.get_running_loop()
                 answer = await loop.run_in_executor(None, lambda: context.run(client.send, request))
@@ -106,23 +106,23 @@ class LoopTransport:
                     self._answers_late.append(client)
             return as_response(await answer if inspect.isawaitable(answer) else answer)
 
-    async def _converse(self, dialog: Dialog, sign: Signer, client: HTTPClient) -> Response:
+    async def _converse(self, steps: TokenSteps, sign: Signer, client: HTTPClient) -> Response:
         """Run a token request to its end.
 
         Raises:
-            AuthError: there was no answer.
+            AuthError: no answer.
         """
         answer: object = None
         raised: Exception | None = None
         while True:
             try:
-                step = dialog.send(answer) if raised is None else dialog.throw(raised)
+                step = steps.send(answer) if raised is None else steps.throw(raised)
             except StopIteration as stop:
                 response: Response = stop.value
                 return response
             answer = raised = None
             try:
-                if isinstance(step, Sign):  # a key service takes as long as it takes
+                if isinstance(step, Sign):  # a key service takes time
                     answer = await asyncio.get_running_loop().run_in_executor(None, sign, step.data)
                 else:
                     answer = await self._send(step, client)
@@ -133,7 +133,7 @@ class LoopTransport:
 
 
 class _Blocking:
-    """An HTTP client that may be `async`, as one that is not."""
+    """Makes an `async` HTTP client a blocking one."""
 
     def __init__(self, client: HTTPClient, runtime: LoopRuntime) -> None:
         self._client = client

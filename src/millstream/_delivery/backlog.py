@@ -1,8 +1,8 @@
-"""The backlog: what is in the spool and not in memory. Others left it there, or there was no room for it.
+"""The backlog: events in the spool that are not in memory, left by other processes or for lack of room.
 
 accept ──▶ keep: on disk, in the call ──▶ room in memory?  yes ──▶ mailbox
                                                            no  ──▶ later ─┐
-the lanes of the dead ──▶ adopt ──────────────────────────────────────────┴─▶ the backlog ──▶ read ──▶ the engine
+orphaned lanes ─────────▶ adopt ──────────────────────────────────────────┴─▶ the backlog ──▶ read ──▶ the engine
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from .._clock import file_time
-from .._core.log import Place, Stretch, joined
 from .._core.outcome import Outcome
 from .._core.receipt import Receipt, Waiter
+from .._core.record import Place, Stretch, joined
 from ..errors import Abandoned, RateLimitExpired, RetriesExhausted
-from ..log import Spool
+from ..spool import Spool
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
 __all__ = ["Backlog"]
 
 UNDELIVERED = (Abandoned, RetriesExhausted, RateLimitExpired)
-"""Why an event can fail that no host has refused."""
+"""The reason of a failure without an HTTP answer."""
 
 GRACE = 0.1
-"""Seconds from a client's start until it takes over what others have left: destinations that are registered first get
-it, too."""
+"""Seconds from a client's start to the adoption of other processes' events: time to register destinations, which get
+them, too."""
 
 CHUNK = 1 << 20
-"""Bytes that are read back at a time."""
+"""Bytes read back at a time."""
 
 
 class Backlog:
-    """The events of one client that are on disk alone, in the order in which they are read back.
+    """The events of a client that are only on disk, in the order in which they are read back.
 
-    `keep` and `later` are called in any thread, the rest by the worker alone.
+    `keep` and `later` are thread-safe, the rest is the worker's.
 
     Args:
         worker: takes part in its turns, from `start` on.
-        spool: where the events are.
-        max_age: seconds after which an event that cannot be delivered is not kept any longer.
-        sync: has the spool forced to disk, where that does not block the worker.
+        spool: stores the events.
+        max_age: seconds after which an undeliverable event is dropped.
+        sync: requests an fsync of the spool, without blocking the worker.
         home: the driver, for the receipts of events that another process recorded.
     """
 
@@ -55,20 +55,21 @@ class Backlog:
     ) -> None:
         self.spool = spool
         self.sync_requested = False
-        """Whether the worker knows that the spool must be forced to disk."""
+        """Whether the worker knows that an fsync of the spool is due."""
         self._worker = worker
         self._ledger = worker.ledger
         self._home = home
         self._max_age = max_age
         self._sync = sync
-        self._waiting: deque[tuple[Stretch, int, bool]] = deque()  # events, their epoch, whether we recorded them
+        self._waiting: deque[tuple[Stretch, int, bool]] = deque()  # events, epoch, whether recorded here
         self._own = 0
-        # Their receipts, as long as a caller has a use for them.
+        # Their receipts, as long as callers hold them.
         self._receipts: weakref.WeakValueDictionary[int, Receipt] = weakref.WeakValueDictionary()
         self._adoption: Iterator[Stretch] | None = None
-        self._begins_at: float | None = None  # when the adoption does
+        self._begins_at: float | None = None  # time of the adoption
         self._closed = False
         self._copies: dict[Receipt, _CopiesOf] = {}  # events of which further destinations have copies
+        self._noted: dict[str, list[Receipt]] = {}  # what single channels have settled since it was last written down
         worker.steps.append(self._read_back)
         worker.after_settling.append(self._after_settling)
 
@@ -77,16 +78,16 @@ class Backlog:
 
     @property
     def behind(self) -> bool:
-        """Whether events of ours are waiting here: what is recorded now has to queue up behind them."""
+        """Whether events of this process wait here: later ones must queue up behind them."""
         return self._own > 0
 
     def keep(self, receipt: Receipt) -> bool:
-        """Write an event down. False: it is in memory alone, and somebody has been told why."""
+        """Write an event to the spool. False: it failed, which was reported; the event is only in memory."""
         receipt._place = self.spool.append(receipt.data)
         return receipt._place is not None
 
     def later(self, receipt: Receipt) -> Callable[[], None]:
-        """What the worker has to do about an event that is written down, and has no room in memory."""
+        """Return the worker's command for an event that is in the spool, and has no room in memory."""
         place, remembered = cast("Place", receipt._place), weakref.ref(receipt)
 
         def queue_up() -> None:
@@ -103,7 +104,7 @@ class Backlog:
         return queue_up
 
     def start(self) -> None:
-        """Take over what other processes have left, in a moment, or when a caller waits for it."""
+        """Adopt the events that other processes left: soon, or when a caller waits for them."""
         self._begins_at = self._worker.clock() + GRACE
 
     def _begin(self) -> None:
@@ -111,7 +112,7 @@ class Backlog:
             self._begins_at, self._adoption = None, self.spool.adopt()
 
     def adopt(self, enough: Callable[[], bool]) -> bool:
-        """Take over what dead processes have left, until it is enough for now. Returns whether there is more."""
+        """Adopt lanes of exited processes until there are enough events. Return whether there are more."""
         while self._adoption is not None:
             stretch = next(self._adoption, None)
             if stretch is None:
@@ -125,13 +126,13 @@ class Backlog:
         return False
 
     def adopt_all(self) -> None:
-        """Take over everything that was left before now: a caller waits for all of it."""
+        """Adopt all events left before now: a caller waits for them."""
         self._begin()
         worker = self._worker
         self.adopt(lambda: worker.closing and worker.clock() >= worker.deadline)
 
     def _read_back(self) -> bool:
-        """Bring events into memory, as far as a channel can do with more. Returns whether there is more to adopt."""
+        """Read events into memory, as many as the channels can use. Return whether there are more to adopt."""
         worker = self._worker
         if worker.finished:
             return False
@@ -142,12 +143,12 @@ class Backlog:
         more = self.adopt(lambda: worker.clock() >= until)
         while self.due:
             worker.route(self.read())
-            worker.flush_all()  # these have waited long enough
+            worker.flush_all()  # these events have waited long enough
         return more
 
     @property
     def due(self) -> bool:
-        """Whether there is something on disk alone that a channel can do with."""
+        """Whether there are events only on disk that a channel can use."""
         worker = self._worker
         engine = worker.channels[0].engine
         if worker.finished or not (self.readable and engine.hungry):
@@ -155,7 +156,7 @@ class Backlog:
         return not (worker.plugins.stalled or engine.at_rest)
 
     def due_at(self, now: float) -> float | None:
-        """Return when the spool must be forced to disk again, or its adoption begins. What is due now is done."""
+        """Return when the next fsync, or the adoption, is due. Work that is due now is done."""
         due = self.spool.due_at()
         if due is not None and due <= now:
             self.sync_requested = False
@@ -164,7 +165,7 @@ class Backlog:
         return min((moment for moment in (due, self._begins_at) if moment is not None), default=None)
 
     def _after_settling(self) -> None:
-        """Fail batches that rest and have been kept for long enough; end flushes that would wait for the others."""
+        """Fail resting batches that are too old; complete flushes that would wait for other resting ones."""
         channel = self._worker.channels[0]
         engine = channel.engine
         for batch, error in engine.rested():
@@ -172,10 +173,12 @@ class Backlog:
                 engine.fail(batch, error)
                 channel.settle(self._worker.settled)
         if engine.at_rest:
-            self._ledger.give_up()
+            self._ledger.complete_flushes()
+        if self._noted:
+            self._note_channels()
 
     def keep_undelivered(self, receipts: list[Receipt], outcome: Outcome) -> list[Receipt]:
-        """At the close of the client, leave undelivered events to the next start. Returns those that end here."""
+        """At the close of the client, leave undelivered events in the spool. Return those that end here."""
         if not isinstance(outcome.error, UNDELIVERED):
             return receipts
         kept, rest = self.part(receipts)
@@ -183,17 +186,17 @@ class Backlog:
             error = Abandoned(spooled=True)
             error.__cause__ = outcome.error
             self._ledger.settle(kept, Outcome(error, outcome.attempts))
-            if not self._ledger.exposed:  # all are safe: the next start may find a better host
+            if not self._ledger.exposed:  # all are on disk: the next start may have another host
                 self._worker.close_now()
         return rest
 
     @property
     def readable(self) -> bool:
-        """Whether `read` has something to return, and memory has room for it."""
+        """Whether `read` has events, and memory has room for them."""
         return bool(self._waiting) and min(self._ledger.room()) > 0
 
     def read(self) -> list[Receipt]:
-        """Take the next events out of the backlog, into memory."""
+        """Read the next events of the backlog into memory."""
         stretch, epoch, own = self._waiting.popleft()
         events, size = self._ledger.room()
         records, rest = self.spool.read(stretch, events, min(size, CHUNK))
@@ -202,6 +205,8 @@ class Backlog:
         else:
             self._own -= own
         receipts = [self._receipt(place, data, own) for place, data in records]
+        if any(self.settled_by(receipt) for receipt in receipts):
+            self._worker.choosing = True
         self._ledger.read_back(receipts, epoch)
         lost = stretch.count - len(receipts) - (rest.count if rest is not None else 0)
         if lost:
@@ -209,18 +214,18 @@ class Backlog:
         return receipts
 
     def too_old(self, receipts: Sequence[Receipt]) -> bool:
-        """Whether these have been kept for long enough."""
+        """Whether these events are too old to keep."""
         places = [r._place for r in receipts if r._place is not None]
         return bool(places) and file_time() - self.spool.written_at(places[-1]) > self._max_age
 
     @staticmethod
     def part(receipts: Sequence[Receipt]) -> tuple[list[Receipt], list[Receipt]]:
-        """Those that are written down, and those that are not."""
+        """Separate events on disk from the others."""
         kept = [r for r in receipts if r._place is not None]
         return kept, [r for r in receipts if r._place is None]
 
     def forget(self, receipts: Sequence[Receipt]) -> None:
-        """Note that these have their outcome: they leave the spool, unless copies of them are on their way."""
+        """Remove settled events from the spool, unless copies of them are pending."""
         if self._copies:
             receipts = [receipt for receipt in receipts if not self._is_on_its_way(receipt)]
         places = [r._place for r in receipts if r._place is not None]
@@ -231,25 +236,42 @@ class Backlog:
         copies = self._copies.get(receipt)
         if copies is not None:
             copies.settled = True
+            self._noted.setdefault(self._worker.channels[0].name, []).append(receipt)
         return copies is not None
 
+    def _note_channels(self) -> None:
+        """Write down which channels have settled events that others have not: after a crash only those get them."""
+        noted, self._noted = self._noted, {}
+        for channel, receipts in noted.items():
+            places = [r._place for r in receipts if r in self._copies and r._place is not None]
+            if places:
+                self.spool.note_channel(places, channel)
+
+    def settled_by(self, receipt: Receipt) -> frozenset[str]:
+        """Return the channels that had settled an event when the process that recorded it died."""
+        return frozenset() if receipt._place is None else self.spool.settled_by(receipt._place)
+
     def copy_made(self, receipt: Receipt) -> None:
-        """Keep an event on disk until a further destination has it, too."""
+        """Keep an event on disk until a further destination has it."""
         self._copies.setdefault(receipt, _CopiesOf()).number += 1
 
-    def copy_ended(self, receipt: Receipt, outcome: Outcome) -> None:
-        """Note what became of a copy. At the close, the next start has the undelivered ones."""
+    def copy_ended(self, receipt: Receipt, channel: str, outcome: Outcome) -> None:
+        """Note what became of a channel's copy. At the close, the next start has the undelivered ones."""
         copies = self._copies[receipt]
         copies.number -= 1
-        copies.undelivered |= self._worker.closing and isinstance(outcome.error, UNDELIVERED)
+        if self._worker.closing and isinstance(outcome.error, UNDELIVERED):
+            copies.undelivered = True
+        else:
+            self._noted.setdefault(channel, []).append(receipt)
         if not copies.number:
             del self._copies[receipt]
             if copies.settled and not copies.undelivered:
                 self.forget([receipt])
 
     def close(self) -> None:
-        """What is left stays in the spool, for whoever opens it next."""
+        """Close the spool; remaining events stay in it for the next process."""
         self._closed = True
+        self._note_channels()
         for stretch, epoch, _ in self._waiting:
             self._ledger.leave(stretch.count, epoch)
         self._waiting.clear()
@@ -279,7 +301,7 @@ class Backlog:
 
 
 class _CopiesOf(msgspec.Struct):
-    """The copies of one event that are on their way."""
+    """The pending copies of an event."""
 
     number: int = 0
     settled: bool = False
@@ -287,7 +309,7 @@ class _CopiesOf(msgspec.Struct):
 
 
 class _Head(msgspec.Struct, rename="camel"):
-    """What a receipt knows of its event."""
+    """The members of an event that its receipt needs."""
 
     type: str
     message_id: str

@@ -1,4 +1,4 @@
-"""Callbacks: what callers want to be called with the outcome of an event, and what that returns to be awaited."""
+"""Callbacks: calls them with the outcome of an event, and awaits what they return."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Callbacks:
     """Calls back, and reports what a callback raises.
 
     Args:
-        ledger: knows when an event has its outcome.
-        emitter: is told of what is raised.
+        ledger: settles events.
+        emitter: reports exceptions.
         run: runs an awaitable that a callback returned.
     """
 
@@ -32,7 +32,7 @@ class Callbacks:
         self._run = run
 
     def watch(self, receipt: Receipt, watcher: Callable[[Receipt], object]) -> None:
-        """Call `watcher(receipt)` when the receipt has its outcome; what it raises is reported, not raised."""
+        """Call `watcher(receipt)` once the receipt is settled; exceptions are reported, not raised."""
 
         def guarded(receipt: Receipt) -> None:
             try:
@@ -44,7 +44,7 @@ class Callbacks:
         self._ledger.watch(receipt, guarded)
 
     def add(self, receipt: Receipt, callback: Callback, *, first: bool) -> None:
-        """Call `callback(err, ctx)` when the receipt has its outcome, and run an awaitable that it returns.
+        """Call `callback(err, ctx)` once the receipt is settled, and run an awaitable that it returns.
 
         `first`: whether no other code has the receipt yet.
         """
@@ -52,7 +52,7 @@ class Callbacks:
         watch(receipt, _Callback(self, callback))
 
     def call(self, callback: Callback, receipt: Receipt) -> None:
-        """Call it now, unless the process is ending and a thread that waits for that may hold what it needs."""
+        """Call it now, unless the process is ending and a waiting thread may hold a lock that it needs."""
         if self._emitter.hushed():
             return
         try:
@@ -64,18 +64,18 @@ class Callbacks:
             self._raised(receipt, exc)
 
     def _raised(self, receipt: Receipt, exc: BaseException) -> None:
-        """Report what a callback raised, or raise it on."""
+        """Report an exception of a callback, or raise it if it ends the program."""
         if not reportable(exc):
             raise exc
         self._emitter.fault("callback", exc)
         if receipt.outcome is not None and exc is receipt.outcome.error:
-            exc.with_traceback(None)  # its frames hold the receipt: a cycle that no garbage collector sees
+            exc.with_traceback(None)  # its frames hold the receipt: a cycle that the garbage collector does not see
 
 
-# Unknown to the garbage collector, as the receipt that it waits for (see there): with a hundred thousand of them, the
-# two functions that would do the same take more of its time than everything else.
+# Not tracked by the garbage collector, as the receipt (see there): with a hundred thousand pending events, two closures
+# for each would dominate its time.
 class _Callback(Struct, eq=False, gc=False):
-    """A watcher that calls back."""
+    """A watcher that calls a callback."""
 
     callbacks: Callbacks
     callback: Callback
@@ -85,7 +85,7 @@ class _Callback(Struct, eq=False, gc=False):
 
 
 class CallbackThreads:
-    """Runs awaitables to their end, each on a thread of its own, where it holds up nothing. Without threads: here."""
+    """Runs each awaitable on a thread of its own, where it blocks nothing. Without threads: on this one."""
 
     def __init__(self, emitter: Emitter) -> None:
         self._emitter = emitter

@@ -32,11 +32,11 @@ Settled = Callable[[list[Receipt], Outcome], object]
 
 
 class Channel:
-    """Sends what its engine wants sent, and gives the engine what came of it. Only the worker may be in here.
+    """Sends the engine's batches, and reports the answers to it. Used only by the worker.
 
     Args:
-        destination: makes requests of events, and verdicts of answers.
-        engine: decides what is sent when.
+        destination: makes requests from events, and verdicts from answers.
+        engine: decides when to send what.
         transport: exchanges requests.
         emitter: is told of each request and answer.
         summary: counts requests that fail, for the log.
@@ -65,9 +65,9 @@ class Channel:
         self.clock = clock
         self.copies = copies
         self.open = True
-        """Whether events that come now go here."""
+        """Whether later events are sent here."""
         self.notes_deliveries = False
-        """Whether an event's context says what became of it here: where it is not the only one."""
+        """Whether an event's context has a separate outcome for this channel: if it is not the only one."""
         self._destination = destination
         self._transport = transport
         self._emitter = emitter
@@ -76,44 +76,44 @@ class Channel:
         self._tokens = tokens
         self._secrets = () if copies is None else secrets_of(destination)
         self._closing = False
-        self._limit: float | None = None  # when a request ends at the latest: the process is ending, or the client
+        self._limit: float | None = None  # the latest end of requests: the process or the client is ending
 
     def takes(self, integrations: Mapping[str, Any]) -> bool:
-        """Return whether an event with these integrations goes here."""
+        """Return whether an event with these integrations is sent here."""
         return self.open and allows(self._destination, integrations)
 
     def copy(self, receipt: Receipt, now: float, *, decides: bool, settled: Settled) -> None:
-        """Send a copy of an event. `decides`: whether what becomes of it is the event's outcome."""
+        """Send a copy of an event. `decides`: whether the copy's outcome is the event's."""
         assert self.copies is not None  # noqa: S101 - the first channel has the events themselves
         self.engine.enqueue(self.copies.make(receipt, decides=decides, settled=settled), now)
 
     def close_by(self, deadline: float) -> None:
-        """Send everything, and give up at `deadline` what has no outcome then."""
+        """Send everything, and abandon what is unsettled at `deadline`."""
         self._closing = True
         self._limit = deadline
         self.engine.close(deadline)
 
     def limit_requests(self, deadline: float) -> None:
-        """Let no request last beyond `deadline`: the end of the process."""
+        """End all requests by `deadline`: the end of the process."""
         if not self._closing:
             self._limit = deadline
 
     def close(self) -> None:
-        """Release the connections: nothing more will be sent."""
+        """Release the connections: no more requests follow."""
         self._transport.close(None if self._tokens is None else self._tokens.client)
 
     def next_action(self, now: float) -> Action:
-        """Ask for a token if one is needed, and the engine what to do."""
+        """Request a token if one is needed, and ask the engine for the next action."""
         if self._tokens is not None:
             self._request_token(self._tokens)
         return self.engine.next_action(now)
 
     def due_at(self) -> float | None:
-        """When time alone makes a token request due."""
+        """When a token request is due."""
         return None if self._tokens is None else self._tokens.due_at(closing=self._closing)
 
     def settle(self, settled: Settled) -> None:
-        """Pass on the events that have an outcome here, and that it decides for."""
+        """Pass on the events settled here, if their outcome is the receipt's."""
         for items, outcome in self.engine.settled():
             if outcome.error is not None:
                 outcome = Outcome(outcome.error, outcome.attempts, self.host)  # noqa: PLW2901 - says where, too
@@ -127,7 +127,7 @@ class Channel:
                 self.copies.settle(items, outcome, settled)
 
     def send(self, send: Send) -> None:
-        """Send a batch, unless it has to wait for a token."""
+        """Send a batch, unless it must wait for a token."""
         if self._tokens is not None and not self._tokens.admit(send):
             return
         try:
@@ -154,7 +154,7 @@ class Channel:
             request = with_token(request, self._tokens.token)
         if self._limit is None:
             return request
-        # A later answer is of no use; and without threads nothing else is done until then.
+        # a later answer is useless; and without threads nothing else runs until then
         return replace(request, timeout=max(0.01, min(request.timeout, self._limit - self.clock())))
 
     def _shown(self, request: Request) -> Request:
@@ -202,13 +202,13 @@ class Channel:
             else:
                 tokens.failed(due, bare(AuthError(f"the token request failed: {type(answer).__name__}")))
 
-        self._transport.converse(tokens.dialog(due), tokens.sign, tokens.client, due.deadline, report)
+        self._transport.converse(tokens.steps(due), tokens.sign, tokens.client, due.deadline, report)
 
 
 def transport_error(exc: BaseException, *secrets: str) -> DeliveryError:
-    """Return what an HTTP client raised as a DeliveryError; without frames, which would keep the whole batch alive.
+    """Convert an HTTP client's exception to a DeliveryError; without frames, which would keep the whole batch alive.
 
-    And without its text, if that quotes a secret.
+    Its text is omitted if it quotes a secret.
     """
     if quotes(exc, *secrets):
         return TransportError(f"{type(exc).__name__}, whose text quotes a secret")

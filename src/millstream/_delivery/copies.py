@@ -1,4 +1,4 @@
-"""Copies: the events of a channel that is not the client's first, as parts of requests, and what becomes of each event.
+"""Copies: events in a channel that is not the client's first. Each is sent in parts, whose worst outcome is the copy's.
 
 event ──▶ copy ──▶ parts ──▶ the engine ──▶ outcomes of parts ──▶ the worst is the copy's ──▶ ctx.deliveries
 """
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["Copies"]
 
 WORST_LAST = ("delivered", "dropped", "failed", "kept")
-"""Kinds of outcomes. An event with a part that is kept on disk is kept, so that the part is sent."""
+"""Outcomes from worst to best, for the parts of an event; "kept" first, so that a part on disk is sent."""
 
 
 class Copy(Struct, eq=False):
-    """One event on its way to one destination."""
+    """An event for one destination."""
 
     receipt: Receipt
     size: int
@@ -38,24 +38,24 @@ class Copy(Struct, eq=False):
     decides: bool
     """Whether its outcome is the event's: no channel before this one takes the event."""
     parts: int = 0
-    """Those that have no outcome."""
+    """Parts without an outcome."""
     outcome: Outcome = DELIVERED
-    """The worst of its parts', so far."""
+    """The worst outcome of its parts so far."""
 
 
 class CopyPart(Part, gc=True):
-    """A part that knows whose it is."""
+    """A part, with its copy."""
 
     copy: Copy | None = None
 
 
 class Copies:
-    """The copies of one channel. A full channel drops its own copy of an event, and no other.
+    """The copies of a channel. A full channel drops its own copy of an event, and no other.
 
     Args:
         destination: makes parts of events.
-        ledger: has flushes wait for copies.
-        max_events: copies without an outcome, at most.
+        ledger: makes flushes wait for copies.
+        max_events: pending copies, at most.
         max_bytes: their bytes, at most.
     """
 
@@ -63,7 +63,7 @@ class Copies:
         self.counts = {"delivered": 0, "failed": 0, "dropped": 0}
         self.pending = 0
         self.backlog: Backlog | None = None
-        """Keeps events on disk until their copies have an outcome, where there is a spool."""
+        """Keeps events on disk until their copies are settled, where there is a spool."""
         self._bytes = 0
         self._destination = destination
         self._ledger = ledger
@@ -73,7 +73,7 @@ class Copies:
     def make(
         self, receipt: Receipt, *, decides: bool, settled: Callable[[list[Receipt], Outcome], object]
     ) -> list[Item]:
-        """Return the parts of an event. One that has none, or no room, has its outcome now."""
+        """Return the parts of an event. One without parts, or without room, is settled now."""
         if self.backlog is not None:
             self.backlog.copy_made(receipt)
         copy = Copy(receipt, len(receipt.data), self._ledger.copy_entered(), decides)
@@ -103,12 +103,12 @@ class Copies:
             case Refused(error):
                 return Outcome(error)
             case _:
-                return prepared or Outcome(Dropped(f"{self._destination.name} has no use for it"))
+                return prepared or Outcome(Dropped(f"{self._destination.name} skips this event"))
 
     def settle(
         self, items: Sequence[Item], outcome: Outcome, settled: Callable[[list[Receipt], Outcome], object]
     ) -> None:
-        """Note the outcome of parts; the event's copy has the worst, when all are there."""
+        """Record the outcome of parts; the last one settles the copy."""
         for item in items:
             copy = cast("Copy", cast("CopyPart", item).copy)
             if WORST_LAST.index(outcome.kind) >= WORST_LAST.index(copy.outcome.kind):
@@ -126,5 +126,5 @@ class Copies:
         if copy.decides:
             settled([receipt], outcome)
         if self.backlog is not None:
-            self.backlog.copy_ended(receipt, outcome)
+            self.backlog.copy_ended(receipt, self._destination.name, outcome)
         self._ledger.copy_ended(copy.epoch)

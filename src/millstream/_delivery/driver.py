@@ -1,4 +1,4 @@
-"""The driver: what callers ask of delivery. It counts events in, hands them over, and waits for their outcomes."""
+"""The driver: accepts events, passes them to the worker, and waits for outcomes."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 __all__ = ["Driver"]
 
 CLOSE_GRACE = 0.25
-"""Seconds beyond its deadline that `close` gives the worker to hand back what is left."""
+"""Seconds beyond its deadline that `close` gives the worker to return unsettled events."""
 TAKE_OVER_GRACE = 0.15
 """Seconds that it then waits for the worker's lock."""
 UNPLUG_PATIENCE = 10.0
-"""Seconds that `unplug` waits for the hooks of a plugin to be over."""
+"""Seconds that `unplug` waits for the hooks of a plugin to end."""
 
 
 class Driver:
-    """The way of a client's calls to its worker.
+    """Passes a client's calls to its worker.
 
     Args:
         worker: delivers.
         runtime: runs the worker's turns.
-        emitter: is told what callbacks raise.
-        disabled: whether every event succeeds in the call itself, and nothing is queued or sent.
+        emitter: reports what callbacks raise.
+        disabled: every event succeeds in the call itself, and nothing is queued or sent.
     """
 
     def __init__(self, worker: Worker, runtime: Runtime, emitter: Emitter, *, disabled: bool = False) -> None:
@@ -57,7 +57,7 @@ class Driver:
     # -- events -----------------------------------------------------------------------------------------
 
     def accept(self, receipt: Receipt) -> None:
-        """Count an event in and hand it over, if there is room; else it is dropped."""
+        """Accept an event and hand it over, if there is room; else drop it."""
         try:
             if self.worker.backlog is not None and self._spooled(receipt):
                 return
@@ -71,7 +71,7 @@ class Driver:
         self._ledger.settle_at_once(receipt, Outcome(QueueFull(full)))
 
     def refuse(self, receipt: Receipt, error: DeliveryError) -> None:
-        """Count an event in, and settle it at once: it cannot be sent."""
+        """Accept and settle an event at once: it cannot be sent."""
         self._ledger.settle_at_once(receipt, Outcome(error))
 
     def reject(self, receipt: Receipt, error: DeliveryError) -> None:
@@ -79,7 +79,7 @@ class Driver:
         self._ledger.reject(receipt, Outcome(error))
 
     def accept_if_room(self, receipt: Receipt) -> QueueFull | None:
-        """The same as `accept`, but return what is full, and count nothing, if there is no room."""
+        """Like `accept`, but without room return what is full and count nothing."""
         try:
             if self._spooled(receipt):
                 return None
@@ -93,30 +93,30 @@ class Driver:
         return None
 
     def _complete_later(self, receipt: Receipt) -> None:
-        """Have the worker complete a call that a signal handler's exception has interrupted, unless it did nothing.
+        """Complete a call that a signal handler's exception interrupted, unless it had not begun.
 
-        The command comes after the event, if that is in the mailbox. It is put there first of all: no handler runs
-        before the first call.
+        The worker runs the command after the event, if that is in the mailbox. It is posted first of all: no handler
+        runs before the first call.
         """
         self.worker.mailbox.put(lambda: self.worker.complete_call(receipt))
         self._runtime.wake()
 
     def accept_when_room(self, receipt: Receipt) -> None:
-        """The same, after waiting for room: until the client is closed, and not on the worker, which makes it.
+        """Wait for room, and accept an event: until the client is closed, and not on the worker, which makes the room.
 
-        Looks again every few milliseconds: a condition variable would deadlock when a signal handler calls in here.
+        Polls every few milliseconds: a condition variable would deadlock when a signal handler calls this.
         """
         while self.accept_if_room(receipt) is not None:
             if self.worker.finished or self._in_own_code():
                 self.accept(receipt)
                 return
-            self._runtime.post(self.worker.flush_all)  # or a queue smaller than flush_at would sit out flush_interval
+            self._runtime.post(self.worker.flush_all)  # a queue smaller than flush_at is never due
             time.sleep(0.005)
 
     def _spooled(self, receipt: Receipt) -> bool:
-        """With a spool: write an event down, count it in and hand it over. There is always room on disk.
+        """With a spool: write an event to disk, accept it and hand it over. There is always room on disk.
 
-        False: it is not on disk, and goes the way of every event without a spool.
+        False: it is not on disk, and is handled as without a spool.
         """
         backlog = self.worker.backlog
         if backlog is None or not backlog.keep(receipt):
@@ -137,7 +137,7 @@ class Driver:
     # -- the life of a client -----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to work before the first event: in a spool there may be others."""
+        """Start before the first event: a spool may hold others."""
         if self.worker.backlog is not None:
             self.worker.backlog.start()
             self._runtime.wake()
@@ -155,7 +155,7 @@ class Driver:
         return result
 
     def close(self, timeout: float) -> FlushResult:
-        """The same, and then stop. What has no outcome at the deadline is abandoned, and returned."""
+        """Like `flush`, and then stop. Events without an outcome at the deadline are abandoned, and returned."""
         self._refuse_on_worker("close_and_flush")
         worker, runtime = self.worker, self._runtime
         deadline = worker.clock() + timeout
@@ -173,47 +173,47 @@ class Driver:
         return result
 
     def request_flush(self) -> None:
-        """Have the worker send at once what there is, if that does not block the caller."""
+        """Have the worker send pending events at once, if that does not block the caller."""
         if self._runtime.runs():
             self._runtime.post(self.worker.flush_all)
 
     def begin_flush(self, timeout: float) -> None:
-        """Begin a `flush` at the end of the process, without waiting: the flushes of several clients overlap."""
+        """Start a `flush` at the end of the process, without waiting: the flushes of several clients overlap."""
         deadline = self.worker.clock() + timeout
         self.worker.mailbox.put(lambda: self.worker.on_end(deadline))
         self.request_flush()
 
     def begin_close(self, timeout: float) -> None:  # noqa: ARG002 - AsyncDriver needs it
-        """Begin what `close` will wait for, without waiting."""
+        """Start the work that `close` will wait for."""
         self.request_flush()
 
     def detach(self, gate: EndingGate, until: float) -> Iterator[None]:  # noqa: ARG002 - AsyncDriver needs them
-        """Leave the event loop, in steps that all clients take together. Without a loop there is nothing to leave."""
+        """Leave the event loop, in steps that all clients take together. Does nothing without a loop."""
         return iter(())
 
     def avoid_loop(self) -> None:
-        """Deliver without the event loop that runs in this thread, if any."""
+        """Deliver without the event loop of this thread, if any."""
 
     def retire(self, then: Command, *, close_http: bool) -> None:
-        """Deliver what is left and end, because no call can come any more; does nothing where no turns run.
+        """Deliver remaining events and stop, because no call can follow; does nothing where no turns run.
 
         Args:
-            then: called when every event has its outcome.
+            then: called when all events are settled.
             close_http: whether to close the HTTP clients.
         """
         if self._runtime.runs():
             self._runtime.post(lambda: self.worker.on_retire(then, close_http=close_http))
 
-    def let_go(self) -> None:
-        """At the end of the process: release what an interrupted call may hold."""
-        self._ledger.let_go()
+    def release_lock(self) -> None:
+        """At the end of the process: release locks that an interrupted call may hold."""
+        self._ledger.release_lock()
 
     def exposed(self) -> int:
-        """Return how many events would be lost if the process ended now."""
+        """Return the number of events that would be lost if the process ended now."""
         return self._ledger.totals().pending if self.worker.backlog is None else self._ledger.exposed
 
     def orphan(self) -> None:
-        """Give everything up in a forked child: the events belong to the parent, which delivers them."""
+        """Drop everything in a forked child: the events belong to the parent, which delivers them."""
         self._orphaned = True
         if self.worker.backlog is not None:
             self.worker.backlog.spool.orphan()
@@ -229,7 +229,7 @@ class Driver:
         self._runtime.wait_for(settled, None if timeout is None else self.worker.clock() + timeout)
 
     def awaited(self, receipt: Receipt) -> Generator[Any, None, None]:
-        """The same for `await receipt`, on the running event loop."""
+        """Like `wait`, for `await receipt` on the running event loop."""
         import asyncio  # noqa: PLC0415 - a client without an event loop does not load it: a tenth of what it loads
 
         loop = asyncio.get_running_loop()
@@ -248,24 +248,24 @@ class Driver:
         yield from settled.__await__()
 
     def watch(self, receipt: Receipt, watcher: Callable[[Receipt], object]) -> None:
-        """Call `watcher(receipt)` when the receipt has its outcome; what it raises is reported, not raised."""
+        """Call `watcher(receipt)` once the receipt is settled; exceptions are reported, not raised."""
         self._callbacks.watch(receipt, watcher)
 
     def watch_callback(self, receipt: Receipt, callback: Callback, *, first: bool = True) -> None:
-        """Call `callback(err, ctx)` when the receipt has its outcome. `first`: no other code has the receipt yet."""
+        """Call `callback(err, ctx)` once the receipt is settled. `first`: no other code has the receipt yet."""
         self._callbacks.add(receipt, callback, first=first)
 
     # -- plugins ------------------------------------------------------------------------------------------
 
     def plug(self, plugin: Any) -> None:
-        """Run this plugin for the events that are recorded from now on."""
+        """Run this plugin for events recorded from now on."""
         plugins = self.worker.plugins
         self._runtime.post(lambda: plugins.change(lambda: plugins.runner.registry.add(plugin)))
 
     def unplug(self, name: str) -> None:
-        """Stop running the plugin of this name for the events that come from now on, and wait until no hook of it runs.
+        """Stop running the plugin of this name for later events, and wait for its running hooks.
 
-        Where that cannot be waited for (on the worker itself, or while a hook hangs) it stops at once.
+        Where that is impossible (on the worker itself, or while a hook hangs) return at once.
         """
         plugins = self.worker.plugins
         if not self._in_own_code():
@@ -280,27 +280,27 @@ class Driver:
         plugins.runner.registry.remove(name)
 
     def add_destination(self, destination: Destination) -> None:
-        """Send copies of the events that are recorded from now on to one more destination."""
+        """Send copies of later events to one more destination."""
         self._runtime.post(lambda: self.worker.add_destination(destination))
 
     def remove_destination(self, name: str) -> None:
-        """Send it no copies of the events that come from now on; those that it has are delivered."""
+        """Send no copies of later events to this destination; pending ones are delivered."""
         self._runtime.post(lambda: self.worker.remove_destination(name))
 
     def hold(self) -> None:
-        """Deliver nothing while a critical plugin is being loaded; events that come wait to be seen by it."""
+        """Pause delivery while a critical plugin is being loaded, which must see the events."""
         self._runtime.post(self.worker.plugins.hold)
 
     def release(self) -> None:
-        """Deliver again: the critical plugin is loaded."""
+        """Resume delivery: the critical plugin is loaded."""
         self._runtime.post(self.worker.plugins.release)
 
     def halt(self, error: PluginError) -> None:
-        """Keep all events until `close` hands them back: the critical plugin cannot be loaded."""
+        """Keep all events until `close` returns them: the critical plugin cannot be loaded."""
         self._runtime.post(lambda: self.worker.on_halt(error))
 
     def stats(self) -> Stats:
-        """Return the counters, as of now."""
+        """Return the current counters."""
         totals, backlog, hook = self._ledger.totals(), self.worker.backlog, self.worker.plugins.runner.running()
         engines = [channel.engine for channel in self.worker.channels]
         return Stats(
@@ -330,19 +330,17 @@ class Driver:
         return ticket.result() if ticket.epoch else self._undecided()
 
     def _undecided(self) -> FlushResult:
-        """Return the result of a flush that the worker has not come to read."""
+        """Return the result of a flush that the worker has not read yet."""
         pending = self._ledger.totals().pending
         return FlushResult(pending=pending, spooled=pending - self.exposed())
 
     def _in_own_code(self) -> bool:
-        """Whether the caller is in a callback, listener or hook: delivery waits for it."""
+        """Whether the caller is in a callback, listener or hook, for which delivery waits."""
         return self._runtime.in_turn() or self.worker.plugins.runner.in_hook()
 
     def _refuse_on_worker(self, what: str) -> None:
         if self._orphaned:
-            raise MillstreamError(
-                f"{what}: the event was recorded before the fork, and is the parent process's to deliver"
-            )
+            raise MillstreamError(f"{what}: the event was recorded before the fork, and the parent process delivers it")
         if self._in_own_code():
             raise MillstreamError(
                 f"{what} was called on the client's own worker (in a callback, listener or plugin), "

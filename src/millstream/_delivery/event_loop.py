@@ -1,12 +1,12 @@
-"""The event loop runtime: the worker's turns are callbacks of the application's own event loop. It has no thread.
+"""The event loop runtime: the worker's turns are callbacks of the application's own event loop. No thread.
 
     call ──▶ mailbox ──▶ a turn, if none is scheduled ──▶ a task per request, and per hook that awaits
                            ▲                                     │
-                           └───────────── their ends ────────────┘
+                           └───────────── results ───────────────┘
 
-The loop is found when it is first needed: a client may be made, and even used, before there is one. What a loop leaves
-behind when it ends goes back into the mailbox, for the next loop; or for the inline runtime, where there is no loop: at
-the end of the process above all.
+The loop is bound when it is first needed: a client may be made, and even used, before there is one. Unfinished work of
+a loop that ended goes back into the mailbox, for the next loop; or, without a loop, as at the end of the process, for
+the inline runtime.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from .worker import Worker, earliest
 __all__ = ["LoopRuntime"]
 
 LOOK = 0.1
-"""Seconds between two looks of a thread that waits, at whether the loop still runs."""
+"""Seconds between two checks of a waiting thread whether the loop still runs."""
 
 
 class LoopRuntime:
     """Runs turns on the event loop on which the client is used.
 
     Args:
-        emitter: is told what callbacks raise that were awaited.
-        hook_timeout: seconds for one hook of a plugin that is awaited.
+        emitter: reports exceptions of awaited callbacks.
+        hook_timeout: seconds for an awaited hook.
     """
 
     linger = LINGER
@@ -56,10 +56,10 @@ class LoopRuntime:
         self._inline = InlineRuntime()
         self._emitter = emitter
         self._hook_timeout = hook_timeout
-        self._wake_at = 0  # events in the mailbox that are worth a turn
-        self._scheduled: asyncio.AbstractEventLoop | None = None  # on it a turn is coming
+        self._wake_at = 0  # number of events in the mailbox that is worth a turn
+        self._scheduled: asyncio.AbstractEventLoop | None = None  # the loop with a scheduled turn
         self._timer: asyncio.TimerHandle | None = None
-        self._timed: asyncio.AbstractEventLoop | None = None  # on it fewer than `_wake_at` events have time
+        self._timed: asyncio.AbstractEventLoop | None = None  # where few events wait for a timer
 
     def bind(self, worker: Worker) -> None:
         """Run the turns of this worker."""
@@ -69,23 +69,23 @@ class LoopRuntime:
     # -- the callers' side ------------------------------------------------------------------------------
 
     def submit(self, receipt: Receipt) -> None:
-        """Hand over an accepted event. Without a loop it waits in the mailbox until there is one."""
+        """Hand over an accepted event. Without a loop it waits in the mailbox."""
         mailbox = self.worker.mailbox
         mailbox.put(receipt)
         if mailbox.qsize() >= self._wake_at or _get_running_loop() is not self._timed:
             self.notify()
 
     def post(self, command: Command) -> None:
-        """Have the worker do something."""
+        """Post a command to the worker."""
         self.worker.mailbox.put(command)
         self.notify()
 
     def wake(self) -> None:
-        """Have the worker look around."""
+        """Wake the worker."""
         self.post(nothing)
 
     def notify(self) -> None:
-        """Have the mail read: schedule a turn."""
+        """Schedule a turn that reads the mailbox."""
         loop = self.binding.get()
         if loop is None:
             self.exit_thread.prepare()
@@ -93,24 +93,24 @@ class LoopRuntime:
         if self._scheduled is loop:
             return
         self._scheduled = loop
-        # In an empty context, and so are the tasks that a turn starts: see start_thread.
+        # In an empty context, as for the tasks that a turn starts: see start_thread.
         try:
             if _get_running_loop() is loop:
                 loop.call_soon(self._on_turn, loop, context=Context())
             else:
                 loop.call_soon_threadsafe(self._on_turn, loop, context=Context())
-        except RuntimeError:  # closed at this very moment: the mail waits for the next one
+        except RuntimeError:  # closed just now: the mail waits for the next loop
             self._scheduled = None
-        except BaseException:  # a signal handler's, before or after the turn was asked for
+        except BaseException:  # a signal handler's, before or after the turn was scheduled
             self._scheduled = None
             raise
 
     def runs(self) -> bool:
-        """Whether turns run without a caller: while a loop does."""
+        """Whether turns run by themselves: while a loop runs."""
         return self.binding.runs()
 
     def wait_for(self, event: threading.Event, deadline: float | None) -> None:
-        """Wait while the loop does the work; without one, run turns here."""
+        """Wait while the loop works; without one, run turns here."""
         while self.binding.runs() and not event.is_set():
             pause = earliest(LOOK, None if deadline is None else deadline - self.worker.clock()) or 0.0
             if pause <= 0.0:
@@ -121,13 +121,13 @@ class LoopRuntime:
             self._inline.wait_for(event, deadline)
 
     def use_blocking_executor(self) -> None:
-        """At the end of the process: have the loop do itself what it gives to threads, which refuse work by then."""
+        """At the end of the process: run the loop's executor jobs inline, because threads refuse work by then."""
         loop = self.binding.loop
         if loop is not None:
             loop.call_soon_threadsafe(loop.set_default_executor, InlineExecutor())
 
     def close(self) -> None:
-        """Release what the end of the process needed."""
+        """Release resources used at the end of the process."""
         self.private_loop.close()
         self.exit_thread.dismiss()
 
@@ -135,12 +135,12 @@ class LoopRuntime:
 
     def _on_turn(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._scheduled is loop:
-            self._scheduled = None  # first: a caller that puts something from here on has to schedule a turn
+            self._scheduled = None  # first: a caller that posts from here on must schedule a turn
         if self.loop_here() is not loop:
             return
         clock = self.worker.clock
         until: float | None = clock() + 0.05
-        if self._inline.turning.acquire(blocking=False):  # else a thread that waited while no loop ran is still at it
+        if self._inline.turning.acquire(blocking=False):  # else a thread that waited while no loop ran still runs turns
             try:
                 with self._inline.turn_here():
                     until = self.worker.guarded_turn()
@@ -152,14 +152,14 @@ class LoopRuntime:
         if until is not None and self.binding.loop is loop:
             self._timer = loop.call_later(max(0.0, until - clock()), self._on_time, loop)
         self._timed, self._wake_at = loop, self.worker.enough()
-        if not self.worker.mailbox.empty():  # from another thread, which has seen the number from before
+        if not self.worker.mailbox.empty():  # from another thread, which saw the previous number
             self.notify()
 
     def _on_time(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Run a turn, but first what the same moment has woken.
+        """Run a turn, but first the callbacks due at the same time.
 
-        A loop wakes at whole milliseconds, and then all that slept on it. What comes after a turn and its request is
-        late by their length. Once round the loop are the callbacks of futures, twice the tasks that wait for them.
+        A loop wakes all tasks due in the same millisecond together, and those after a turn and its request are late.
+        After one pass of the loop the callbacks of futures have run, after two the tasks that wait for them.
         """
         loop.call_soon(loop.call_soon, self._on_turn, loop)
 
@@ -170,27 +170,27 @@ class LoopRuntime:
     # -- the worker's side ------------------------------------------------------------------------------
 
     def in_turn(self) -> bool:
-        """Whether the calling thread runs a turn: it must not wait for what a turn brings."""
+        """Whether the calling thread runs a turn: it must not wait for a turn's result."""
         return self._inline.in_turn()
 
     def turn_here(self) -> AbstractContextManager[None]:
-        """Around what runs on the calling thread as a turn does."""
+        """Return a context in which this thread counts as running a turn."""
         return self._inline.turn_here()
 
     def loop_here(self) -> asyncio.AbstractEventLoop | None:
-        """Return the loop, if this is its thread and it runs."""
+        """Return the loop, if it runs in this thread."""
         return self.binding.here()
 
     def run(self, job: Callable[[], Command], deadline: float) -> bool:
-        """Run a job here, where there is no loop, and do what it returns."""
+        """Run a job here, without a loop, and do what it returns."""
         return self._inline.run(job, deadline)
 
     def abandoned_senders(self) -> int:
-        """Return how many threads are held by requests that did not end in time: there are none."""
+        """Return 0: requests hold no threads here."""
         return 0
 
     def sync(self, sync: Callable[[], object]) -> None:
-        """Force the spool to disk, on a thread of the loop."""
+        """Run an fsync of the spool on a thread of the loop."""
         loop = self.loop_here()
         if loop is None:
             sync()
@@ -198,24 +198,24 @@ class LoopRuntime:
             loop.run_in_executor(None, sync)
 
     def spawn(self, awaitable: Awaitable[Any], done: Done, requeue: Command | None, timeout: float | None) -> None:
-        """Await something in a task of the loop; see LoopBinding.spawn."""
+        """Await in a task of the loop; see LoopBinding.spawn."""
         self.binding.spawn(awaitable, done, requeue, timeout)
 
     def wait_for_hook(
         self, awaitable: Awaitable[Any], done: Callable[[Answer], object], again: Callable[[], object]
     ) -> None:
-        """Await a hook of a plugin; `again` calls it once more, should the loop end before it does."""
+        """Await a hook of a plugin; `again` calls it once more, if the loop ends first."""
         if self.loop_here() is not None:
             self.spawn(awaitable, lambda value, exc: self.post(lambda: done((value, exc))), again, self._hook_timeout)
         else:
             self._wait_here(awaitable, lambda value, exc: done((value, exc)), self._hook_timeout)
 
     def wait_for_callback(self, awaitable: Awaitable[object]) -> None:
-        """Await what a callback returned. It may have been called on any thread."""
+        """Await what a callback returned; may be called on any thread."""
         self.post(lambda: self.wait_for_awaitable(awaitable, "callback"))
 
     def wait_for_awaitable(self, awaitable: Awaitable[Any], code: str) -> None:
-        """Await something, and report under `code` what it raises."""
+        """Await, and report exceptions under `code`."""
 
         def done(_: object, exc: BaseException | None) -> None:
             if exc is not None:
@@ -227,7 +227,7 @@ class LoopRuntime:
             self._wait_here(awaitable, done, None)
 
     def _wait_here(self, awaitable: Awaitable[Any], done: Done, timeout: float | None) -> None:
-        """Wait without a loop, which only ever happens at the end: then until the close's deadline at most."""
+        """Wait without a loop, which only happens at the end: until the close's deadline at most."""
         deadline = self.worker.deadline
         left = max(0.0, deadline - self.worker.clock()) if deadline else None
         try:

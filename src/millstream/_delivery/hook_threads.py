@@ -18,13 +18,13 @@ from .transport import Command
 __all__ = ["Answered", "HookThreads"]
 
 LINGER = 0.5
-"""Seconds that a thread waits for more before it ends."""
+"""Seconds that an idle thread waits before it ends."""
 TOGETHER, AT_ONCE = 64, 0.002
-"""Answers that are posted together, at most, and the seconds for which the first of them waits, at most."""
+"""Results posted together, at most, and the seconds for which the first of them waits, at most."""
 
 
 class HookJob(Struct, eq=False):
-    """A hook to be called: the one for this kind of event."""
+    """A hook to call, for an event of this type."""
 
     beside: Beside
     plugin: PluginLike
@@ -32,18 +32,18 @@ class HookJob(Struct, eq=False):
 
 
 Answered = Sequence[tuple[Beside, PluginLike, "Answer | None"]]
-"""What came of each hook. No answer: it returned nothing, or the context."""
+"""The results of hooks. None: the hook returned nothing, or the context."""
 
 
 class HookThreads:
     """Runs the hooks of each plugin on a daemon thread of its own, in the order of the events.
 
-    What waits here is pending events: the bounds of the client's queue are its bounds.
+    Events that wait here are pending: the limits of the client's queue apply.
 
     Args:
         call: calls a plugin's hook; in any thread.
-        post: has the worker do something.
-        answered: is given what came of the hooks; on the worker.
+        post: posts a command to the worker.
+        answered: receives the results of hooks; on the worker.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class HookThreads:
         self._call = call
         self._post = post
         self._answered = answered
-        self._threads: dict[str, _HookThread] = {}  # by the plugin's name; the worker alone adds to it
+        self._threads: dict[str, _HookThread] = {}  # by the plugin's name; only the worker adds to it
 
     def run(self, job: HookJob) -> None:
-        """Run a hook, and have the worker told what came of it."""
+        """Run a hook, and pass its result to the worker."""
         name = job.plugin.name
         thread = self._threads.get(name)
         if thread is None:
@@ -66,13 +66,13 @@ class HookThreads:
         thread.put(job)
 
     def abandon(self) -> None:
-        """Forget every hook that has not begun."""
+        """Drop every hook that has not started."""
         threads, self._threads = self._threads, {}
         for thread in threads.values():
             thread.clear()
 
     def when_quiet(self, name: str, then: Command) -> None:
-        """Have the worker do this when no hook of this plugin runs or waits."""
+        """Post this to the worker once no hook of this plugin runs or waits."""
         thread = self._threads.get(name)
         if thread is None:
             then()
@@ -80,7 +80,7 @@ class HookThreads:
             thread.put(lambda: self._post(then))
 
     def running(self) -> tuple[str, float] | None:
-        """Return a hook that runs now (`plugin.hook`), and for how many seconds."""
+        """Return a running hook (`plugin.hook`), and its seconds."""
         for thread in list(self._threads.values()):
             if thread.running is not None:
                 hook, since = thread.running
@@ -97,7 +97,7 @@ class HookThreads:
 
 
 class _HookThread:
-    """The thread of one plugin: started when there is something to run, ended when there is not."""
+    """The thread of a plugin: started when there is work, ended when idle."""
 
     def __init__(
         self, call: Callable[[PluginLike, str, Context], Answer | None], report: Callable[[Answered], object]
@@ -107,7 +107,7 @@ class _HookThread:
         self._call = call
         self._report = report
         self._jobs: SimpleQueue[HookJob | Command] = SimpleQueue()
-        self._lock = threading.Lock()  # between the worker and the thread; no user code runs under it
+        self._lock = threading.Lock()  # between the worker and the thread; never held while user code runs
         self._alive = False
 
     def put(self, item: HookJob | Command) -> None:
@@ -118,7 +118,7 @@ class _HookThread:
             self._alive = True
         try:
             start_thread("millstream-destination", self._run)
-        except RuntimeError:  # at the end of the process: on the worker, then
+        except RuntimeError:  # at the end of the process: on the worker instead
             try:
                 self._run(linger=0.0)
             finally:
@@ -154,7 +154,7 @@ class _HookThread:
             return self._jobs.get_nowait() if self._alive else None
 
     def _answers(self, job: HookJob) -> list[tuple[Beside, PluginLike, Answer | None]]:
-        """Run a hook, and those that wait behind it, for a moment."""
+        """Run a hook and those queued behind it, for a moment."""
         answers: list[tuple[Beside, PluginLike, Answer | None]] = []
         began = now = monotonic()
         while True:
@@ -162,7 +162,7 @@ class _HookThread:
             self.running = f"{plugin.name}.{beside.receipt.kind}", now
             try:
                 answer = self._answer(plugin, beside.receipt.kind, context)
-            except BaseException:  # ends the program, or a call; the event's delivery decides what becomes of it
+            except BaseException:  # it ends the program, or a call; delivery decides the event's outcome
                 self._report([*answers, (beside, plugin, None)])
                 raise
             finally:

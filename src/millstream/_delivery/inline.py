@@ -1,4 +1,4 @@
-"""The inline runtime: the worker's turns run on the thread that calls. For where there can be no other."""
+"""The inline runtime: the worker's turns run on the calling thread, where no other can be started."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .worker import Worker, earliest
 __all__ = ["InlineRuntime", "nothing"]
 
 PAUSE = 0.05
-"""Seconds between two looks of a thread that waits, at whether another thread is still running turns."""
+"""Seconds between two checks of a waiting thread whether another thread still runs turns."""
 
 
 class InlineRuntime:
-    """Runs turns at a call that makes a batch due, and while a caller waits.
+    """Runs turns in a call that makes a batch due, and while a caller waits.
 
-    `submit` then takes as long as the network does.
+    So `submit` may take as long as a request.
     """
 
     linger = 0.0
@@ -29,8 +29,8 @@ class InlineRuntime:
 
     def __init__(self) -> None:
         self.turning = threading.Lock()
-        """Held by the thread that runs turns."""
-        self._thread: int | None = None  # the thread that runs a turn now
+        """Held while a thread runs turns."""
+        self._thread: int | None = None  # the thread that runs a turn
 
     def bind(self, worker: Worker) -> None:
         """Run the turns of this worker."""
@@ -44,12 +44,12 @@ class InlineRuntime:
         self.notify()
 
     def post(self, command: Command) -> None:
-        """Have the worker do something."""
+        """Post a command to the worker."""
         self.worker.mailbox.put(command)
         self.notify()
 
     def notify(self) -> None:
-        """Have the mail read."""
+        """Run a turn that reads the mailbox, if it is worth one."""
         while not self.worker.mailbox.empty() and self.turning.acquire(blocking=False):
             try:
                 self.take_turn()
@@ -57,11 +57,11 @@ class InlineRuntime:
                 self.turning.release()
 
     def wake(self) -> None:
-        """Have the worker look around, also if it has not started yet."""
+        """Wake the worker, also if it has not started yet."""
         self.post(nothing)
 
     def runs(self) -> bool:
-        """Whether turns run without a caller: they do not."""
+        """Whether turns run by themselves: no."""
         return False
 
     def wait_for(self, event: threading.Event, deadline: float | None) -> None:
@@ -83,12 +83,12 @@ class InlineRuntime:
     # -- the worker's side ------------------------------------------------------------------------------
 
     def in_turn(self) -> bool:
-        """Whether the calling thread runs a turn: it must not wait for what a turn brings."""
+        """Whether the calling thread runs a turn: it must not wait for a turn's result."""
         return self._thread == threading.get_ident()
 
     @contextmanager
     def turn_here(self) -> Generator[None, None, None]:
-        """Around what runs on the calling thread as a turn does."""
+        """A context in which this thread counts as running a turn."""
         self._thread = threading.get_ident()
         try:
             yield
@@ -96,7 +96,7 @@ class InlineRuntime:
             self._thread = None
 
     def take_turn(self) -> float | None:
-        """Run one turn on the calling thread. Return when the next is due."""
+        """Run one turn on the calling thread. Return when the next one is due."""
         self._thread = threading.get_ident()
         try:
             return self.worker.turn()
@@ -104,16 +104,16 @@ class InlineRuntime:
             self._thread = None
 
     def run(self, job: Callable[[], Command], deadline: float) -> bool:  # noqa: ARG002 - where there are threads
-        """Run a job, and do what it returns."""
+        """Run a job, and then the command that it returns."""
         job()()
         return True
 
     def abandoned_senders(self) -> int:
-        """Return how many threads are held by requests that did not end in time: there are none."""
+        """Return 0: requests hold no threads here."""
         return 0
 
     def sync(self, sync: Callable[[], object]) -> None:
-        """Force the spool to disk."""
+        """Run an fsync of the spool."""
         sync()
 
 

@@ -1,10 +1,10 @@
-"""What binds a client to an event loop: one at a time, found late, and lost when it is closed."""
+"""Binds a client to an event loop: one at a time, found on first use, and released when it closes."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from asyncio import _get_running_loop  # the one way to ask that costs no exception; documented for event loops
+from asyncio import _get_running_loop  # the one query that raises nothing; documented for event loops
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -13,28 +13,28 @@ from .transport import Command
 __all__ = ["Done", "LoopBinding"]
 
 Done = Callable[[Any, "BaseException | None"], object]
-"""Told what an awaitable returned, or what it raised."""
+"""Called with the result of an awaitable, or its exception."""
 
 AFTER_A_CANCEL = 1.0
-"""Seconds until work that somebody cancelled is begun anew. At the end of asyncio.run every task is cancelled, and what
-would be begun at once would be cut off again: a second later there is no loop any more, or it was not the end."""
+"""Seconds until cancelled work is restarted. At its end asyncio.run cancels all tasks, and work restarted at once would
+be cancelled again; a second later the loop is closed, or it was not the end."""
 GRACE = 1.0
 """Seconds for cancelled tasks to end."""
 
 
 class LoopBinding:
-    """The event loop of a driver, and the tasks that were started on it.
+    """The event loop of a driver, and the tasks started on it.
 
     Args:
-        requeue: is given what an event loop that ended has left undone: commands that begin it anew.
-        ended: called on a loop's thread, when it is about to end.
+        requeue: receives the unfinished work of a loop that ended, as commands that restart it.
+        ended: called on a loop's thread, when it is about to close.
     """
 
     def __init__(self, requeue: Callable[[Command], object], ended: Callable[[], object]) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._requeue = requeue
         self._ended = ended
-        self._left: asyncio.AbstractEventLoop | None = None  # it has ended, or is about to
+        self._left: asyncio.AbstractEventLoop | None = None  # a loop that has closed, or is about to
         self._tail: AsyncGenerator[None, None] | None = None
         self._tasks: dict[asyncio.Task[Any], Command | None] = {}
         self._postponed: list[Command] = []
@@ -43,7 +43,7 @@ class LoopBinding:
     # -- which loop -----------------------------------------------------------------------------------
 
     def get(self) -> asyncio.AbstractEventLoop | None:
-        """The loop; the one that runs in this thread, if there was none or it is closed."""
+        """Return the loop; the running one, if there was none or it is closed."""
         loop = self.loop
         if loop is not None and not loop.is_closed():
             return loop
@@ -51,25 +51,25 @@ class LoopBinding:
         return None if running is None or running is self._left else self.bind(running)
 
     def here(self) -> asyncio.AbstractEventLoop | None:
-        """The loop, if we are on its thread and it runs."""
+        """Return the loop, if it runs in this thread."""
         loop = self.loop
         return loop if loop is not None and _get_running_loop() is loop else None
 
     def runs(self) -> bool:
-        """Whether there is a loop that will do what it is told."""
+        """Whether there is a running loop."""
         return self.loop is not None and self.loop.is_running()
 
     def avoid(self, running: asyncio.AbstractEventLoop | None) -> None:
-        """Do not bind to this loop, as if it had ended."""
+        """Never bind to this loop, as if it had closed."""
         self._left = running
 
     @property
     def at_work(self) -> bool:
-        """Whether there are tasks that an event's delivery waits for."""
+        """Whether there are tasks for which an event's delivery waits."""
         return any(requeue is not None for requeue in list(self._tasks.values()))
 
     def bind(self, running: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
-        """From now on this is the loop. Called on its own thread."""
+        """Bind to this loop. Called on its own thread."""
         with self._binding:
             if self.loop is not None and not self.loop.is_closed():
                 return self.loop
@@ -78,12 +78,12 @@ class LoopBinding:
             self._tail = self._until_it_ends(running)
             try:
                 self._tail.__anext__().send(None)
-            except StopIteration:  # it has yielded: the loop knows of it now
+            except StopIteration:  # it has yielded: the loop knows the generator
                 pass
         return running
 
     def release(self) -> None:
-        """There is no loop any more. What its tasks had in hand goes back."""
+        """Release the loop. Unfinished work of its tasks is requeued."""
         self.loop = self._tail = None
         tasks, self._tasks = self._tasks, {}
         postponed, self._postponed = self._postponed, []
@@ -92,12 +92,12 @@ class LoopBinding:
                 self._requeue(requeue)
 
     async def end(self) -> None:
-        """The driver is done with its loop."""
+        """Release the loop, because the driver is done."""
         if self._tail is not None:
             await self._tail.aclose()
 
     async def _until_it_ends(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
-        """Every loop that ends in good order closes its asynchronous generators: that is how we learn of it."""
+        """Release the loop when it closes: a loop that ends in good order closes its asynchronous generators."""
         try:
             yield
         finally:
@@ -113,13 +113,13 @@ class LoopBinding:
     def spawn(
         self, awaitable: Awaitable[Any], done: Done, requeue: Command | None = None, timeout: float | None = None
     ) -> None:
-        """Wait for an awaitable, in a task on the loop whose thread this is.
+        """Await in a task, on the loop of this thread.
 
         Args:
-            awaitable: what to wait for.
+            awaitable: the awaitable.
             done: called once, in a callback of the loop, unless the task is cancelled and there is a `requeue`.
-            requeue: begins it anew, should the loop end before it does. Without it, it is a loose end (see `aclose`).
-            timeout: seconds; then `done` is told of a TimeoutError, and the task is cancelled and forgotten.
+            requeue: restarts the work, if the loop closes first. Without it, the task is awaited by `aclose`.
+            timeout: seconds; then `done` gets a TimeoutError, and the task is cancelled and forgotten.
         """
         loop = asyncio.get_running_loop()
         task = loop.create_task(_as_coroutine(awaitable))
@@ -134,11 +134,11 @@ class LoopBinding:
         task.add_done_callback(finish)
 
     def is_ours(self) -> bool:
-        """Whether who asks is one of these tasks."""
+        """Whether the calling code runs in one of these tasks."""
         return asyncio.current_task() in self._tasks
 
     async def aclose(self, timeout: float) -> None:
-        """Wait for the loose ends, and let the loop go. Called on the loop."""
+        """Wait for tasks without `requeue`, and release the loop. Called on the loop."""
         loose = [
             task for task, requeue in self._tasks.items() if requeue is None and task is not asyncio.current_task()
         ]
@@ -147,8 +147,8 @@ class LoopBinding:
         await self.end()
 
     def _finish(self, task: asyncio.Task[Any], done: Done) -> None:
-        exc = None if task.cancelled() else task.exception()  # asked for, or asyncio says that nobody did
-        if task not in self._tasks:  # timed out, or given back
+        exc = None if task.cancelled() else task.exception()  # retrieved, or asyncio logs it
+        if task not in self._tasks:  # timed out, or requeued
             return
         requeue = self._tasks.pop(task)
         if not task.cancelled():
@@ -167,7 +167,7 @@ class LoopBinding:
     def _expire(self, task: asyncio.Task[Any], done: Done, timeout: float) -> None:
         if task in self._tasks:
             del self._tasks[task]
-            task.cancel()  # and not waited for: it may not care
+            task.cancel()  # not awaited: it may ignore this
             done(None, TimeoutError(f"no end after {timeout:g} s"))
 
 

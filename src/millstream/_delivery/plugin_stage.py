@@ -1,4 +1,4 @@
-"""The plugin stage: events that plugins have yet to see, that are with them, and that a critical one holds up."""
+"""The plugin stage: events that wait for plugins, are with them, or wait for a critical one to load."""
 
 from __future__ import annotations
 
@@ -18,68 +18,68 @@ __all__ = ["PluginStage"]
 
 
 class PluginStage:
-    """Takes part in the worker's turns from the first plugin on, or the first event that has integrations.
+    """Takes part in the worker's turns from the first plugin on, or the first event with integrations.
 
     Args:
-        worker: whose events these are.
+        worker: the worker whose events these are.
     """
 
     runner: Runner
-    """Takes an event through its plugins."""
+    """Runs events through the plugins."""
 
     def __init__(self, worker: Worker) -> None:
         self.halted: PluginError | None = None
-        """Why nothing is delivered any more: a critical plugin could not be loaded."""
+        """Why delivery has stopped for good: a critical plugin could not be loaded."""
         self._worker = worker
         self._active = False
-        self._held: deque[Mail] = deque()  # events that plugins have not seen yet, and commands that wait for them
-        self._handed: list[Receipt] = []  # out of the plugins, and not yet with the channels
-        self._holds = 0  # critical plugins that are being loaded, or could not be
+        self._held: deque[Mail] = deque()  # events not yet seen by plugins, and commands that wait for them
+        self._handed: list[Receipt] = []  # past the plugins, and not yet in the channels
+        self._holds = 0  # critical plugins that are loading, or failed to
 
     # -- questions ------------------------------------------------------------------------------------
 
     @property
     def due(self) -> bool:
-        """Whether plugins can see an event now."""
+        """Whether plugins can handle an event now."""
         return bool(self._held) and not self._holds
 
     @property
     def held_up(self) -> bool:
-        """Whether a critical plugin that is not loaded holds up delivery."""
+        """Whether delivery waits for a critical plugin."""
         return self._holds > 0
 
     @property
     def stalled(self) -> bool:
-        """Whether an event that came now would have to wait here."""
+        """Whether a new event would have to wait here."""
         return bool(self._held or self._holds) or self.halted is not None
 
     @property
     def busy(self) -> bool:
-        """Whether an event waits for plugins, is with them, or will come back to them."""
+        """Whether an event waits for plugins, is with them, or will return to them."""
         return bool(self._held) or self.runner.busy
 
     @property
     def wanted(self) -> bool:
-        """Whether an event that comes now goes to plugins."""
+        """Whether new events go to plugins."""
         return bool(self._held) or self.runner.wanted
 
     # -- a turn ---------------------------------------------------------------------------------------
 
     def take(self, receipts: list[Receipt]) -> bool:
-        """Take these events, if plugins are to see them, or events before them. False: they go to the channels."""
+        """Take these events, if they or earlier ones go to plugins. False: they go to the channels."""
         if not (self._holds or self._held or self.runner.wanted):
-            self.hand_over()  # these came before
+            self.hand_over()  # earlier events first
             return False
         self._activate()
         self._held.extend(receipts)
         return True
 
     def run(self) -> bool:
-        """Take events through the plugins, for a slice of time. Returns False: `due` says whether there are more."""
+        """Run events through the plugins, for a slice of time. Returns False: `due` says whether there are more."""
         worker = self._worker
         if self.due and not worker.finished:
             now = worker.clock()
-            # What enters a closing engine leaves at once: longer slices make fewer requests.
+            # A closing engine sends events as they are enqueued: longer slices make fewer requests.
             pause = worker.pace.slice
             until = min(now + 10 * pause, worker.deadline) if worker.closing else now + pause
             while self._held and worker.clock() < until:
@@ -88,19 +88,19 @@ class PluginStage:
                     self.runner.start(item)
                 else:
                     item()
-            worker.read_mail()  # an answer that came in the meantime must not be taken for one that never came
+            worker.read_mail()  # an answer that arrived during the slice must not count as missing
         self.hand_over()
         return False
 
     def deliver(self, receipt: Receipt, data: bytes) -> None:
-        """Have these bytes delivered as the event: the pipeline hands it over."""
+        """Deliver these bytes as the event: called by the pipeline."""
         if data is not receipt.data:
             self._worker.ledger.replace(receipt, data)
             receipt._integrations = True  # a plugin may have said where it goes
         self._handed.append(receipt)
 
     def hand_over(self) -> None:
-        """Queue the events that the pipeline has handed over: many at a time."""
+        """Pass the events that are past the plugins to the channels, many at a time."""
         if self._handed:
             handed, self._handed = self._handed, []
             self._worker.enqueue(handed)
@@ -123,21 +123,21 @@ class PluginStage:
     # -- commands -------------------------------------------------------------------------------------
 
     def hold(self) -> None:
-        """Deliver nothing while a critical plugin is being loaded."""
+        """Pause delivery while a critical plugin is loading."""
         self._activate()
         self._holds += 1
         for channel in self._worker.channels:
             channel.engine.pause()
 
     def release(self) -> None:
-        """Deliver again, if no other plugin holds it up."""
+        """Resume delivery, if no other plugin pauses it."""
         self._holds -= 1
         if not self._holds:
             for channel in self._worker.channels:
                 channel.engine.resume()
 
     def change(self, command: Command) -> None:
-        """Change the registry, for the events that come after this. Held events are seen by what is being loaded."""
+        """Change the registry, for later events. Held events are seen by the plugin being loaded."""
         self._activate()
         if self._holds or not self._held:
             command()
@@ -145,14 +145,14 @@ class PluginStage:
             self._held.append(command)
 
     def when_passed(self, command: Command) -> None:
-        """Do this when all events that came before it are through the hooks that come before delivery."""
+        """Run this once all events before it have passed the hooks that run before delivery."""
         if self._held:
             self._held.append(lambda: self.runner.when_passed(command))
         else:
             self.runner.when_passed(command)
 
     def close(self) -> tuple[list[Receipt], list[Command]]:
-        """Give up every event that is here, and return them; and the commands that waited for them."""
+        """Remove and return all events here, and the commands that waited for them."""
         held, self._held = self._held, deque()
         handed, self._handed = self._handed, []
         left = handed + self.runner.abandon() + [item for item in held if isinstance(item, Receipt)]

@@ -1,4 +1,4 @@
-"""A private event loop, for when the application's has ended: at the end of the process, and off the loop's thread."""
+"""A private event loop: at the end of the process, when the application's has closed, and in other threads."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ T = TypeVar("T")
 
 
 class PrivateLoop:
-    """Runs what is `async` to its end, in the calling thread. The loop is made when it is first needed."""
+    """Runs awaitables in the calling thread. The loop is made on first use."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self, awaitable: Awaitable[T], timeout: float | None) -> T:
-        """Wait for an awaitable.
+        """Run an awaitable.
 
         Raises:
             TimeoutError: it took longer than `timeout` seconds, and was cancelled.
-            Exception: whatever the awaitable raises.
+            Exception: any that the awaitable raises.
         """
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._loop.set_default_executor(InlineExecutor())
         try:
             value, raised = self._loop.run_until_complete(asyncio.wait_for(_answer(awaitable), timeout))
-        except asyncio.TimeoutError:  # which is another one before Python 3.11
+        except asyncio.TimeoutError:  # a different class before Python 3.11
             raise TimeoutError(f"no end after {timeout:g} s") from None
         if raised is not None:
             raise raised
         return cast("T", value)
 
     def close(self) -> None:
-        """Close the loop. Not asyncio.run: it ends by starting a thread, which at exit cannot be had."""
+        """Close the loop. Not by asyncio.run, which starts a thread at its end: impossible at exit."""
         loop, self._loop = self._loop, None
         if loop is not None:
             for task in asyncio.all_tasks(loop):
@@ -47,7 +47,7 @@ class PrivateLoop:
 
 
 class InlineExecutor(ThreadPoolExecutor):
-    """Does at once what an event loop gives to threads (looking up a host's name): executors refuse work at exit."""
+    """Runs executor jobs of an event loop (name look-ups) inline: thread pools refuse work at exit."""
 
     def __init__(self) -> None:
         super().__init__(max_workers=1)
@@ -62,7 +62,7 @@ class InlineExecutor(ThreadPoolExecutor):
 
 
 async def _answer(awaitable: Awaitable[T]) -> tuple[T | None, Exception | None]:
-    """Return what an awaitable returns or raises: a TimeoutError of its own must not pass for that of the wait."""
+    """Return a result or an exception, so that a TimeoutError of the awaitable differs from that of the wait."""
     try:
         return await awaitable, None
     except Exception as exc:  # noqa: BLE001 - raised to the caller that waits

@@ -1,4 +1,4 @@
-"""Runs the pipeline's dialogs in the worker's thread: calls hooks, hands over for delivery, reports."""
+"""Runs the pipeline in the worker's thread: calls hooks, hands events over to delivery, reports failures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import Struct
 from .._clock import monotonic
 from .._core.context import Context, ErrorEvent
 from .._core.outcome import Outcome
-from .._core.pipeline import Answer, Awaited, Beside, Dialog, PluginLike, PluginRegistry, conclude, process
+from .._core.pipeline import Answer, Awaited, Beside, HookSteps, PluginLike, PluginRegistry, conclude, process
 from .._core.receipt import Receipt
 from ..emitter import Emitter, reportable
 from ..errors import PluginError
@@ -22,27 +22,27 @@ from .worker_lock import Superseded, WorkerLock
 __all__ = ["PipelineRun", "Runner"]
 
 TOGETHER = 64
-"""Events that are settled together, at most: what a slow `after` hook holds up is the outcome of so many."""
+"""Events settled together, at most: a slow `after` hook delays the outcome of this many."""
 
 
 class PipelineRun(Struct, eq=False):
-    """One event with its plugins, and the outcome of its delivery, if that is known."""
+    """An event in the pipeline, and the outcome of its delivery, if known."""
 
     receipt: Receipt
-    dialog: Dialog
+    steps: HookSteps
     outcome: Outcome | None = None
     handed_over: bool = False
 
 
 class Runner:
-    """Takes events through the plugins: the pipeline's hands.
+    """Runs events through the plugins: the pipeline's host.
 
     Args:
-        emitter: who is told of plugins that fail where their failure stops nothing.
-        takes: says whether an event with these integrations is delivered anywhere besides to plugins.
-        deliver: hands an event, with the bytes that the plugins made of it, to the channels.
-        settle: gives events their outcome.
-        lock: laid aside for the time of a hook, so that another thread may take over from this one.
+        emitter: reports plugins whose failure stops nothing.
+        takes: whether an event with these integrations is delivered anywhere besides to plugins.
+        deliver: passes an event, with the bytes that plugins made of it, to the channels.
+        settle: settles events.
+        lock: released during a hook, so that another thread may take over.
     """
 
     def __init__(
@@ -62,22 +62,20 @@ class Runner:
         self._lock = lock
         self._threads = None if post is None else HookThreads(self._call_beside, post, self._answered)
         self.runs_beside = post is not None
-        self._beside: dict[Receipt, Beside] = {}  # with destinations, beside delivery
-        self._runs: dict[Receipt, PipelineRun] = {}  # with their plugins: whose dialog is not over
-        self._out: dict[Receipt, list[PluginLike]] = {}  # handed over, and who is to see their outcome
-        self._back: deque[tuple[Receipt, list[PluginLike], Outcome | None]] = (
-            deque()
-        )  # the same, and their outcome is there
-        self._ended: deque[tuple[Receipt, Outcome]] = deque()  # to be settled in a moment, together
+        self._beside: dict[Receipt, Beside] = {}  # with destination plugins, beside delivery
+        self._runs: dict[Receipt, PipelineRun] = {}  # with plugins, in a generator that has not ended
+        self._out: dict[Receipt, list[PluginLike]] = {}  # handed over, and the plugins to run with the outcome
+        self._back: deque[tuple[Receipt, list[PluginLike], Outcome | None]] = deque()  # the same, with an outcome
+        self._ended: deque[tuple[Receipt, Outcome]] = deque()  # to be settled together soon
         self._running: tuple[PluginLike, str, float] | None = None
 
     def start(self, receipt: Receipt) -> None:
-        """Begin an event's way."""
+        """Start an event."""
         run = self._runs[receipt] = PipelineRun(receipt, process(receipt, self.registry, self))
         self._advance(run)
 
     def delivered(self, receipts: list[Receipt], outcome: Outcome) -> list[Receipt]:
-        """The delivery of these has its outcome. Returns those that no plugin waits for: `go_on` is for the others."""
+        """Record a delivery's outcome. Return events without further plugins; `go_on` continues the others."""
         rest: list[Receipt] = []
         for receipt in receipts:
             after = self._out.pop(receipt, None)
@@ -92,12 +90,12 @@ class Runner:
         return rest
 
     def go_on(self) -> None:
-        """Go on with the events whose delivery has its outcome, and settle those whose dialogs are over."""
+        """Continue events whose delivery is settled, and settle those past their last plugin."""
         while self._back:
             for _ in range(min(TOGETHER, len(self._back))):
                 receipt, after, outcome = self._back.popleft()
-                dialog = conclude(receipt, after, outcome, self.registry, self)
-                run = self._runs[receipt] = PipelineRun(receipt, dialog, outcome, handed_over=True)
+                steps = conclude(receipt, after, outcome, self.registry, self)
+                run = self._runs[receipt] = PipelineRun(receipt, steps, outcome, handed_over=True)
                 self._advance(run)
             self._settle_ended()
         self._settle_ended()
@@ -111,9 +109,9 @@ class Runner:
             self._settle(receipts, outcome)
 
     def abandon(self) -> list[Receipt]:
-        """Another thread has taken over, or the client closes: forget every dialog.
+        """Drop all events, because another thread has taken over or the client closes.
 
-        Returns the events that nobody else knows of.
+        Return the events that no other part has.
         """
         runs, self._runs = self._runs, {}
         beside, self._beside = [*self._beside.values()], {}
@@ -130,21 +128,21 @@ class Runner:
         return left + [run.receipt for run in runs.values() if run.outcome is None and not run.handed_over]
 
     def when_passed(self, command: Callable[[], object]) -> None:
-        """Do this when all events that were started before are through the hooks that come before delivery: now."""
+        """Call this once earlier events have passed the hooks that run before delivery: now."""
         command()
 
     @property
     def wanted(self) -> bool:
-        """Whether an event that comes now has to go this way."""
+        """Whether new events must be run through it."""
         return bool(self.registry)
 
     @property
     def busy(self) -> bool:
-        """Whether any event is with its plugins, or will come back to them."""
+        """Whether an event is with its plugins, or will return to them."""
         return bool(self._runs or self._out or self._back or self._beside)
 
     def running(self) -> tuple[str, float] | None:
-        """The hook that runs now (`plugin.hook`), and for how many seconds."""
+        """The running hook (`plugin.hook`), and its seconds."""
         now = self._running
         if now is None and self._threads is not None:
             return self._threads.running()
@@ -153,14 +151,14 @@ class Runner:
     # -- destinations, beside delivery ------------------------------------------------------------------
 
     def run_beside(self, beside: Beside, contexts: list[Context]) -> None:
-        """Run the hooks of destinations on their threads."""
+        """Run destination hooks on their threads."""
         assert self._threads is not None  # noqa: S101 - `runs_beside`
         self._beside[beside.receipt] = beside
         for plugin, context in zip(beside.plugins, contexts, strict=True):
             self._threads.run(HookJob(beside, plugin, context))
 
     def _call_beside(self, plugin: PluginLike, hook: str, context: Context) -> Answer | None:
-        """Call a hook, on its plugin's thread."""
+        """Call a hook on its plugin's thread."""
         returned = getattr(plugin, hook)(context)
         if returned is None or returned is context:
             return None
@@ -169,7 +167,7 @@ class Runner:
 
     def _answered(self, answers: Answered) -> None:
         for beside, plugin, answer in answers:
-            if self._beside.get(beside.receipt) is beside and beside.note(plugin, answer, self):  # else given up
+            if self._beside.get(beside.receipt) is beside and beside.note(plugin, answer, self):  # else abandoned
                 del self._beside[beside.receipt]
                 if beside.outcome is not None or not beside.sent:
                     self._back.append((beside.receipt, beside.after, beside.outcome))
@@ -177,22 +175,22 @@ class Runner:
                     self._out[beside.receipt] = beside.after
 
     def when_quiet(self, name: str, then: Callable[[], object]) -> None:
-        """Do this as soon as no hook of this plugin runs: where they run on the worker, that is now."""
+        """Call this once no hook of this plugin runs: now, as hooks run on the worker."""
         if self._threads is None:
             then()
         else:
             self._threads.when_quiet(name, then)
 
     def in_hook(self) -> bool:
-        """Whether the calling thread is in the hook of a destination, beside delivery."""
+        """Whether the calling thread is in a destination hook, beside delivery."""
         return self._threads is not None and self._threads.in_hook()
 
-    # -- dialogs --------------------------------------------------------------------------------------
+    # -- steps ----------------------------------------------------------------------------------------
 
     def _advance(self, run: PipelineRun) -> None:
-        """Go on with a dialog as far as it goes. Whatever happens, its event is not lost."""
+        """Advance a generator as far as possible. Its event is never lost."""
         try:
-            awaited = next(run.dialog, None)
+            awaited = next(run.steps, None)
             if awaited is None:
                 self._runs.pop(run.receipt, None)
             else:
@@ -205,7 +203,7 @@ class Runner:
                 raise
 
     def _fail(self, run: PipelineRun, exc: BaseException) -> None:
-        """A dialog has met what it knows nothing of: its event fails, unless its delivery decides."""
+        """Fail an event after an unexpected error, unless its delivery decides."""
         if self._runs.get(run.receipt) is not run:
             return
         if run.outcome is not None:
@@ -217,13 +215,13 @@ class Runner:
         del self._runs[run.receipt]
 
     def _wait(self, run: PipelineRun, awaited: list[Awaited]) -> None:
-        """Somebody has to wait for these hooks' answers, and to go on with the dialog then."""
+        """Await these hooks, and then continue the generator."""
         raise NotImplementedError
 
     # -- what the pipeline asks for -------------------------------------------------------------------
 
     def call(self, plugin: PluginLike, hook: str, context: Context) -> Answer | Awaited | None:
-        """Call a hook. None: it has returned nothing, or the context, which is the same."""
+        """Call a hook. None: it returned nothing, or the context, which is the same."""
         self._running = plugin, hook, monotonic()
         holder = self._lock.release()
         try:
@@ -242,7 +240,7 @@ class Runner:
         return self._awaited(plugin, hook, context, returned) if inspect.isawaitable(returned) else (returned, None)
 
     def _awaited(self, plugin: PluginLike, hook: str, context: Context, awaitable: Any) -> Answer | Awaited:  # noqa: ARG002
-        """What to do about a hook that is `async def` in disguise (a lambda, say): nobody has seen it when it came."""
+        """Handle a hook that is async without being declared so (a lambda, say)."""
         if inspect.iscoroutine(awaitable):
             awaitable.close()
         kind = type(awaitable).__name__
@@ -259,12 +257,12 @@ class Runner:
             self._deliver(receipt, data)
 
     def report(self, error: PluginError, context: Context) -> None:
-        """Tell `error` listeners of a plugin that failed where its failure stops nothing."""
+        """Report a plugin's failure that stops nothing to `error` listeners."""
         context.log("error", str(error))
         self._emitter.report(ErrorEvent("plugin", error, context))
 
     def expect(self, receipt: Receipt, after: list[PluginLike]) -> None:
-        """When its delivery has an outcome, these plugins see it."""
+        """Run these plugins once the event's delivery has an outcome."""
         outcome = self._runs[receipt].outcome
         if outcome is None:
             self._out[receipt] = after
@@ -272,5 +270,5 @@ class Runner:
             self._back.append((receipt, after, outcome))
 
     def settle(self, receipt: Receipt, outcome: Outcome) -> None:
-        """The event has its outcome."""
+        """Settle the event."""
         self._ended.append((receipt, outcome))

@@ -1,4 +1,4 @@
-"""A runtime: where the worker's turns run, and how callers wake it and wait for it."""
+"""The protocol of runtimes: run the worker's turns, wake the worker, and wait for it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["Runtime"]
 
 
 class Runtime(Pace, Protocol):
-    """What a driver needs of it. See `inline`, `thread` and `event_loop`, which are three."""
+    """The driver's side of a runtime. The three runtimes are in `inline`, `thread` and `event_loop`."""
 
     linger: float
-    """Seconds that a batch which `flush_at` has made due is given to grow, where a turn comes back for it."""
+    """The linger: seconds for which a batch that `flush_at` made due waits for more events, if a turn follows."""
 
     def bind(self, worker: Worker) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Threads that send: made when there is something to send, gone when there is not."""
+"""Sender threads: started when there is something to send, ended when idle."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from .process.greenlets import start_thread
 __all__ = ["Senders"]
 
 LINGER = 0.5
-"""Seconds that a sender waits for more before it ends."""
+"""Seconds that an idle sender waits before it ends."""
 
 MAX_ABANDONED = 32
-"""Threads that may be held by requests which do not end: others take their places."""
+"""Threads that may hang in requests and be replaced."""
 
 Job = Callable[[], Callable[[], object]]
-"""Does the work, and returns what reports it: called when the thread counts as free again."""
+"""Does the work, and returns what reports it, which is called when the thread is free again."""
 
 
 class Senders:
-    """At most `limit` daemon threads, and those that are abandoned: in a job whose deadline has passed.
+    """At most `limit` daemon threads, besides abandoned ones: those in a job whose deadline has passed.
 
-    An abandoned thread that comes back is one of the others again, and ends if there is nothing to do for it.
+    An abandoned thread whose job returns is used again, or ends without work.
     """
 
     def __init__(self, limit: int, clock: Clock) -> None:
         self._limit = limit
         self._clock = clock
         self._jobs: SimpleQueue[Job] = SimpleQueue()
-        self._lock = threading.Lock()  # between the worker and its senders; no user code runs under it
+        self._lock = threading.Lock()  # between the worker and its senders; never held while user code runs
         self._threads = 0
         self._free = 0
-        self._deadlines: dict[Job, float] = {}  # of the jobs in hand
+        self._deadlines: dict[Job, float] = {}  # of running jobs
         self._logged = False
 
     def allow(self, more: int) -> None:
@@ -43,15 +43,15 @@ class Senders:
         self._limit += more
 
     def abandoned(self) -> int:
-        """How many threads are in a job whose deadline has passed. Without the lock: a signal handler may ask."""
+        """The number of threads in a job past its deadline. Without the lock: a signal handler may ask."""
         now = self._clock()
         return sum(deadline <= now for deadline in list(self._deadlines.values()))
 
     def start(self, job: Job, deadline: float) -> bool:
-        """Have a job done. False: every thread is busy, and too many are abandoned.
+        """Start a job. False: every thread is busy, and too many are abandoned.
 
         Raises:
-            RuntimeError: there is no thread to be had (as at the end of a process).
+            RuntimeError: no thread can be started (as at the end of a process).
         """
         abandoned = self.abandoned()
         with self._lock:
@@ -67,7 +67,7 @@ class Senders:
         if abandoned and not self._logged:
             self._logged = True
             logger.warning(
-                "a request did not end in time: its thread is abandoned, and another takes its place "
+                "a request did not end in time: its thread is abandoned, and a new one replaces it "
                 "(at most %d times; stats().abandoned_senders counts them)",
                 MAX_ABANDONED,
             )
@@ -87,7 +87,7 @@ class Senders:
             report = job()
             with self._lock:
                 del self._deadlines[job]
-                self._free += 1  # before the report: the worker may answer it with the next job
+                self._free += 1  # before the report: the worker may respond to it with the next job
             report()
             del report
             job = self._next()
@@ -102,4 +102,4 @@ class Senders:
                 self._free -= 1
                 self._threads -= 1
                 return None
-        return self._jobs.get()  # a job was put for us at the last moment
+        return self._jobs.get()  # a job was queued at the last moment

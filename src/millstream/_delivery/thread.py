@@ -1,4 +1,4 @@
-"""The thread runtime: the worker's turns run on a daemon thread, and requests are sent by a few others."""
+"""The thread runtime: the worker's turns run on a daemon thread, and requests on a few sender threads."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .worker import NEVER, Worker
 __all__ = ["LINGER", "ThreadRuntime"]
 
 LINGER = 0.005
-"""Seconds that a batch which `flush_at` has made due is given to grow. In a burst a batch carries hundreds of events
-then, and not fifteen: a request costs as much as fifty events. Next to a request's way it is nothing."""
+"""The linger: seconds for which a batch that `flush_at` made due waits for more events. A request costs as much as many
+events, and in a burst many more arrive; compared to a request the delay is small."""
 
 AWAKE = NEVER + 1
-"""The worker looks into the mailbox before it sleeps: no caller has to wake it."""
+"""The worker checks the mailbox before it sleeps: no caller needs to wake it."""
 
 
 class ThreadRuntime:
-    """Starts its thread with the first event. Where none can be started, turns run on the threads that call.
+    """Starts its thread with the first event. If none can be started, turns run on the calling threads.
 
     Args:
-        senders: requests that are sent at the same time, at most: a slow one holds up nothing but its own batch.
+        senders: concurrent requests, at most: a slow one delays only its own batch.
     """
 
     linger = LINGER
@@ -42,8 +42,8 @@ class ThreadRuntime:
         self._inline = InlineRuntime()
         self._senders = Senders(senders, monotonic)
         self._starting = RLock()  # a signal handler may call in while a thread is being started
-        self._wakes: SimpleQueue[None] = SimpleQueue()  # the worker sleeps until there is something in it
-        self._wake_at = 0  # events in the mailbox that are worth a turn
+        self._wakes: SimpleQueue[None] = SimpleQueue()  # the worker sleeps until it holds something
+        self._wake_at = 0  # number of events in the mailbox that is worth a turn
         self._running = False
         self._threadless = False
 
@@ -60,27 +60,27 @@ class ThreadRuntime:
         mailbox = self._mailbox
         mailbox.put(receipt)
         if mailbox.qsize() >= self._wake_at:
-            self._rouse()
+            self._wake_or_start()
 
     def post(self, command: Command) -> None:
-        """Have the worker do something."""
+        """Post a command to the worker."""
         self._mailbox.put(command)
         self.notify()
 
     def notify(self) -> None:
-        """Have the mail read: by the worker's thread if there is one, else by this one."""
+        """Have the mailbox read: by the worker's thread if there is one, else by this one."""
         if not self._running:
             self._inline.notify()
         elif self._wake_at != AWAKE:
             self._wake_thread()
 
     def wake(self) -> None:
-        """Have the worker look around, and start its thread if there is none."""
+        """Wake the worker, and start its thread if necessary."""
         self._mailbox.put(nothing)
-        self._rouse()
+        self._wake_or_start()
 
     def runs(self) -> bool:
-        """Whether turns run without a caller: once the thread has started."""
+        """Whether turns run by themselves: once the thread has started."""
         return self._running
 
     def wait_for(self, event: threading.Event, deadline: float | None) -> None:
@@ -90,19 +90,19 @@ class ThreadRuntime:
         else:
             self._inline.wait_for(event, deadline)
 
-    def _rouse(self) -> None:
+    def _wake_or_start(self) -> None:
         if self._running:
             self._wake_thread()
         else:
             self._start()
 
     def _wake_thread(self) -> None:
-        # Once is enough, so others need not: until the worker gets the interpreter, which takes 5 ms in a burst,
-        # they come by 1,000 times. Nothing can cut in between the two (CPython lets in threads and signal handlers
-        # after calls): the number that was written down is never taken back without a wake-up.
+        # One wake-up is enough: until the worker gets the interpreter, many more callers pass here. No other code runs
+        # between the two steps (CPython switches threads and runs signal handlers after calls), so the number is never
+        # reset without a wake-up.
         self._wake_at = AWAKE
         self._wakes.put(None)
-        if not self._running:  # any more
+        if not self._running:  # ended
             self._wake_at = 0
 
     def _start(self) -> None:
@@ -111,7 +111,7 @@ class ThreadRuntime:
                 return
             if not (self.worker.finished or self._threadless):
                 self._wake_at = AWAKE
-                self._running = True  # first: what calls in from here on leaves it to the new thread
+                self._running = True  # first: calls from here on leave the work to the new thread
                 try:
                     start_thread("millstream-worker", self._run)
                 except RuntimeError:
@@ -120,7 +120,7 @@ class ThreadRuntime:
                     self._wake_at = 0
                     for channel in self.worker.channels:
                         channel.engine.never_linger()
-                except BaseException:  # a signal's, in the middle of it: whether there is a thread, it knows best
+                except BaseException:  # a signal handler's, during the start
                     self._running = False
                     self._wake_at = 0
                     self._wakes.put(None)
@@ -134,7 +134,7 @@ class ThreadRuntime:
         with inline.turning, inline.turn_here():
             try:
                 while True:
-                    self._running = True  # again: the thread that started us may have been interrupted, and not know
+                    self._running = True  # again: the starting thread may have been interrupted before it set this
                     until = worker.guarded_turn()
                     if worker.finished:
                         break
@@ -142,14 +142,14 @@ class ThreadRuntime:
             finally:
                 self._running = False
                 self._wake_at = 0  # last: see `_wake_thread`
-        # A call may have put its event after our last look, and have left it to us because we were running.
+        # A call may have put its event after the last check, and left it to this thread because it was running.
         self.notify()
 
     def _sleep(self, until: float | None) -> None:
-        """Sleep until `until`, a command, or as many events as are worth it.
+        """Sleep until `until`, a command, or enough events.
 
-        No wake-up is lost. Callers put their mail first and look then, at `_wake_at`; the worker sets that first and
-        looks then, at the mailbox. The second of the two sees the other.
+        No wake-up is lost: callers put their mail and then read `_wake_at`; the worker sets `_wake_at` and then reads
+        the mailbox. The second of the two sees the other.
         """
         self._wake_at = self.worker.enough()
         try:
@@ -162,15 +162,15 @@ class ThreadRuntime:
         self._wake_at = AWAKE
 
     def in_turn(self) -> bool:
-        """Whether the calling thread runs a turn: it must not wait for what a turn brings."""
+        """Whether the calling thread runs a turn: it must not wait for a turn's result."""
         return self._inline.in_turn()
 
     def turn_here(self) -> AbstractContextManager[None]:
-        """Around what runs on the calling thread as a turn does."""
+        """Return a context in which this thread counts as running a turn."""
         return self._inline.turn_here()
 
     def run(self, job: Callable[[], Command], deadline: float) -> bool:
-        """Run a job on a sender's thread, and have the worker do what it returns. False: none is free."""
+        """Run a job on a sender thread, and then its command on the worker. False: none is free."""
 
         def run() -> Command:
             report = job()
@@ -191,9 +191,9 @@ class ThreadRuntime:
         self._senders.allow(more)
 
     def abandoned_senders(self) -> int:
-        """Return how many threads are held by requests that did not end in time."""
+        """Return the number of threads in requests that did not end in time."""
         return self._senders.abandoned()
 
     def sync(self, sync: Callable[[], object]) -> None:
-        """Force the spool to disk."""
+        """Run an fsync of the spool."""
         sync()

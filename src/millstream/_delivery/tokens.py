@@ -1,4 +1,4 @@
-"""The worker's way to tokens: a batch without one is held back, and one request gets a token for all of them."""
+"""OAuth tokens for a channel: a batch without one is held back, and one request gets a token for all batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .._core.context import ErrorEvent
 from .._core.delivery.actions import Send
 from .._core.delivery.engine import Engine
 from .._core.delivery.verdicts import Delivered, Refused, Unauthorized, Verdict
-from .._core.oauth import Dialog, TokenRequest, TokenState, ask
+from .._core.oauth import TokenRequest, TokenState, TokenSteps, ask
 from .._logging import Summary
 from ..auth import OAuth, Signer, bearer
 from ..emitter import Emitter
@@ -22,7 +22,7 @@ __all__ = ["Tokens", "bare"]
 
 
 class Tokens:
-    """Stands between the engine and the sending of its batches. Only the worker may be in here."""
+    """Admits batches with a token, between the engine and the transport. Used only by the worker."""
 
     def __init__(self, oauth: OAuth, engine: Engine, emitter: Emitter, summary: Summary, clock: Clock) -> None:
         self.client: HTTPClient | None = oauth.client
@@ -34,12 +34,12 @@ class Tokens:
         self._summary = summary
         self._clock = clock
         self._held: list[Send] = []
-        self.token: str | None = None  # of the batch that was admitted last
+        self.token: str | None = None  # of the batch admitted last
 
     # -- batches ------------------------------------------------------------------------------------
 
     def admit(self, send: Send) -> bool:
-        """Whether this may be sent now. If not, it is held back, or has failed: the engine knows."""
+        """Return whether to send this now. If not, the engine holds it back, or has failed it."""
         now = self._clock()
         self.token = self._state.use(now)
         if self.token is not None:
@@ -52,7 +52,7 @@ class Tokens:
         return False
 
     def review(self, request: Request, verdict: Verdict, status: int) -> Verdict:
-        """What an answer of the API means for the token that was sent; and whether another is worth a try."""
+        """Return the verdict of an answer, considering the token that was sent: another one may be worth a try."""
         token = bearer(request)
         if isinstance(verdict, Delivered):
             self._state.accepted(token)
@@ -65,7 +65,7 @@ class Tokens:
     # -- token requests -----------------------------------------------------------------------------
 
     def next_request(self, *, closing: bool) -> TokenRequest | None:
-        """The token request that is to be made now, if any. A client that closes asks for no more than it needs."""
+        """The token request to make now, if any. A closing client makes none that it does not need."""
         now = self._clock()
         self._go_on(self._state.expire(now), now)
         if closing and not self._held:
@@ -73,27 +73,27 @@ class Tokens:
         return self._state.next_request(now, waiting=bool(self._held))
 
     def due_at(self, *, closing: bool) -> float | None:
-        """When time alone brings something to do."""
+        """The time at which something is due without a new fact."""
         if closing and not self._held:
             return None
         return self._state.due_at(self._clock(), waiting=bool(self._held))
 
-    def dialog(self, request: TokenRequest) -> Dialog:
-        """How to ask."""
+    def steps(self, request: TokenRequest) -> TokenSteps:
+        """Return the generator of a token request."""
         return ask(self._grant, time.time() - request.skew, str(uuid.uuid4()))
 
     def responded(self, asked: TokenRequest, response: Response) -> None:
-        """The server answered."""
+        """Handle the server's answer."""
         now = self._clock()
         self._go_on(self._state.responded(asked, response, now, time.time()), now)
 
     def failed(self, asked: TokenRequest, error: AuthError) -> None:
-        """There was no answer."""
+        """Handle a missing answer."""
         now = self._clock()
         self._go_on(self._state.failed(asked, error, now), now)
 
     def _go_on(self, error: AuthError | None, now: float) -> None:
-        """Those who were held back go, if there is a token; else `error`, if there is one, is theirs."""
+        """Send the batches held back, if there is a token; else fail them with `error`, if any."""
         if self._state.token(now) is None and error is None:
             return
         held, self._held = self._held, []
@@ -103,7 +103,7 @@ class Tokens:
         if error is None:
             return
         self._summary.request_failed(origin(self._grant.auth_server), error, now)
-        if not held:  # in the background: no event fails of it, not yet
+        if not held:  # in the background: no event fails because of it yet
             self._emitter.report(ErrorEvent("auth", error))
         elif error is self._state.refusal(now):
             for send in held:
@@ -114,7 +114,7 @@ class Tokens:
 
 
 def bare(error: AuthError) -> AuthError:
-    """The error without frames: their variables hold the assertion, and who reports errors may show them."""
+    """Return the error without frames: their variables hold the assertion, which error reporters may show."""
     if error.__cause__ is not None:
         cause = error.__cause__.with_traceback(None)
         cause.__context__ = None

@@ -1,11 +1,11 @@
-"""A transport: exchanges the requests of one channel in threads, and posts what came of each to the worker."""
+"""The transport of threads: sends the requests of a channel in threads, and posts the results to the worker."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from .._core.oauth import Dialog, Sign
+from .._core.oauth import Sign, TokenSteps
 from .._feedback import exchanging
 from ..auth import Signer
 from ..emitter import Emitter, reportable
@@ -15,41 +15,41 @@ from ..types import HTTPClient, Request, Response
 
 __all__ = ["Command", "Report", "ThreadTransport", "Transport", "run_token_request"]
 
-NO_SENDER = "every sender is held by an HTTP client that does not return"
+NO_SENDER = "every sender thread is in an HTTP client that does not return"
 
 Command = Callable[[], object]
-"""Something for the worker to do, in its own thread."""
+"""A function that the worker runs, in its own thread."""
 
 Report = Callable[["Response | BaseException"], object]
-"""Is given the response, or why there is none. Called by the worker."""
+"""Called by the worker with the response, or the exception."""
 
 
 class Transport(Protocol):
-    """How requests are exchanged: with which HTTP client, and where. Used by the worker alone."""
+    """Sends requests: with an HTTP client, in threads or tasks. Used only by the worker."""
 
     def exchange(self, request: Request, deadline: float, report: Report, recall: Command) -> None:
-        """Exchange a request for a response, and report; or `recall` it, should an event loop end before it does."""
+        """Send a request, and report its response; or `recall` it, if an event loop ends first."""
         ...
 
     def converse(
-        self, dialog: Dialog, sign: Signer, client: HTTPClient | None, deadline: float, report: Report
+        self, steps: TokenSteps, sign: Signer, client: HTTPClient | None, deadline: float, report: Report
     ) -> None:
-        """Run a token request, and report; an exception is an AuthError. `client`: another one for these requests."""
+        """Run a token request, and report; an exception is an AuthError. `client`: one for these requests."""
         ...
 
     def close(self, token_client: HTTPClient | None) -> None:
-        """Release the connections, those to the authorization server included."""
+        """Release the connections, also those to the authorization server."""
         ...
 
 
 class ThreadTransport:
-    """Exchanges requests in blocking calls.
+    """Sends requests in blocking calls.
 
     Args:
         make_client: makes the HTTP client, at the first request.
-        run: runs a job on any thread, and has the worker do what it returns. False: no thread is free. After the
-            deadline the report is too late, and a thread that is still in the job is abandoned.
-        emitter: is told what the client raises when it is closed.
+        run: runs a job on any thread, and then its command on the worker. False: no thread is free. After the deadline
+            the report is ignored, and a thread that is still in the job is abandoned.
+        emitter: reports what the client raises when closed.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class ThreadTransport:
             report(TransportError(NO_SENDER))
 
     def converse(
-        self, dialog: Dialog, sign: Signer, client: HTTPClient | None, deadline: float, report: Report
+        self, steps: TokenSteps, sign: Signer, client: HTTPClient | None, deadline: float, report: Report
     ) -> None:
         """Run a token request on a thread."""
         client = client or self._http()
 
         def job() -> Command:
             with exchanging():
-                answer = attempt(lambda: run_token_request(dialog, sign, client))
+                answer = attempt(lambda: run_token_request(steps, sign, client))
             return lambda: report(answer)
 
         if not self._run(job, deadline):
@@ -107,7 +107,7 @@ def _sent(client: HTTPClient, request: Request) -> Response:
 
 
 def attempt(do: Callable[[], Response]) -> Response | BaseException:
-    """Return what `do` returns or raises; what ends a program on its main thread is raised on."""
+    """Return what `do` returns or raises; raise what ends a program on its main thread."""
     try:
         return do()
     except BaseException as exc:
@@ -117,7 +117,7 @@ def attempt(do: Callable[[], Response]) -> Response | BaseException:
 
 
 def close_client(client: HTTPClient, emitter: Emitter) -> Any:
-    """Close an HTTP client, and report what it raises. Returns what it returns, which may have to be awaited."""
+    """Close an HTTP client, and report exceptions. Return its result, which may be awaitable."""
     try:
         return client.close()
     except BaseException as exc:
@@ -127,17 +127,17 @@ def close_client(client: HTTPClient, emitter: Emitter) -> Any:
         return None
 
 
-def run_token_request(dialog: Dialog, sign: Signer, client: HTTPClient) -> Response:
+def run_token_request(steps: TokenSteps, sign: Signer, client: HTTPClient) -> Response:
     """Run a token request to its end.
 
     Raises:
-        AuthError: there was no answer.
+        AuthError: no answer.
     """
     answer: object = None
     raised: Exception | None = None
     while True:
         try:
-            step = dialog.send(answer) if raised is None else dialog.throw(raised)
+            step = steps.send(answer) if raised is None else steps.throw(raised)
         except StopIteration as stop:
             response: Response = stop.value
             return response
@@ -150,5 +150,5 @@ def run_token_request(dialog: Dialog, sign: Signer, client: HTTPClient) -> Respo
 
 
 def as_exception(exc: BaseException) -> Exception:
-    """Return what a generator can be thrown without ending the program."""
+    """Convert to an exception that can be thrown into a generator without ending the program."""
     return exc if isinstance(exc, Exception) else TransportError(type(exc).__name__)

@@ -2,16 +2,16 @@
 
     mailbox ──▶ plugins ──▶ channels: engine, request, answer ──▶ ledger: the outcome
 
-A turn does all there is to do now. A runtime decides on which thread turns run, and waits between them. Events and
-commands share one mailbox, first in, first out: so a flush means everything submitted before it. A SimpleQueue is the
-only thing that two threads touch: its `put` may be interrupted by a signal handler, or by `__del__`, that puts as well
-(a lock would deadlock there), and it cannot lose a wake-up.
+A turn does all work that is due. A runtime runs turns on a thread of its choice, and waits between them. Events and
+commands share one mailbox, first in, first out: a flush covers everything submitted before it. A SimpleQueue is the
+only object that two threads touch: its `put` may be interrupted by a signal handler, or by `__del__`, that puts as well
+(a lock would deadlock there), and it loses no wake-up.
 """
 
 from __future__ import annotations
 
 import threading
-from _thread import RLock  # threading's is another under gevent, and there a signal handler may come between its steps
+from _thread import RLock  # gevent replaces threading's by one that signal handlers can interrupt
 from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .._clock import monotonic
 from .._core.context import ErrorEvent
 from .._core.delivery.actions import Done, Send, Wait
-from .._core.events.build import KINDS
 from .._core.events.encode import head
 from .._core.ledger import COUNTED, COUNTED_ON_DISK, Ledger
 from .._core.outcome import Outcome
@@ -30,6 +29,7 @@ from .._remedies import advice, label
 from ..destinations import Destination
 from ..emitter import Emitter
 from ..errors import Abandoned, Dropped, PluginError
+from ..spec import TYPES
 from .channel import Channel
 from .plugin_stage import PluginStage
 from .transport import Command
@@ -41,32 +41,32 @@ if TYPE_CHECKING:
 __all__ = ["NEVER", "Mail", "Pace", "Worker", "earliest"]
 
 AFTER_A_FAULT = 1.0
-"""Seconds until the worker tries again after an error of our own: it must neither die nor spin."""
+"""Seconds until the worker retries after an internal error: it must neither die nor spin."""
 
 UNHURRIED = 86_400.0
-"""Seconds that retiring may take: longer than any rule for retries lets an event wait."""
+"""Seconds that retiring may take: longer than any retry rule lets an event wait."""
 
 NEVER = 1 << 62
-"""More events than will ever be in a mailbox."""
+"""More events than any mailbox holds."""
 
 Mail = Receipt | Command
 
 
 class Pace(Protocol):
-    """How long the thread that runs turns has time for one of them."""
+    """The time limits of a runtime for turns."""
 
     slice: float
-    """Seconds that plugins may take before the worker looks after its mail and the channels again."""
+    """Seconds that plugins may take before the worker reads its mail and drives the channels again."""
     yields: bool
-    """Whether a turn ends after a slice: its thread has other things to do."""
+    """Whether a turn ends after a slice, because its thread has other work."""
 
 
 class Worker:
-    """The state that only one thread at a time may touch: the one that runs a turn.
+    """State that only the thread that runs a turn may touch.
 
     Args:
-        pace: of the runtime that runs turns.
-        emitter: whom to tell of outcomes.
+        pace: the runtime's.
+        emitter: reports outcomes.
         summary: counts outcomes for the log.
         max_events: pending events in memory, at most.
         max_bytes: their bytes, at most.
@@ -90,29 +90,30 @@ class Worker:
         self.lock = WorkerLock()
         self.channels: list[Channel] = []
         self.open_channel: Callable[[Destination], Channel]
-        self._copying = False  # whether there are channels beside the first
+        self.choosing = False
+        """Whether each event is asked where it goes: there are further channels, or events that some have had."""
         self.backlog: Backlog | None = None
         self.closing = False
         self.deadline = 0.0
-        """Of the close: when what has no outcome is abandoned."""
+        """The deadline of a close: events unsettled then are abandoned."""
         self.finished = False
         self.over = threading.Event()
-        """Set when the worker has finished, and released everything."""
+        """Set when the worker has stopped, and released everything."""
         self._closes_http = True  # whether the end closes the HTTP clients
         self._emitter = emitter
         self._summary = summary
-        # What is configured joins these; what is not costs no turn a question.
+        # Optional parts join these lists; parts that are off cost a turn nothing.
         self.steps: list[Callable[[], bool]] = []
-        """What a turn does before the channels; returns whether there is more of it to do now."""
+        """The steps of a turn before the channels; each returns whether it has more to do now."""
         self.settled: Callable[[list[Receipt], Outcome], object] = self.end
-        """Is given the events whose delivery has an outcome: plugins may want to see it first."""
+        """Receives events whose delivery is settled: plugins may run first."""
         self.after_settling: list[Callable[[], object]] = []
         self.plugins = PluginStage(self)
 
     # -- a turn ---------------------------------------------------------------------------------------
 
     def turn(self) -> float | None:
-        """Do everything there is to do now. Return when time alone will bring more; None: it will not."""
+        """Do all work that is due. Return when the next work is due; None: not without an event or command."""
         try:
             with self.lock:
                 return self._work()
@@ -120,7 +121,7 @@ class Worker:
             return None
 
     def guarded_turn(self) -> float | None:
-        """Run a turn, and survive a fault of our own: it is reported, and the events are still there."""
+        """Run a turn, and survive an internal error: it is reported, and no event is lost."""
         try:
             return self.turn()
         except Exception as exc:  # noqa: BLE001
@@ -152,9 +153,9 @@ class Worker:
                 return now
 
     def _drive_channels(self, now: float) -> tuple[bool, list[float | None]]:
-        """Settle what has an outcome, and send what is due.
+        """Settle events, and send what is due.
 
-        Returns whether anything was sent, and when each channel that has something left is due again.
+        Return whether anything was sent, and when each channel with pending work is due again.
         """
         actions = [channel.next_action(now) for channel in self.channels]
         self._settle()
@@ -172,12 +173,12 @@ class Worker:
         return sent, moments
 
     def _goes_on(self, now: float) -> bool:
-        """Whether a close whose channels have nothing left waits for something, and has time for it."""
+        """Whether a close without pending work in its channels still has to, and can, wait."""
         unfinished = self.plugins.busy or bool(self.backlog)
         return unfinished and now < self.deadline and self.plugins.halted is None
 
     def read_mail(self) -> None:
-        """Take in all events, and do all commands, that are in the mailbox."""
+        """Take in all events, and run all commands, in the mailbox."""
         fresh: list[Receipt] = []
         get = self.mailbox.get_nowait
         try:
@@ -196,13 +197,13 @@ class Worker:
         if not receipts:
             return
         self.ledger.enter(receipts)
-        if self.finished:  # the call and the close crossed each other
+        if self.finished:  # the call and the close were concurrent
             self.abandon(receipts)
         else:
             self.route(receipts)
 
     def complete_call(self, receipt: Receipt) -> None:
-        """Enter an event whose call was interrupted after it was counted, or after it was written to the spool."""
+        """Complete a call that was interrupted after its event was counted, or written to the spool."""
         if receipt.outcome is not None or receipt._epoch > 0:
             return
         if receipt._epoch == COUNTED:
@@ -213,13 +214,13 @@ class Worker:
             self.backlog.later(receipt)()
 
     def route(self, receipts: list[Receipt]) -> None:
-        """Take events to the plugins that want to see them, else to the channels."""
+        """Pass events to the plugins that want them, else to the channels."""
         if not self.plugins.take(receipts):
             self.enqueue(receipts)
 
     def enqueue(self, receipts: list[Receipt]) -> None:
         """Hand events to the channels that their integrations allow."""
-        if self._copying or any([r._integrations for r in receipts]):  # noqa: C419 - a generator takes twice as long
+        if self.choosing or any([r._integrations for r in receipts]):  # noqa: C419 - a generator takes twice as long
             receipts = [receipt for receipt in receipts if self._goes_to_first(receipt)]
         if receipts:
             self.channels[0].engine.enqueue(receipts, self.clock())
@@ -230,6 +231,10 @@ class Worker:
         channels = [channel for channel in self.channels if channel.takes(integrations)]
         if not channels:
             self.settled([receipt], Outcome(Dropped("its integrations allow no destination that there is")))
+        elif self.backlog is not None and (settled := self.backlog.settled_by(receipt)):
+            channels = [channel for channel in channels if channel.name not in settled]
+            if not channels:
+                self.settled([receipt], Outcome(Dropped("all destinations that there are have had it")))
         first, now = self.channels[0], self.clock()
         for channel in channels:
             if channel is not first:
@@ -241,9 +246,9 @@ class Worker:
         return any(channel.takes(integrations) for channel in self.channels)
 
     def add_destination(self, destination: Destination) -> None:
-        """Send copies of the events that come from now on to one more destination."""
+        """Send copies of later events to one more destination."""
         channel = self.open_channel(destination)
-        self._copying = self.channels[0].notes_deliveries = True
+        self.choosing = self.channels[0].notes_deliveries = True
         self.channels.append(channel)
         if self.plugins.held_up:
             channel.engine.pause()
@@ -251,16 +256,15 @@ class Worker:
             channel.close_by(self.deadline)
 
     def remove_destination(self, name: str) -> None:
-        """Send no copies of the events that come from now on to this destination."""
+        """Send no copies of later events to this destination."""
         for channel in self.channels[1:]:
             if channel.name == name:
                 channel.open = False
 
     def enough(self) -> int:
-        """Return how many events in the mailbox are worth a turn: fewer would only be queued behind others.
+        """Return the number of events in the mailbox that is worth a turn: fewer would only be queued behind others.
 
-        A worker that is woken for each event takes its time from the callers: at one call a millisecond three times as
-        much as the call itself, and with a spool, whose write releases the interpreter, with every call.
+        A worker that is woken for each event takes its time from the callers (docs/decisions/0021).
         """
         if self.finished or self.plugins.wanted:
             return 1
@@ -271,39 +275,39 @@ class Worker:
     # -- commands -------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Make due what has come out of the plugins."""
+        """Make due the events that are past the plugins."""
         self.plugins.hand_over()
         for channel in self.channels:
             channel.engine.flush()
 
     def flush_all(self) -> None:
-        """Make due what is here: a caller waits for it."""
+        """Make all events due: a caller waits for them."""
         self.flush()
         self.plugins.when_passed(self.flush)
 
     def on_flush(self, ticket: Ticket) -> None:
-        """Make everything due, and complete the ticket when all of it has an outcome."""
+        """Make all events due, and complete the ticket when all are settled."""
         if self.backlog is not None:
             self.backlog.adopt_all()
         self.flush_all()
         self.ledger.open(ticket)
-        if self.plugins.halted is not None:  # there will be no outcomes to wait for
+        if self.plugins.halted is not None:  # no outcomes will follow
             ticket.on_done()
 
     def on_end(self, deadline: float) -> None:
-        """Make everything due, and let no request last beyond the end of the process."""
+        """Make all events due, and end all requests by the end of the process."""
         for channel in self.channels:
             channel.limit_requests(deadline)
         self.flush_all()
 
     def on_retire(self, then: Command, *, close_http: bool) -> None:
-        """End when the events that are here have their outcomes, by the rules for retries alone."""
+        """Stop once all events are settled, by the rules for retries alone."""
         if not self.closing:
             self._closes_http = close_http
             self.on_close(Ticket(then), self.clock() + UNHURRIED)
 
     def on_close(self, ticket: Ticket, deadline: float) -> None:
-        """Deliver everything until `deadline`, then abandon the rest."""
+        """Deliver until `deadline`, then abandon the rest."""
         self.closing = True
         self.deadline = deadline if self.plugins.halted is None else self.clock()
         if self.backlog is not None:
@@ -320,10 +324,10 @@ class Worker:
         if self.closing:
             self.close_now()
         else:
-            self.ledger.give_up()
+            self.ledger.complete_flushes()
 
     def close_now(self) -> None:
-        """Move the deadline of the close to now."""
+        """Move the close deadline to now."""
         self.deadline = self.clock()
         self._close_channels()
 
@@ -332,13 +336,13 @@ class Worker:
             channel.close_by(self.deadline)
 
     def take_over(self, ticket: Ticket, patience: float) -> None:
-        """Close on the calling thread, if the worker's does not come back from a hook within `patience` seconds."""
+        """Close on the calling thread, if the worker's does not return from a hook within `patience` seconds."""
         if not self.lock.take_over(patience):
             return
         try:
             self.plugins.hold()  # no hook runs from here on
             self.read_mail()
-            if not ticket.epoch:  # the worker has our command in hand
+            if not ticket.epoch:  # the worker has taken the command
                 self.on_close(ticket, self.clock())
             left = self.plugins.runner.abandon()
             if left:
@@ -350,14 +354,14 @@ class Worker:
     # -- outcomes -------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """Pass on what the engines have decided."""
+        """Pass on the events that the engines have settled."""
         for channel in self.channels:
             channel.settle(self.settled)
         for do in self.after_settling:
             do()
 
     def end(self, receipts: list[Receipt], outcome: Outcome) -> None:
-        """Give these events their outcome."""
+        """Settle these events."""
         if isinstance(outcome.error, Abandoned) and self.plugins.halted is not None:
             outcome = self._abandoned()
         if self.closing and self.backlog is not None:
@@ -366,7 +370,7 @@ class Worker:
             self.ledger.settle(receipts, outcome)
 
     def abandon(self, receipts: list[Receipt]) -> None:
-        """End events that the client can no longer deliver."""
+        """Settle events that the client can no longer deliver."""
         self.end(receipts, self._abandoned())
 
     def _abandoned(self) -> Outcome:
@@ -375,12 +379,12 @@ class Worker:
         return Outcome(error)
 
     def _forget(self, receipts: Sequence[Receipt]) -> None:
-        """The spool need not hold these any longer."""
+        """Remove settled events from the spool."""
         if self.backlog is not None:
             self.backlog.forget(receipts)
 
     def _finish(self, now: float) -> None:
-        """Abandon what is left, and release everything."""
+        """Abandon pending events, and release everything."""
         if self.finished:
             return
         self.finished = True
@@ -398,7 +402,7 @@ class Worker:
         self.over.set()
 
     def _announce(self, receipts: Sequence[Receipt], outcome: Outcome) -> None:
-        """Tell the listeners, and count for the log, what has got an outcome."""
+        """Report settled events to listeners, and count them for the log."""
         emitter = self._emitter
         if is_debug():
             many, times = len(receipts), outcome.attempts
@@ -415,7 +419,7 @@ class Worker:
                     emitter.emit("error", ErrorEvent(code, outcome.error, receipt.context()))
         elif emitter.silent:
             return
-        elif any(emitter.heard(kind) for kind in KINDS):
+        elif any(emitter.heard(kind) for kind in TYPES):
             for receipt in receipts:
                 emitter.emit(receipt.kind, receipt.context())
         if emitter.heard("drained") and self.ledger.totals().pending == 0:
@@ -423,5 +427,5 @@ class Worker:
 
 
 def earliest(*moments: float | None) -> float | None:
-    """Return the first of these moments that there is."""
+    """Return the earliest of these times that is not None."""
     return min((moment for moment in moments if moment is not None), default=None)

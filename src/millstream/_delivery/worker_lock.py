@@ -1,4 +1,4 @@
-"""The worker lock: its holder may touch a worker's state. The worker releases it while it runs a plugin's hook."""
+"""The worker lock: its holder may touch the worker's state. It is released while a plugin's hook runs."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ __all__ = ["Superseded", "WorkerLock"]
 
 
 class Superseded(BaseException):
-    """Raised in a worker that returns from a hook and finds that another thread has taken over."""
+    """Raised in a worker that returns from a hook after another thread has taken over."""
 
 
 class WorkerLock:
-    """Lets a thread take over from a worker that is stuck in a plugin's hook.
+    """Lets a thread take over from a worker that hangs in a plugin's hook.
 
-    While a hook runs, the worker touches no state but the plugin's: there, and only there, it can be superseded. A
-    worker that is stuck elsewhere (in a callback, in a listener) may be in the middle of a settlement, and keeps the
-    lock.
+    During a hook the worker touches only the plugin's state: there, and only there, it can be superseded. A worker that
+    hangs elsewhere (in a callback, in a listener) may be in the middle of settling events, and keeps the lock.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._holder = 0  # the number of take-overs so far
+        self._holder = 0  # the number of take-overs
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -30,14 +29,14 @@ class WorkerLock:
         self._lock.release()
 
     def take_over(self, timeout: float) -> bool:
-        """Acquire the lock for good: the worker that released it is Superseded. False: it was not to be had."""
+        """Acquire the lock for good: the worker that released it is Superseded. False: it was not released in time."""
         taken = self._lock.acquire(timeout=timeout)
         if taken:
             self._holder += 1
         return taken
 
     def release(self) -> int:
-        """Release the lock until `reacquire` is called with the number that this returns."""
+        """Release the lock until `reacquire` is called with the returned number."""
         holder = self._holder
         self._lock.release()
         return holder
@@ -46,7 +45,7 @@ class WorkerLock:
         """Acquire the lock again.
 
         Raises:
-            Superseded: another thread has taken over. From there on, touch nothing.
+            Superseded: another thread has taken over. Touch nothing any more.
         """
         self._lock.acquire()
         if self._holder != holder:

@@ -18,10 +18,10 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a command and exit: 0 if it did its work, 2 if it was asked for what cannot be, 1 for the rest.
+    """Run a command and exit: 0 on success, 2 for wrong usage, 1 for other failures.
 
-    130 after a Ctrl-C that the command did not make something else of. A reader of the output that has left, as `head`
-    does, changes nothing of that; an output that could not be written is a failure.
+    130 after a Ctrl-C that the command did not handle. A closed pipe (as of `head`) does not change the status; output
+    that could not be written does: it is a failure.
     """
     with standard_streams() as stdout:
         status = _code_of(arguments)
@@ -45,7 +45,7 @@ def _code_of(arguments: Sequence[str] | None) -> int | str | None:
     except KeyboardInterrupt:
         return 130
     except Lost:
-        pass  # the rest of a stream is not wanted, or cannot be had
+        pass  # the rest of the stream is unwanted or unreadable
     return 0
 
 

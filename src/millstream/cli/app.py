@@ -22,7 +22,7 @@ from .suppression import suppress
 from .tail import tail
 from .transform import transform
 
-SEND, RECEIVE, OPERATE = "Send events", "Receive events", "Look after it"
+SEND, RECEIVE, OPERATE = "Send events", "Receive events", "Operate"
 
 app = typer.Typer(
     add_completion=False,
@@ -42,13 +42,13 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def millstream(
     _version_wanted: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_version, help="Say which version this is.")
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")
     ] = False,
 ) -> None:
-    """Customer-data events: send them, receive them, and lose none on the way."""
+    """Send and receive customer-data events, and lose none on the way."""
 
 
-# In the order in which the help shows them.
+# In the order of the help.
 for panel, commands in {
     SEND: (send, replay),
     RECEIVE: (serve, tail, query, export),

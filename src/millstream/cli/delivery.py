@@ -1,4 +1,4 @@
-"""Many events on their way: how many have arrived, what is wrong with the others, and where to go on after a stop."""
+"""Delivery of many events: counts outcomes, keeps problems, and finds where to resume."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from . import output
 __all__ = ["QUEUE", "Delivery", "Problem", "remedy"]
 
 QUEUE = 10_000
-"""Events in memory, at most: whoever reads a file of any size waits when so many are on their way."""
+"""Events in memory, at most: reading of the input waits while these are in progress."""
 LAST_CHANCE = 5.0
-"""Seconds that a Ctrl-C leaves for what is on its way. Another one takes them."""
+"""Seconds that a Ctrl-C leaves for events in progress. A second one skips them."""
 _KEPT = 20
-"""Problems that are kept to be shown. All are counted."""
+"""Problems kept for the report. All are counted."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One event that did not arrive: where it came from, and why."""
+    """An event that was not delivered: its place in the input, and the reason."""
 
     place: str
     error: str
@@ -51,11 +51,11 @@ class Problem:
 
 @dataclass
 class Delivery:
-    """Hands events to a client, and counts what becomes of them.
+    """Submits events to a client, and counts their outcomes.
 
     Args:
-        client: what sends them. With `overflow="block"`, `submit` waits when enough is on its way.
-        rate: events a second, at most.
+        client: sends them. With `overflow="block"`, `submit` waits while its queue is full.
+        rate: events per second, at most.
     """
 
     client: Analytics
@@ -65,20 +65,20 @@ class Delivery:
     invalid: int = 0
     problems: list[Problem] = field(default_factory=list[Problem])
     halted: DeliveryError | None = None
-    """Why it is no use to go on: what was said of these events would be said of all."""
+    """The reason to stop: it would fail all further events as well."""
     interrupted: bool = False
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._numbers = count()
-        # In order: where the events came from that have not come to an end of their own.
+        # In order: the places of events without a final outcome.
         self._open: dict[int, object] = {}
         self._began = time.monotonic()
 
     def run(self, feed: Callable[[], None], timeout: float) -> None:
-        """Feed events, then wait for the last outcomes, `timeout` seconds at most.
+        """Submit the events of `feed`, then wait for the last outcomes, `timeout` seconds at most.
 
-        A Ctrl-C ends the feeding, and leaves a moment for what is on its way; a second one ends at once.
+        The first Ctrl-C stops submitting and leaves a moment for events in progress; a second one stops at once.
         """
         try:
             feed()
@@ -88,56 +88,56 @@ class Delivery:
             self.client.close_and_flush(timeout=min(self._patience(), timeout))
         except KeyboardInterrupt:
             self.interrupted = True
-            self.client.close_and_flush(timeout=0)  # given up now, rather than once more when the process ends
+            self.client.close_and_flush(timeout=0)  # else the client would wait once more at exit
 
     def submit(self, place: object, record: Callable[..., object]) -> None:
-        """Record an event: `record(callback=…)` is an event call of the client. Waits for room, and for the rate.
+        """Record an event: `record(callback=…)` calls the client. Waits for queue space, and for the rate limit.
 
         Args:
-            place: where the event came from, in words.
-            record: records it.
+            place: the event's place in the input, in words.
+            record: records the event.
         """
         number = next(self._numbers)
         if self.rate:
             time.sleep(max(0.0, self._began + number / self.rate - time.monotonic()))
         self._open[number] = place
         try:
-            record(callback=partial(self._settle, number))
+            record(callback=partial(self._record_outcome, number))
         except InvalidEvent as exc:
             del self._open[number]
             self.reject(place, str(exc))
 
     def send(self, place: object, event: Event) -> None:
-        """The same for a whole event."""
+        """Submit a whole event."""
         self.submit(place, partial(self.client.send, event))
 
     def reject(self, place: object, why: str) -> None:
-        """Count something that is no event."""
+        """Count input that is not an event."""
         with self._lock:
             self.invalid += 1
             self._note(place, why)
 
     @property
     def undecided(self) -> int:
-        """Events that were handed over and have come to no end of their own: they are worth another try."""
+        """Submitted events without a final outcome: they are worth another try."""
         return len(self._open)
 
     @property
     def ended(self) -> bool:
-        """Whether it went on to its end: every event was read, and came to an end of its own."""
+        """Whether all input was read, and every event has a final outcome."""
         return not (self.undecided or self.interrupted or self.halted)
 
     @property
     def complete(self) -> bool:
-        """Whether all has arrived."""
+        """Whether every event was delivered."""
         return self.ended and not (self.failed or self.invalid)
 
     def first_undecided(self) -> Any:
-        """Where the first undecided event came from; None if there is none."""
+        """The place of the first event without a final outcome; None without one."""
         return next(iter(self._open.values()), None)
 
     def result(self) -> dict[str, object]:
-        """What became of it all, for programs."""
+        """The result, for programs."""
         return {
             "delivered": self.delivered,
             "failed": self.failed,
@@ -152,7 +152,7 @@ class Delivery:
         wrong = self.failed + self.invalid
         return f"{self.delivered:,} delivered" + (f", {wrong:,} not" if wrong else "")
 
-    def _settle(self, number: int, error: DeliveryError | None, context: Context) -> None:
+    def _record_outcome(self, number: int, error: DeliveryError | None, context: Context) -> None:
         with self._lock:
             if error is None:
                 self.delivered += 1
@@ -167,7 +167,7 @@ class Delivery:
         if not self.interrupted:
             return 1.0 if self.halted else math.inf
         if self.undecided:
-            output.note(f"millstream: interrupted; a moment for {self.undecided:,} events (Ctrl-C again: none)")
+            output.note(f"millstream: interrupted; waiting for {self.undecided:,} events (Ctrl-C again to stop)")
         return LAST_CHANCE
 
     def _note(self, place: object, why: str, message_id: str = "") -> None:
@@ -176,14 +176,14 @@ class Delivery:
 
 
 def _is_its_own(error: DeliveryError) -> bool:
-    """Whether the next event may fare better: the fault is in this event, or in its batch."""
+    """Whether the fault is the event's or its batch's, so that the next event may succeed."""
     if isinstance(error, Rejected):
         return error.status in {400, 413, 422}
     return isinstance(error, EventTooLarge | Dropped | PluginError)
 
 
 def remedy(error: DeliveryError) -> str:
-    """What to do about it; empty if the error says so itself."""
+    """The remedy; empty if the error names it."""
     told = ""
     match error:
         case RetriesExhausted(last=last):
@@ -191,15 +191,15 @@ def remedy(error: DeliveryError) -> str:
         case Rejected(status=401 | 403):
             told = "check the write key (--write-key, $MILLSTREAM_WRITE_KEY), and that its source is on this host"
         case Rejected(status=404 | 405):
-            told = "check the host: there is no Tracking API at this address"
+            told = "check the host: no Tracking API answers at this address"
         case Rejected(status=status) if status >= 500:
-            told = "the server is in trouble: try again later"
+            told = "the server failed: try again later"
         case RateLimitExpired():
-            told = "try again later, or slower with --rate"
+            told = "try again later, or set a lower --rate"
         case AuthError():
             told = "check the --oauth options, and that the authorization server is the region's"
         case TransportError():
-            told = "check the host, and that its server is up; `millstream doctor` looks at each step of the way"
+            told = "check the host, and that its server is up; `millstream doctor` checks each step"
         case _:
             pass
     return told

@@ -1,4 +1,4 @@
-"""`millstream doctor`: looks at a setup from end to end, and says what to do."""
+"""`millstream doctor`: checks a setup from end to end, and names remedies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from millstream.settings import Settings
 
 from . import options, output
 from .checks import Finding, local, remote
-from .options import Access, option
+from .options import Target, option
 
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
@@ -26,9 +26,9 @@ def doctor(
     host: options.Host = None,
     write_key: options.WriteKey = None,
     spool: Annotated[
-        Path | None, option(help="Look at this spool directory, too.", metavar="DIR", panel=options.WHERE)
+        Path | None, option(help="Check this spool directory, too.", metavar="DIR", panel=options.WHERE)
     ] = None,
-    timeout: Annotated[float, option(help="How long each step may take.", metavar="SECONDS", min=0.1)] = 10.0,
+    timeout: Annotated[float, option(help="Time limit for each step.", metavar="SECONDS", min=0.1)] = 10.0,
     oauth_client_id: options.OAuthClientId = None,
     oauth_client_key: options.OAuthClientKey = None,
     oauth_key_id: options.OAuthKeyId = None,
@@ -37,14 +37,14 @@ def doctor(
 ) -> None:
     """Check a setup: key, host, network, TLS, clock, OAuth, spool.
 
-    No event is sent: a batch without any shows whether a Tracking API answers.
+    No event is sent: an empty batch shows whether a Tracking API answers.
 
-    Exit code: 0 if there is no problem, 1 if there is one, 2 for wrong usage.
+    Exit code: 0 without problems, 1 with problems, 2 for wrong usage.
     """
-    access = Access(host, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
+    target = Target(host, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
     settings = Settings.make("any", {"host": host} if host else {})
     findings: list[Finding] = []
-    for finding in _findings(access, settings, spool, timeout):
+    for finding in _findings(target, settings, spool, timeout):
         findings.append(finding)
         if not as_json:
             _show(finding)
@@ -57,16 +57,16 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _findings(access: Access, settings: Settings, spool: Path | None, timeout: float) -> Iterator[Finding]:
+def _findings(target: Target, settings: Settings, spool: Path | None, timeout: float) -> Iterator[Finding]:
     route = remote.Route(settings.url, proxy_from_environment(settings.url), timeout)
     yield from local.versions()
     yield from local.disabled()
-    yield from local.key(access.key, route.url)
+    yield from local.key(target.key, route.url)
     yield from local.host(settings.host)
     yield from local.proxy(route.proxy)
     if spool is not None:
         yield from local.spool(spool)
-    oauth, found = local.oauth(access, settings.host, timeout)
+    oauth, found = local.oauth(target, settings.host, timeout)
     yield from found
     token = None
     if oauth is not None:
@@ -77,7 +77,7 @@ def _findings(access: Access, settings: Settings, spool: Path | None, timeout: f
             yield finding
             if finding.status == "problem":
                 return
-    yield from remote.answer(route, access.key, token)
+    yield from remote.answer(route, target.key, token)
 
 
 def _show(finding: Finding) -> None:

@@ -1,4 +1,4 @@
-"""`millstream spool drain`: delivers what dead processes have left in a spool."""
+"""`millstream spool drain`: delivers the events that exited processes left in a spool."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from millstream._core.context import ErrorEvent
 from millstream.client import Analytics
 from millstream.errors import SettingsError
 from millstream.http.urllib3 import Urllib3Client
-from millstream.log.aside import put_aside
-from millstream.log.inspect import LaneInfo, lanes
-from millstream.log.spool import source_of
+from millstream.log.quarantine import Quarantine
+from millstream.spool.inspect import LaneInfo, lanes
+from millstream.spool.spool import source_of
 from millstream.types import Request, Response
 
 from . import options, output
 from .checks import remote
 from .delivery import Problem
-from .options import Access, SpoolDir, option
+from .options import SpoolDir, Target, option
 
 __all__ = ["drain"]
 
 STEP = 75.0
-"""Seconds within which something must become of at least one event: longer than all retries of a batch take."""
+"""Seconds in which at least one event must get an outcome: longer than all retries of a batch."""
 REFUSED = "refused.jsonl"
 SHOWN = 20
 _LEFT_ALONE = {
-    "alive": "the process that has it lives",
+    "alive": "its process is running",
     "other_key": "it was written with another write key",
-    "unknown_format": "its format is none that this release knows",
+    "unknown_format": "this release does not know its format",
 }
 
 
@@ -44,9 +44,7 @@ def drain(
     write_key: options.WriteKey = None,
     timeout: Annotated[
         float | None,
-        option(
-            help="How long it may take; else as long as events arrive.", metavar="SECONDS", panel=options.HOW, min=0
-        ),
+        option(help="Time limit; by default while events are delivered.", metavar="SECONDS", panel=options.HOW, min=0),
     ] = None,
     max_retries: options.MaxRetries = 3,
     oauth_client_id: options.OAuthClientId = None,
@@ -55,30 +53,30 @@ def drain(
     oauth_auth_server: options.OAuthAuthServer = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Deliver what dead processes have left, as the next start of the application would.
+    """Deliver the events that exited processes left, as the next start of the application would.
 
     It takes the lanes of this write key; those of living processes are left alone. If the server does not take a batch
-    without events, nothing is touched. Events that it refuses later are kept in DIR/aside/refused.jsonl.
+    without events, nothing is touched. Events that it refuses later are kept in DIR/quarantine/refused.jsonl.
 
-    Exit code: 0 if nothing of this key is left, 1 if something is, 2 for wrong usage, 130 after Ctrl-C.
+    Exit code: 0 if no event of this key is left, 1 if some are, 2 for wrong usage, 130 after Ctrl-C.
     """
-    access = Access(host, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
-    url = access.settings().url
-    mine = sum(lane.events for lane in _orphans(directory, access))
+    target = Target(host, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
+    url = target.settings().url
+    mine = sum(lane.events for lane in _orphans(directory, target))
     drained = Drained(directory)
     if mine:
-        objection = remote.objection(access, url, timeout=10.0)
+        objection = remote.objection(target, url, timeout=10.0)
         if objection is None:
-            _deliver(drained, access, mine, timeout, max_retries)
+            _deliver(drained, target, mine, timeout, max_retries)
         else:
             drained.stopped = f"{objection.message}; nothing was touched: {objection.remedy}"
-    drained.left = sum(lane.events for lane in _orphans(directory, access))
-    _report(drained, _not_ours(directory, access), as_json=as_json)
+    drained.left = sum(lane.events for lane in _orphans(directory, target))
+    _report(drained, _not_ours(directory, target), as_json=as_json)
 
 
 @dataclass
 class Drained:
-    """What became of the events. Those that the server refused are kept beside the spool."""
+    """The result. Refused events are kept beside the spool."""
 
     directory: Path
     delivered: int = 0
@@ -89,19 +87,19 @@ class Drained:
     problems: list[Problem] = field(default_factory=list[Problem])
 
     def note(self, error: ErrorEvent) -> None:
-        """An `error` listener: an event has failed for good, and would be gone; or the spool cannot be read."""
+        """Handle an `error` event: a refused event, which would be lost, or a spool that cannot be read."""
         if error.code == "spool":
             output.warn(output.printable(str(error.reason)))
         if error.code != "delivery_failure" or error.context is None:
             return
-        put_aside(self.directory, REFUSED, [error.context.data])
+        Quarantine(self.directory).put(REFUSED, [error.context.data])
         self.refused += 1
         if len(self.problems) < SHOWN:
             self.problems.append(Problem(error.context.id, str(error.reason), error.context.id))
 
 
 class _Held(Urllib3Client):
-    """Sends nothing before it is released: a client with a spool begins before anybody can listen to it."""
+    """Sends nothing until it is released: a client with a spool starts before listeners can be added."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,9 +110,9 @@ class _Held(Urllib3Client):
         return super().send(request)
 
 
-def _deliver(drained: Drained, access: Access, total: int, timeout: float | None, max_retries: int) -> None:
+def _deliver(drained: Drained, target: Target, total: int, timeout: float | None, max_retries: int) -> None:
     http_client = _Held()
-    client = access.client(spool=str(drained.directory), max_retries=max_retries, http_client=http_client)
+    client = target.client(spool=str(drained.directory), max_retries=max_retries, http_client=http_client)
     client.on("error", drained.note)
     with output.progress("draining", total) as advance:
 
@@ -129,12 +127,12 @@ def _deliver(drained: Drained, access: Access, total: int, timeout: float | None
             client.close_and_flush(timeout=1.0)
         except KeyboardInterrupt:
             drained.interrupted = True
-            client.close_and_flush(timeout=0)  # what is not delivered stays where it is
+            client.close_and_flush(timeout=0)  # undelivered events stay in the spool
     drained.delivered = client.stats().delivered
 
 
 def _flush(client: Analytics, timeout: float | None) -> None:
-    """Wait until nothing is left, or nothing more comes of it."""
+    """Wait until no events are left, or none makes progress."""
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         before = _settled(client)
@@ -149,15 +147,15 @@ def _settled(client: Analytics) -> int:
     return stats.delivered + stats.failed + stats.dropped
 
 
-def _orphans(directory: Path, access: Access) -> list[LaneInfo]:
-    """The lanes that are ours to drain."""
-    return [lane for lane in _lanes(directory) if _is_mine(lane, access) and not lane.alive and lane.known]
+def _orphans(directory: Path, target: Target) -> list[LaneInfo]:
+    """The lanes to drain."""
+    return [lane for lane in _lanes(directory) if _is_mine(lane, target) and not lane.alive and lane.known]
 
 
-def _not_ours(directory: Path, access: Access) -> dict[str, int]:
-    """How many lanes were left alone, and why."""
+def _not_ours(directory: Path, target: Target) -> dict[str, int]:
+    """The number of lanes left alone, by reason."""
     found = _lanes(directory)
-    mine = [lane for lane in found if _is_mine(lane, access)]
+    mine = [lane for lane in found if _is_mine(lane, target)]
     return {
         "alive": sum(lane.alive for lane in mine),
         "other_key": len(found) - len(mine),
@@ -165,8 +163,8 @@ def _not_ours(directory: Path, access: Access) -> dict[str, int]:
     }
 
 
-def _is_mine(lane: LaneInfo, access: Access) -> bool:
-    return lane.source == source_of(access.key)
+def _is_mine(lane: LaneInfo, target: Target) -> bool:
+    return lane.source == source_of(target.key)
 
 
 def _lanes(directory: Path) -> list[LaneInfo]:
@@ -199,10 +197,10 @@ def _say(drained: Drained, left_alone: dict[str, int]) -> None:
         output.note(f"millstream: {output.printable(drained.stopped)}", "red")
     if drained.refused:
         output.note(
-            f"millstream: {drained.refused:,} were refused, and are in {drained.directory}/aside/{REFUSED}:", "red"
+            f"millstream: {drained.refused:,} were refused, and are in {drained.directory}/quarantine/{REFUSED}:", "red"
         )
         for problem in drained.problems:
             output.note(f"  {output.printable(f'{problem.place}: {problem.error}')}")
     if drained.left and not drained.stopped:
-        why = "interrupted" if drained.interrupted else "they could not be delivered now; try again later"
+        why = "interrupted" if drained.interrupted else "delivery failed for now; try again later"
         output.note(f"millstream: {drained.left:,} events are left: {why}", "red")

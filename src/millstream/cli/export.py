@@ -1,4 +1,4 @@
-"""`millstream export`: what a collector has stored, as files for other tools."""
+"""`millstream export`: writes a collector's stored events to files for other tools."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .stored import moment
 
 
 class Format(str, Enum):
-    """What the files are."""
+    """File formats."""
 
     parquet = "parquet"
     csv = "csv"
@@ -24,25 +24,23 @@ def export(
     to: Annotated[Path, option(help="A file, for one view; or a directory, for many.", metavar="FILE|DIR")],
     *,
     data: Annotated[Path, option(help="The collector's data directory.", metavar="DIR")] = Path("millstream-data"),
-    view: Annotated[list[str] | None, option(help="Which view; repeatable.", metavar="NAME")] = None,
-    file_format: Annotated[
-        Format | None, option("--format", help="What the files are.", metavar="parquet|csv|jsonl")
-    ] = None,
+    view: Annotated[list[str] | None, option(help="View to write; repeatable.", metavar="NAME")] = None,
+    file_format: Annotated[Format | None, option("--format", help="File format.", metavar="parquet|csv|jsonl")] = None,
     since: Annotated[
-        str | None, option(help="Received from then on: a time (ISO 8601), or 90m, 2h, 7d ago.", metavar="TIME")
+        str | None, option(help="Received since: a time (ISO 8601), or an age such as 90m, 2h, 7d.", metavar="TIME")
     ] = None,
-    until: Annotated[str | None, option(help="Received before then.", metavar="TIME")] = None,
-    force: Annotated[bool, option("--force", help="Replace files that exist.")] = False,
+    until: Annotated[str | None, option(help="Received before this time.", metavar="TIME")] = None,
+    force: Annotated[bool, option("--force", help="Overwrite existing files.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the stored events to Parquet, CSV or JSON lines.
+    """Write the stored events to Parquet, CSV or JSON Lines.
 
     [bold]millstream export --to orders.parquet --view order_completed --since 7d[/]
 
-    Without --view a file gets all events (events), and a directory a file for each view that is not empty. The format
-    is what the name of the file ends with; in a directory it is Parquet. The collector may be running.
+    Without --view a file gets all events (events), and a directory a file for each non-empty view. The default format
+    is the file name's suffix, and Parquet in a directory. The collector may be running.
 
-    Exit code: 0 if all was written, 1 if not, 2 for wrong usage.
+    Exit code: 0 on success, 1 on failure, 2 for wrong usage.
     """
     from millstream import warehouse  # noqa: PLC0415 - the other commands need no database
 
@@ -64,7 +62,7 @@ def export(
     for one in written:
         output.say(f"{one.rows:>12,} rows  {output.printable(str(one.path))}")
     if not written:
-        output.warn(f"there is nothing to export in {data}")
+        output.warn(f"no events to export in {data}")
 
 
 def _moment(text: str | None, name: str) -> datetime | None:

@@ -21,17 +21,17 @@ RSA_BITS = 2048
 
 
 def keygen(
-    name: Annotated[Path, typer.Argument(metavar="NAME", help="What the files are called, before .private.pem.")],
+    name: Annotated[Path, typer.Argument(metavar="NAME", help="File name, before .private.pem.")],
     *,
     ec: Annotated[bool, option("--ec", help="EC on P-256, which signs ES256; else RSA, which signs RS256.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a key pair for OAuth: NAME.private.pem and NAME.public.pem.
 
-    The private key is readable by you alone. Files that exist are never overwritten.
+    Only you can read the private key. Existing files are never overwritten.
     """
     private, public = (name.with_name(f"{name.name}.{half}.pem") for half in ("private", "public"))
-    with ExitStack() as files:  # both or none
+    with ExitStack() as files:  # both files or none
         private_file = files.enter_context(_new(private, 0o600))
         public_file = files.enter_context(_new(public, 0o644))
         private_pem, public_pem = _pair(ec=ec)
@@ -41,13 +41,13 @@ def keygen(
         algorithm = "ES256" if ec else "RS256"
         output.print_json({"private": str(private), "public": str(public), "algorithm": algorithm})
     else:
-        client_id = public.name.partition(".")[0]  # as `millstream serve` takes it from the file's name
+        client_id = public.name.partition(".")[0]  # the default client id of `millstream serve`
         output.say(_NEXT.format(private=private, public=public, id=client_id, url=_COLLECTOR))
 
 
 _NEXT = """\
-{private}  stays with the client; nobody else may have it
-{public}   goes to whoever grants the tokens
+{private}  stays with the client: keep it secret
+{public}   goes to the authorization server
 
 With Segment: make an OAuth application from {public}, give it the scope
 tracking_api:write, and enable OAuth for the source. The client needs the ids of
@@ -64,11 +64,11 @@ _COLLECTOR = "http://127.0.0.1:7070"
 
 @contextmanager
 def _new(path: Path, mode: int) -> Generator[int, None, None]:
-    """A file that did not exist, and does not if what is done with it fails."""
+    """Create a new file; delete it if the block fails."""
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
-        raise SettingsError(f"{path} exists, and a key is never overwritten: choose another name") from None
+        raise SettingsError(f"{path} exists; keys are never overwritten: choose another name") from None
     except OSError as error:
         raise SettingsError(f"cannot write {path}: {error.strerror}") from error
     try:
@@ -81,7 +81,7 @@ def _new(path: Path, mode: int) -> Generator[int, None, None]:
 
 
 def _pair(*, ec: bool) -> tuple[bytes, bytes]:
-    """A private key and its public key, as PEM."""
+    """Generate a private key and its public key, as PEM."""
     try:
         from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1  # noqa: PLC0415
         from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as an_ec_key  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Whole events from a stream: JSON lines without end, or one JSON document."""
+"""Reads events from a stream: JSON Lines of any length, or JSON documents."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from millstream.types import Event
 __all__ = ["Line", "items"]
 
 MAX_DOCUMENT = 64 << 20
-"""Bytes of one line, or of a document that is not in lines: it is in memory as a whole."""
+"""Bytes of a line, or of a document that is not in lines, which must fit into memory."""
 _IDS = UUID("c8d1b3a8-5a0c-4b71-9f5e-0d6a2f6f9b43")
-"""The namespace of the ids that are made here. It must never change: an import that is run again relies on it."""
+"""The namespace of the ids made here. It must never change: repeated imports rely on it."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One event of a stream, or what is wrong in its place.
+    """An event of a stream, or the fault in its place.
 
-    `number` is that of its line (or, in a document, its own); `end` is how many bytes have been read with it.
+    `number` is the line's (in a document, the event's); `end` is the number of bytes read up to here.
     """
 
     number: int
@@ -44,14 +44,14 @@ class Line:
 
 
 def items(stream: BinaryIO, *, skip: int = 0) -> Iterator[Line]:
-    """The events of a stream, in order. A line holds an event, a list of them, or a batch (`{"batch": […]}`).
+    """Yield the events of a stream, in order. A line holds an event, a list of them, or a batch (`{"batch": […]}`).
 
-    If the first line is only the beginning of something, and no whole line follows, the stream is read as JSON
-    documents, one after another, wherever their lines end. Empty lines count as lines, and hold nothing.
+    If the first line is incomplete JSON, and no whole line follows, the stream is parsed as JSON documents, whatever
+    their line breaks. Empty lines are counted and skipped.
 
     Args:
         stream: bytes in UTF-8.
-        skip: lines (of documents: events) to leave out.
+        skip: lines (in documents: events) to skip.
 
     Raises:
         OSError: the stream cannot be read.
@@ -68,7 +68,7 @@ def items(stream: BinaryIO, *, skip: int = 0) -> Iterator[Line]:
 
 
 def _until_text(lines: Iterator[bytes]) -> list[bytes]:
-    """The next lines, down to one that is not empty."""
+    """Return the next lines, down to the first that is not empty."""
     found: list[bytes] = []
     for line in lines:
         found.append(line)
@@ -78,7 +78,7 @@ def _until_text(lines: Iterator[bytes]) -> list[bytes]:
 
 
 def _fault(line: bytes) -> str:
-    """Why a line is no JSON; empty if it is."""
+    """Return why a line is not JSON; empty if it is."""
     try:
         decode(_stripped(line))
     except (msgspec.DecodeError, RecursionError) as exc:
@@ -107,7 +107,7 @@ def _lines(lines: Iterable[bytes], skip: int) -> Iterator[Line]:
 def _documents(data: bytes, skip: int) -> Iterator[Line]:
     end = len(data)
     if end > MAX_DOCUMENT:
-        yield Line(1, end, fault=f"as JSON that is not in lines it is over {MAX_DOCUMENT >> 20} MiB: {_REMEDY}")
+        yield Line(1, end, fault=f"a JSON document over {MAX_DOCUMENT >> 20} MiB: {_REMEDY}")
         return
     number = 0
     for text in _values(data):
@@ -122,14 +122,14 @@ def _documents(data: bytes, skip: int) -> Iterator[Line]:
                 yield Line(number, end, fault=str(exc), unit="event")
 
 
-_REMEDY = "make it lines, for instance with `jq -c '.[]'`"
+_REMEDY = "convert it to JSON Lines, for instance with `jq -c '.[]'`"
 _value = json.JSONDecoder(parse_int=float).raw_decode
-"""Finds the end of a value, for which `decode` has no way. It reads all numbers, however long."""
+"""Finds the end of a value, which msgspec cannot. It accepts numbers of any length."""
 _something = re.compile(r"\S").search
 
 
 def _values(data: bytes) -> Iterator[bytes]:
-    """The JSON values of a text, one after another; what is no JSON comes as one piece, with all that follows."""
+    """Yield the JSON values of a text; invalid JSON is one piece with everything after it."""
     text = _stripped(data).decode("utf-8", "surrogateescape")
     end = 0
     while begun := _something(text, end):
@@ -143,7 +143,7 @@ def _values(data: bytes) -> Iterator[bytes]:
 
 def _item(value: object, place: str, **where: Any) -> Line:
     if not isinstance(value, dict):
-        return Line(**where, fault="an event is a JSON object, and this is none")
+        return Line(**where, fault="not a JSON object, as an event must be")
     return Line(**where, event=_with_id(cast("Event", value), place))
 
 
@@ -151,18 +151,18 @@ def _events(text: bytes) -> Iterator[object]:
     try:
         value: Any = decode(text)
     except (msgspec.DecodeError, RecursionError) as exc:
-        raise InvalidEvent(f"this is no JSON: {exc}") from exc
+        raise InvalidEvent(f"not JSON: {exc}") from exc
     if isinstance(value, dict):
         value = cast("Event", value).get("batch", [value])
     if not isinstance(value, list):
-        raise InvalidEvent("this is JSON, but neither an event nor a list of events")
+        raise InvalidEvent("neither an event nor a list of events")
     yield from cast("list[object]", value)
 
 
 def _with_id(event: Event, place: str) -> Event:
-    """An event that says when it happened, but has no id, gets one that the same line makes again.
+    """Give an event with a timestamp but without an id a stable id, made from its line.
 
-    So an import that is run twice brings no second events. Without a timestamp it happens now, every time anew.
+    So a repeated import makes no duplicates. An event without a timestamp happens now, each time.
     """
     if event.get("messageId") or not event.get("timestamp"):
         return event

@@ -1,4 +1,4 @@
-"""An event in one line, for people."""
+"""An event on one line of the terminal."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def one_line(event: Event, *, at: float | None = None, verdict: Text | None = None, width: int | None = None) -> Text:
-    """When, what, who, and what belongs to it.
+    """Format time, type, name, user and details of an event.
 
     Args:
         event: as on the wire; any of its fields may be missing or wrong.
-        at: when it came, in seconds since the epoch; without it, when it happened.
-        verdict: what became of it, if that is worth saying.
-        width: characters that it may take.
+        at: when it was received, in seconds since the epoch; by default, its timestamp is shown.
+        verdict: its outcome, if worth showing.
+        width: the line's width in characters.
     """
     kind = _text(event.get("type"))
     line = Text(no_wrap=True)
@@ -41,7 +41,8 @@ def one_line(event: Event, *, at: float | None = None, verdict: Text | None = No
     if event:
         line.append(f"{kind:<8}  ", _COLOURS.get(kind, ""))
         line.append(f"{_what(event):<22}  ", "bold")
-        line.append(f"{_who(event):<14}  ")
+        user = _text(event.get("userId")) or _text(event.get("anonymousId"))
+        line.append(f"{user:<14}  ")
     if verdict:
         line.append_text(verdict).append("  ")
     if details := _details(event):
@@ -53,7 +54,7 @@ def one_line(event: Event, *, at: float | None = None, verdict: Text | None = No
 
 
 def _time(timestamp: object, at: float | None) -> str:
-    """The time of day on this machine."""
+    """The time of day in the local time zone."""
     try:
         if at is not None:
             return f"{datetime.fromtimestamp(at).astimezone():%H:%M:%S}"
@@ -76,12 +77,8 @@ def _what(event: Event) -> str:
             return ""
 
 
-def _who(event: Event) -> str:
-    return _text(event.get("userId")) or _text(event.get("anonymousId"))
-
-
 def _details(event: Event) -> str:
-    """Properties or traits as JSON, without the outermost braces."""
+    """Properties or traits as JSON, without the outer braces."""
     details: Any = event.get("properties") or event.get("traits")
     if not isinstance(details, dict):
         return ""

@@ -1,4 +1,4 @@
-"""The options that several commands share, each described once."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HOW",
-    "Access",
     "AsJson",
     "Host",
     "InOrder",
@@ -34,6 +33,7 @@ __all__ = [
     "OAuthKeyId",
     "Rate",
     "SpoolDir",
+    "Target",
     "Timeout",
     "WriteKey",
     "help_of",
@@ -46,14 +46,14 @@ WHERE, HOW, OAUTH = "Where to", "How", "With OAuth"
 
 
 def option(*names: str, help: str, metavar: str = "", panel: str | None = None, **more: Any) -> Any:  # noqa: A002
-    """An option as the help shows it. `shape` is what it takes: `URL`, `JSON` …; a flag takes nothing."""
+    """Declare an option. `metavar` is its value in the help: `URL`, `JSON` …; a flag has none."""
     return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel, **more)
 
 
 Host = Annotated[
     str | None,
     option(
-        help=f"Base URL of the Tracking API; without one {Settings.host}.",
+        help=f"Base URL of the Tracking API. Default: {Settings.host}.",
         metavar="URL",
         panel=WHERE,
         envvar="MILLSTREAM_HOST",
@@ -62,7 +62,7 @@ Host = Annotated[
 WriteKey = Annotated[
     str | None,
     option(
-        help="The source's key. In the environment it is safer: options can be seen in the list of processes.",
+        help="The source's write key. Safer in the environment: process lists show options.",
         metavar="KEY",
         panel=WHERE,
         envvar="MILLSTREAM_WRITE_KEY",
@@ -73,30 +73,30 @@ OAuthClientKey = Annotated[Path | None, option(help="Its private key, a PEM file
 OAuthKeyId = Annotated[str | None, option(help="The id of the public key.", metavar="ID", panel=OAUTH)]
 OAuthAuthServer = Annotated[
     str | None,
-    option(help=f"The authorization server; without one {OAuthSettings.auth_server}.", metavar="URL", panel=OAUTH),
+    option(help=f"The authorization server. Default: {OAuthSettings.auth_server}.", metavar="URL", panel=OAUTH),
 ]
-Timeout = Annotated[float, option(help="How long to wait for the last outcome.", metavar="SECONDS", panel=HOW, min=0)]
-MaxRetries = Annotated[int, option(help="Attempts after the first, for a request.", metavar="N", panel=HOW, min=0)]
-Rate = Annotated[float | None, option(help="Events a second, at most.", metavar="N", panel=HOW, min=0.1)]
-InOrder = Annotated[bool, option("--in-order", help="One request at a time: no event overtakes another.", panel=HOW)]
+Timeout = Annotated[float, option(help="Time to wait for the last outcome.", metavar="SECONDS", panel=HOW, min=0)]
+MaxRetries = Annotated[int, option(help="Retries of a request.", metavar="N", panel=HOW, min=0)]
+Rate = Annotated[float | None, option(help="Rate limit, in events per second.", metavar="N", panel=HOW, min=0.1)]
+InOrder = Annotated[bool, option("--in-order", help="Keep the order: one request at a time.", panel=HOW)]
 SpoolDir = Annotated[Path, typer.Argument(metavar="DIR", help="The spool directory.", show_default=False)]
 AsJson = Annotated[bool, option("--json", help="Print the result as JSON, for programs.")]
 
 
 def help_of(command: Callable[..., object]) -> str:
-    """A command's docstring as the help shows it: paragraphs are as wide as the terminal, examples stay as they are."""
+    """A command's docstring as help text: paragraphs are wrapped to the terminal, examples stay as they are."""
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
     return "\n\n".join(each if each.startswith("[bold]") else each.replace("\n", " ") for each in paragraphs)
 
 
 def spelled(name: str) -> str:
-    """An option's name as we spell it: `--userId`, as other libraries have it, is `--user-id`."""
+    """The canonical spelling of an option: `--userId`, as in other libraries, is `--user-id`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
 
 
 @dataclass(frozen=True)
-class Access:
-    """Whom to send to, and who it is that sends."""
+class Target:
+    """The Tracking API to send to, and the credentials."""
 
     host: str | None
     write_key: str | None
@@ -107,30 +107,30 @@ class Access:
 
     @property
     def key(self) -> str:
-        """The write key as a client has it; empty if there is none."""
+        """The write key, stripped; empty if missing."""
         return (self.write_key or "").strip()
 
     def settings(self, **given: Unpack[SettingsArgs]) -> Settings:
-        """The settings of a client that sends there.
+        """Make the client's settings.
 
         Raises:
-            SettingsError: something is missing or cannot be used.
+            SettingsError: a setting is missing or invalid.
         """
         if not self.key:
-            raise SettingsError("there is no write key: pass --write-key, or set $MILLSTREAM_WRITE_KEY")
+            raise SettingsError("no write key: pass --write-key, or set $MILLSTREAM_WRITE_KEY")
         settings = Settings.make(self.write_key, self._all(given))
         if settings.disable:
-            raise SettingsError("$MILLSTREAM_DISABLE is set, and nothing would be sent: unset it")
+            raise SettingsError("$MILLSTREAM_DISABLE is set, so that nothing is sent: unset it")
         return settings
 
     def client(self, **given: Unpack[SettingsArgs]) -> Analytics:
-        """A client that sends there.
+        """Make a client.
 
         Raises:
-            SettingsError: something is missing or cannot be used.
+            SettingsError: a setting is missing or invalid.
         """
         self.settings(**given)
-        # Whatever fails is the command's result, and said there: a second time in the log would be noise.
+        # The command reports failures itself: a second time in the log would be noise.
         logging.getLogger("millstream").addHandler(logging.NullHandler())
         return Analytics(self.write_key, **cast("dict[str, Any]", self._all(given)))
 
@@ -139,10 +139,10 @@ class Access:
         return {"on_invalid": "raise", **given, **where, "oauth_settings": self.oauth()}
 
     def oauth(self) -> OAuthSettings | None:
-        """The OAuth settings, if any were given.
+        """The OAuth settings, if any option was given.
 
         Raises:
-            SettingsError: one is missing, or the key cannot be read.
+            SettingsError: an option is missing, or the key cannot be read.
         """
         needed = {
             "--oauth-client-id": self.oauth_client_id,

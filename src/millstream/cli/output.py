@@ -1,11 +1,11 @@
-"""What the commands say, and where: results on standard output, everything else on standard error.
+"""Output of the commands: results on standard output, everything else on standard error.
 
 Colour and progress bars appear on a terminal only, `NO_COLOR` is respected, and a pipe gets plain text or JSON.
-JSON is UTF-8, whatever the terminal's encoding. Events are other people's text: `printable` keeps what is in them from
-steering the terminal.
+JSON is UTF-8, whatever the terminal's encoding. Events are untrusted text: `printable` escapes control characters,
+which could steer the terminal.
 
-A report (`say`, `show`, `print_json`) is the end of a command's work: where standard output takes no more, the command
-goes on, and `main` says so. A stream (`write`) is the work itself: there it raises Lost.
+A report (`say`, `show`, `print_json`) ends a command: if standard output fails, the command goes on, and `main` reports
+it. A stream (`write`) is the work itself: there it raises Lost.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ __all__ = [
 ]
 
 Advance = Callable[[int, str], None]
-"""`advance(done, detail)`: how far the work has come, of the total; and in words."""
+"""`advance(done, detail)`: progress towards the total; and in words."""
 
 ENDLESS = 10_000
-"""Columns of what is no terminal."""
+"""Columns where the output is not a terminal."""
 _OFTEN = 0.1
-"""Seconds between two drawings of a progress bar: to draw it for every event would take longer than the event."""
+"""Seconds between two drawings of a progress bar: drawing takes longer than sending an event."""
 
 
 def console(*, err: bool = False, wrap: bool = False) -> Console:
-    """Standard output (or error) with colour where it is wanted.
+    """Standard output (or error) with colour where supported.
 
-    Lines are broken with `wrap` alone, and then only on a terminal: a pipe gets whole lines.
+    Lines are broken only with `wrap` on a terminal: a pipe gets whole lines.
     """
     made = Console(stderr=err, highlight=False, soft_wrap=not wrap, markup=False, emoji=False)
     if wrap and not made.is_terminal:
@@ -58,19 +58,19 @@ def console(*, err: bool = False, wrap: bool = False) -> Console:
 
 
 def say(text: str, style: str = "") -> None:
-    """A line of the result, on standard output."""
+    """Print a line of the result on standard output."""
     with suppress(Lost):
         console().print(text, style=style)
 
 
 def show(renderable: RenderableType) -> None:
-    """A part of the result that is as wide as the terminal, on standard output."""
+    """Print a part of the result, as wide as the terminal, on standard output."""
     with suppress(Lost):
         console(wrap=True).print(renderable)
 
 
 def announce(text: str) -> None:
-    """A line on standard output that is not the command's work; where it cannot be written, on standard error."""
+    """Print a line about the command on standard output; if that fails, on standard error."""
     sys.stdout.flush()
     try:
         os.write(sys.stdout.fileno(), f"{text}\n".encode(sys.stdout.encoding, "replace"))
@@ -79,33 +79,33 @@ def announce(text: str) -> None:
 
 
 def note(text: str, style: str = "") -> None:
-    """A line about the work, on standard error."""
+    """Print a line about the progress on standard error."""
     console(err=True).print(text, style=style)
 
 
 def warn(text: str) -> None:
-    """What a user should know, and what does not stop the work."""
+    """Print a warning."""
     note(f"millstream: warning: {text}", "yellow")
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on one line of standard output."""
+    """Print one JSON document on one line of standard output."""
     with suppress(Lost):
         write(msgspec.json.encode(value))
         sys.stdout.flush()
 
 
 def write(line: bytes) -> None:
-    """A line of a stream on standard output, as it is.
+    """Write a line of a stream to standard output, unchanged.
 
     Raises:
-        Lost: standard output takes no more.
+        Lost: standard output is closed or full.
     """
     cast("Output", sys.stdout).write_bytes(line + b"\n")
 
 
 def printable(text: str) -> str:
-    r"""The text without anything that a terminal would obey: control characters are shown as `\x1b`."""
+    r"""Escape control characters, which a terminal would obey, as in `\x1b`."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
@@ -113,11 +113,11 @@ def printable(text: str) -> str:
 
 @contextmanager
 def progress(label: str, total: int | None) -> Generator[Advance, None, None]:
-    """A progress bar on standard error, gone when the work is over. Without a terminal: nothing at all.
+    """Show a progress bar on standard error until the work ends. Without a terminal: nothing.
 
     Args:
         label: what is being done.
-        total: where `done` ends; None if nobody knows.
+        total: the value of `done` at the end; None if unknown.
     """
     err = console(err=True)
     if not err.is_terminal:

@@ -14,7 +14,7 @@ from millstream.plan import Plan, Violation
 
 from . import output
 from .options import AsJson, help_of, option
-from .stored import Selection, files_in, moment, stored
+from .stored import Selection, moment, open_log, stored
 from .table import show
 
 __all__ = ["app"]
@@ -109,10 +109,11 @@ def check(
 
 def _tally(plan: Plan, data: Path, selection: Selection) -> Tally:
     tally = Tally({})
-    files = files_in(data)
-    with output.progress("checking", sum(size for _, size in files)) as advance:
-        for item in stored(files, selection):
-            advance(item.end, f"{tally.broken:,} of {tally.checked:,} events break the plan")
+    log = open_log(data)
+    begin = log.first()
+    with output.progress("checking", log.durable() - begin) as advance:
+        for item in stored(log, selection):
+            advance(item.end - begin, f"{tally.broken:,} of {tally.checked:,} events break the plan")
             try:
                 event = None if item.fault else item.original()
             except (msgspec.DecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""`millstream query`: SQL over what a collector has stored."""
+"""`millstream query`: SQL over a collector's stored events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from millstream.warehouse import Result
 
 MOST_ROWS = 1_000
-"""Rows of a table: nobody reads more, and all of them would have to be in memory."""
+"""Rows of a printed table, which must fit into memory."""
 
 _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
 
@@ -28,15 +28,15 @@ def query(
     data: Annotated[Path, option(help="The collector's data directory.", metavar="DIR")] = Path("millstream-data"),
     as_json: AsJson = False,
 ) -> None:
-    """Ask the stored events a question, in SQL.
+    """Query the stored events with SQL.
 
     [bold]millstream query "select event, count(*) from tracks group by 1"[/]
 
     There is a view for every event (order_completed), and tracks, identifies, users, pages, screens, groups, accounts,
-    aliases and events: millstream query "show tables". The collector may be running. A query changes nothing, and can
-    neither read nor write files.
+    aliases and events: millstream query "show tables". The collector may be running. A query changes nothing, and has
+    no access to files.
 
-    Exit code: 0 if there was an answer, 1 if not, 2 for wrong usage.
+    Exit code: 0 on success, 1 on failure, 2 for wrong usage.
     """
     from millstream import warehouse  # noqa: PLC0415 - the other commands need no database
 
@@ -44,7 +44,7 @@ def query(
         result = warehouse.query(data, sql, on_progress=lambda done: advance(round(100 * done), ""))
     with result:
         if not result.files:
-            output.warn(f"there are no events in {data}: it has no events-*.jsonl files")
+            output.warn(f"no events in {data}: it has no events-*.jsonl files")
         for warning in result.warnings:
             output.warn(f"{data}: {warning}")
         if as_json:
@@ -54,7 +54,7 @@ def query(
 
 
 def _print_json(result: Result) -> None:
-    """Each row as a JSON object. Where two columns have one name, the second gets a number."""
+    """Print each row as a JSON object. A repeated column name gets a number."""
     names: list[str] = []
     for name, _ in result.columns:
         names.append(next(free for free in chain([name], map(f"{name}_{{}}".format, count(1))) if free not in names))
@@ -71,6 +71,6 @@ def _print_table(result: Result) -> None:
     rows = list(islice(result, MOST_ROWS + 1))
     show(result.columns, rows[:MOST_ROWS])
     if len(rows) > MOST_ROWS:
-        output.note(f"These are the first {MOST_ROWS:,} rows: say `limit`, or have all of them with --json.")
+        output.note(f"These are the first {MOST_ROWS:,} rows: add `limit`, or get all of them with --json.")
     else:
         output.note("1 row" if len(rows) == 1 else f"{len(rows):,} rows", "dim")

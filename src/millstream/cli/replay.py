@@ -1,4 +1,4 @@
-"""`millstream replay`: what a collector has stored, to any Tracking API, under the same ids."""
+"""`millstream replay`: sends a collector's stored events to any Tracking API, with their ids."""
 
 from __future__ import annotations
 
@@ -9,35 +9,34 @@ from typing import Annotated
 
 import msgspec
 
+from millstream.log import FileReader
+
 from . import options, output
 from .delivery import QUEUE, Delivery
-from .options import Access, option
+from .options import Target, option
 from .report import report
-from .stored import Selection, Stored, files_in, moment, stored
+from .stored import Selection, Stored, moment, open_log, stored
 
 _WHICH = "Which events"
-Files = list[tuple[Path, int]]
 
 
 def replay(
-    to: Annotated[str, option(help="Base URL of the Tracking API that gets them.", metavar="URL", panel=options.WHERE)],
+    to: Annotated[str, option(help="Base URL of the receiving Tracking API.", metavar="URL", panel=options.WHERE)],
     write_key: options.WriteKey = None,
     data: Annotated[Path, option(help="The collector's data directory.", metavar="DIR", panel=_WHICH)] = Path(
         "millstream-data"
     ),
     since: Annotated[
         str | None,
-        option(help="Received from then on: a time (ISO 8601), or 90m, 2h, 7d ago.", metavar="TIME", panel=_WHICH),
+        option(help="Received since: a time (ISO 8601), or an age such as 90m, 2h, 7d.", metavar="TIME", panel=_WHICH),
     ] = None,
-    until: Annotated[str | None, option(help="Received before then.", metavar="TIME", panel=_WHICH)] = None,
+    until: Annotated[str | None, option(help="Received before this time.", metavar="TIME", panel=_WHICH)] = None,
     kind: Annotated[
-        list[str] | None, option("--type", help="Of this type; repeatable.", metavar="TYPE", panel=_WHICH)
+        list[str] | None, option("--type", help="Event type; repeatable.", metavar="TYPE", panel=_WHICH)
     ] = None,
-    event: Annotated[list[str] | None, option(help="Of this name; repeatable.", metavar="NAME", panel=_WHICH)] = None,
-    source: Annotated[
-        list[str] | None, option(help="With this sourceId; repeatable.", metavar="ID", panel=_WHICH)
-    ] = None,
-    dry_run: Annotated[bool, option("--dry-run", help="Count them, and send nothing.")] = False,
+    event: Annotated[list[str] | None, option(help="Event name; repeatable.", metavar="NAME", panel=_WHICH)] = None,
+    source: Annotated[list[str] | None, option(help="sourceId; repeatable.", metavar="ID", panel=_WHICH)] = None,
+    dry_run: Annotated[bool, option("--dry-run", help="Count the events, and send nothing.")] = False,
     timeout: options.Timeout = 60.0,
     max_retries: options.MaxRetries = 3,
     rate: options.Rate = None,
@@ -48,14 +47,14 @@ def replay(
     oauth_auth_server: options.OAuthAuthServer = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Send what a collector has stored to any Tracking API.
+    """Send a collector's stored events to any Tracking API.
 
     [bold]millstream replay --to https://api.segment.io --since 2h --dry-run[/]
 
-    Events keep their ids and times, so a receiver that deduplicates keeps one of each, however often this runs. The
+    Events keep their ids and times, so that a receiver that deduplicates stores each once, however often this runs. The
     collector may be running.
 
-    Exit code: 0 if all was delivered, 1 if not, 2 for wrong usage.
+    Exit code: 0 if all events were delivered, 1 if not, 2 for wrong usage.
     """
     selection = Selection(
         since=moment(since, "--since") if since else "",
@@ -64,28 +63,28 @@ def replay(
         events=frozenset(event or ()),
         sources=frozenset(source or ()),
     )
-    files = files_in(data)
+    log = open_log(data)
     if dry_run:
-        _count(files, selection, as_json=as_json)
+        _count(log, selection, as_json=as_json)
         return
-    access = Access(to, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
-    client = access.client(
+    target = Target(to, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
+    client = target.client(
         max_retries=max_retries, max_in_flight=1 if in_order else 4, max_queue_events=QUEUE, overflow="block"
     )
-    _send(Delivery(client, rate), files, selection, timeout, as_json=as_json)
+    _send(Delivery(client, rate), log, selection, timeout, as_json=as_json)
 
 
-def _send(delivery: Delivery, files: Files, selection: Selection, timeout: float, *, as_json: bool) -> None:
-    began = time.monotonic()
+def _send(delivery: Delivery, log: FileReader, selection: Selection, timeout: float, *, as_json: bool) -> None:
+    began, begin = time.monotonic(), log.first()
     last = selection.since
 
     def feed() -> None:
         nonlocal last
-        with output.progress("replaying", sum(size for _, size in files)) as advance:
-            for item in stored(files, selection):
+        with output.progress("replaying", log.durable() - begin) as advance:
+            for item in stored(log, selection):
                 _hand_over(delivery, item)
                 last = item.received_at or last
-                advance(item.end, str(delivery))
+                advance(item.end - begin, str(delivery))
                 if delivery.halted:
                     break
 
@@ -102,19 +101,20 @@ def _hand_over(delivery: Delivery, item: Stored) -> None:
     try:
         event = item.original()
     except (msgspec.DecodeError, RecursionError) as exc:
-        delivery.reject(item, f"it cannot be read: {exc}")
+        delivery.reject(item, f"unreadable: {exc}")
         return
     delivery.send(item, event)
 
 
-def _count(files: Files, selection: Selection, *, as_json: bool) -> None:
+def _count(log: FileReader, selection: Selection, *, as_json: bool) -> None:
     """What would be sent."""
     by_type: Counter[str] = Counter()
     unreadable = 0
     first = last = ""
-    with output.progress("counting", sum(size for _, size in files)) as advance:
-        for item in stored(files, selection):
-            advance(item.end, f"{by_type.total():,} events")
+    begin = log.first()
+    with output.progress("counting", log.durable() - begin) as advance:
+        for item in stored(log, selection):
+            advance(item.end - begin, f"{by_type.total():,} events")
             if item.fault:
                 unreadable += 1
                 continue
@@ -136,4 +136,4 @@ def _count(files: Files, selection: Selection, *, as_json: bool) -> None:
     for name, number in by_type.most_common():
         output.say(f"  {number:>12,}  {output.printable(name)}")
     if unreadable:
-        output.say(f"  {unreadable:>12,}  cannot be read")
+        output.say(f"  {unreadable:>12,}  unreadable")

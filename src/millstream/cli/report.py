@@ -1,4 +1,4 @@
-"""What became of a delivery, for people and for programs; and what the command exits with."""
+"""The report of a delivery, for people and for programs, and the exit code."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["report"]
 
 
 def report(delivery: Delivery, done: str, *, as_json: bool, resume: str | None = None) -> None:
-    """Say what became of the events, and exit: 0 if all arrived, 1 if not, 130 after a Ctrl-C.
+    """Print the outcomes, and exit: 0 if all events were delivered, 1 if not, 130 after a Ctrl-C.
 
     Args:
-        delivery: which is over.
+        delivery: the finished delivery.
         done: the result in words, for people.
-        as_json: whether a program reads it.
-        resume: the options that go on where this ended.
+        as_json: print JSON, for programs.
+        resume: the options that resume where this delivery stopped.
     """
     again = None if delivery.ended else resume
     if as_json:
@@ -46,13 +46,13 @@ def _say(delivery: Delivery, done: str, again: str | None) -> None:
     if delivery.halted and (advice := remedy(delivery.halted)):
         output.note(f"  {advice}")
     if again:
-        output.note(f"  go on with {again}")
+        output.note(f"  resume with {again}")
 
 
 def _why(delivery: Delivery) -> str:
     if delivery.halted is not None:
         return output.printable(str(delivery.halted))
-    return "interrupted" if delivery.interrupted else "there was no answer in time (--timeout)"
+    return "interrupted" if delivery.interrupted else "no answer in time (--timeout)"
 
 
 def _events(number: int) -> str:

@@ -13,14 +13,14 @@ from typing import Annotated, Any, BinaryIO, cast
 import msgspec
 import typer
 
-from millstream._core.events.build import KINDS
 from millstream._core.events.encode import decode
+from millstream.spec import OBJECTS, TYPES
 from millstream.types import Event
 
 from . import options, output
 from .delivery import QUEUE, Delivery
 from .lines import Line, items
-from .options import Access, option
+from .options import Target, option
 from .report import report
 
 MANY = "-"
@@ -35,7 +35,6 @@ _TAKES: dict[str, set[str]] = {
     MANY: set(),
 }
 _NEEDS = {"track": ("event",), "group": ("group_id",), "alias": ("user_id", "previous_id")}
-_OBJECTS = {"properties", "traits", "context", "integrations"}
 
 
 def _field(text: str, metavar: str) -> Any:
@@ -45,29 +44,29 @@ def _field(text: str, metavar: str) -> Any:
 def send(
     what: Annotated[
         str | None,
-        typer.Argument(metavar="TYPE", help=f"{', '.join(KINDS)}; or - for whole events from standard input."),
+        typer.Argument(metavar="TYPE", help=f"{', '.join(TYPES)}; or - for whole events from standard input."),
     ] = None,
-    kind: Annotated[str | None, option("--type", help="TYPE, as an option.", metavar="TYPE")] = None,
-    user_id: Annotated[str | None, _field("Who did it.", "ID")] = None,
-    anonymous_id: Annotated[str | None, _field("Who did it, where the user is not known (yet).", "ID")] = None,
-    event: Annotated[str | None, _field('track: what was done, such as "Order Completed".', "NAME")] = None,
-    properties: Annotated[str | None, _field("track, page, screen: what belongs to it.", "JSON")] = None,
-    traits: Annotated[str | None, _field("identify, group: what is known about them.", "JSON")] = None,
-    name: Annotated[str | None, _field("page, screen: its name.", "NAME")] = None,
-    category: Annotated[str | None, _field("page, screen: its category.", "NAME")] = None,
-    group_id: Annotated[str | None, _field("group: its id.", "ID")] = None,
-    previous_id: Annotated[str | None, _field("alias: the id that the user had before.", "ID")] = None,
+    kind: Annotated[str | None, option("--type", help="Event type, as an option.", metavar="TYPE")] = None,
+    user_id: Annotated[str | None, _field("The user's id.", "ID")] = None,
+    anonymous_id: Annotated[str | None, _field("An id for a user who is not known yet.", "ID")] = None,
+    event: Annotated[str | None, _field('track: name of the event, such as "Order Completed".', "NAME")] = None,
+    properties: Annotated[str | None, _field("track, page, screen: properties.", "JSON")] = None,
+    traits: Annotated[str | None, _field("identify, group: traits.", "JSON")] = None,
+    name: Annotated[str | None, _field("page, screen: name.", "NAME")] = None,
+    category: Annotated[str | None, _field("page, screen: category.", "NAME")] = None,
+    group_id: Annotated[str | None, _field("group: the group's id.", "ID")] = None,
+    previous_id: Annotated[str | None, _field("alias: the user's previous id.", "ID")] = None,
     context: Annotated[str | None, _field("The event's context.", "JSON")] = None,
-    integrations: Annotated[str | None, _field("Which destinations get the event.", "JSON")] = None,
-    timestamp: Annotated[str | None, _field("When it happened (ISO 8601), if not now.", "TIME")] = None,
-    message_id: Annotated[str | None, _field("An id of your own; by default a fresh one.", "ID")] = None,
+    integrations: Annotated[str | None, _field("The destinations of the event.", "JSON")] = None,
+    timestamp: Annotated[str | None, _field("Time of the event (ISO 8601). Default: now.", "TIME")] = None,
+    message_id: Annotated[str | None, _field("Id of the event. Default: a new one.", "ID")] = None,
     host: options.Host = None,
     write_key: options.WriteKey = None,
     timeout: options.Timeout = 60.0,
     max_retries: options.MaxRetries = 3,
     rate: options.Rate = None,
     in_order: options.InOrder = False,
-    skip: Annotated[int, option(help="With -: lines to leave out.", metavar="N", panel=options.HOW, min=0)] = 0,
+    skip: Annotated[int, option(help="With -: lines to skip.", metavar="N", panel=options.HOW, min=0)] = 0,
     oauth_client_id: options.OAuthClientId = None,
     oauth_client_key: options.OAuthClientKey = None,
     oauth_key_id: options.OAuthKeyId = None,
@@ -79,7 +78,7 @@ def send(
     [bold]millstream send track --user-id u1 --event Paid --properties '{"total": 9.5}'[/]
     [bold]millstream send - < events.jsonl[/]
 
-    Exit code: 0 if all was delivered, 1 if not, 2 for wrong usage.
+    Exit code: 0 if all events were delivered, 1 if not, 2 for wrong usage.
     """
     chosen = _kind(what, kind)
     fields = _fields(
@@ -88,8 +87,8 @@ def send(
         category=category, group_id=group_id, previous_id=previous_id, context=context, integrations=integrations,
         timestamp=timestamp, message_id=message_id,
     )  # fmt: skip
-    access = Access(host, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
-    client = access.client(
+    target = Target(host, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
+    client = target.client(
         max_retries=max_retries, max_in_flight=1 if in_order else 4, max_queue_events=QUEUE, overflow="block"
     )
     delivery = Delivery(client, rate)
@@ -113,22 +112,22 @@ def _send_one(delivery: Delivery, kind: str, fields: Event, timeout: float, *, a
 
 def _kind(what: str | None, option: str | None) -> str:
     if what and option and what != option:
-        raise typer.BadParameter(f"it is {what} and --type {option}: which one?")
+        raise typer.BadParameter(f"both {what} and --type {option}: pass one")
     chosen = what or option
     if chosen not in _TAKES:
-        said = "say what to send" if chosen is None else f"{chosen!r} is no type of event"
-        raise typer.BadParameter(f"{said}: {', '.join(KINDS)}, or - for whole events from standard input")
+        said = "missing event type" if chosen is None else f"{chosen!r} is not an event type"
+        raise typer.BadParameter(f"{said}: {', '.join(TYPES)}, or - for whole events from standard input")
     return chosen
 
 
 def _fields(kind: str, **given: str | None) -> Event:
-    """The fields that were given, those that are JSON read."""
+    """Parse the given fields: JSON where they are objects."""
     fields: Event = {name: value for name, value in given.items() if value is not None}
     for name in fields:
         if name not in _TAKES[kind]:
-            why = "whole events bring their fields themselves" if kind == MANY else f"{kind} has no such field"
+            why = "whole events have their own fields" if kind == MANY else f"{kind} has no such field"
             raise typer.BadParameter(f"{_option(name)}: {why}")
-        if name in _OBJECTS:
+        if name in OBJECTS:
             fields[name] = _object(name, fields[name])
     for name in _NEEDS.get(kind, ()):
         if name not in fields:
@@ -140,7 +139,7 @@ def _object(name: str, text: str) -> Event:
     try:
         value: Any = decode(text.encode("utf-8", "replace"))
     except (msgspec.DecodeError, RecursionError) as exc:
-        raise typer.BadParameter(f"{_option(name)} is no JSON: {exc}") from exc
+        raise typer.BadParameter(f"{_option(name)} is not JSON: {exc}") from exc
     if not isinstance(value, dict):
         raise typer.BadParameter(f'{_option(name)} must be a JSON object, such as \'{{"plan": "pro"}}\'')
     return cast("Event", value)
@@ -151,7 +150,7 @@ def _option(name: str) -> str:
 
 
 def _in_our_words(message: str) -> str:
-    """What the library says of its arguments, said of our options."""
+    """Replace the library's names of arguments by the command's options."""
     return re.sub(r"\b(user|anonymous|group|previous|message)_id\b", lambda name: _option(name[0]), message)
 
 
@@ -176,7 +175,7 @@ def _send_many(delivery: Delivery, skip: int, timeout: float, *, as_json: bool) 
                     if delivery.halted:
                         break
             except OSError as error:
-                delivery.reject("standard input", f"it cannot be read: {error.strerror}")
+                delivery.reject("standard input", f"unreadable: {error.strerror}")
 
     delivery.run(feed, timeout)
     done = f"Delivered {delivery.delivered:,} events in {time.monotonic() - began:.1f} s."
@@ -192,7 +191,7 @@ def _hand_over(delivery: Delivery, item: Line) -> None:
 
 
 def _size(stream: BinaryIO) -> int | None:
-    """How much there is to read, if it is a file."""
+    """The size of the input, if it is a file."""
     try:
         status = os.fstat(stream.fileno())
     except (OSError, ValueError):

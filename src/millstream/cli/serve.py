@@ -1,4 +1,4 @@
-"""`millstream serve`: the collector on a port."""
+"""`millstream serve`: runs the collector."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from millstream.errors import MissingExtra, SettingsError
 from .options import option
 from .output import announce, warn
 
-WHERE, WHO, WHAT, TOKENS = "Where", "Who may write, and look", "What is kept", "OAuth"
+WHERE, WHO, WHAT, TOKENS = "Where", "Access", "Storage", "OAuth"
 """Panels of the help."""
 
 
 def _setting(name: str, **more: Any) -> Any:
-    """An option that can be set in the environment, too."""
+    """Declare an option that the environment can set, too."""
     return option(f"--{name}", envvar=f"MILLSTREAM_COLLECTOR_{name.upper().replace('-', '_')}", **more)
 
 
 def _configured(context: typer.Context, path: Path | None) -> Path | None:
-    """Take the defaults of the other options from a file."""
+    """Load defaults of the other options from a file."""
     if path is not None:
         context.default_map = _settings_in(path, {str(param.name) for param in context.command.params} - {"_config"})
     return path
@@ -39,7 +39,7 @@ def serve(
         Path | None,
         _setting(
             "config",
-            help="TOML file with any of these options, as name = value; others that are given go first.",
+            help="TOML file with options as name = value; the command line and the environment override it.",
             metavar="FILE",
             panel=WHERE,
             is_eager=True,
@@ -56,73 +56,70 @@ def serve(
     ] = Path("millstream-data"),
     key: Annotated[
         list[str] | None,
-        _setting("key", help="A write key that may write; repeatable. Without any, all may.", metavar="KEY", panel=WHO),
+        _setting("key", help="Accepted write key; repeatable. Default: any.", metavar="KEY", panel=WHO),
     ] = None,
     rate_limit: Annotated[
-        float | None, _setting("rate-limit", help="Events per second for each write key.", metavar="N", panel=WHO)
+        float | None,
+        _setting("rate-limit", help="Events per second, for each write key.", metavar="N", panel=WHO),
     ] = None,
     token: Annotated[
         str | None,
-        _setting("token", help="What the page asks for; other machines see nothing without.", metavar="T", panel=WHO),
+        _setting("token", help="Token that opens the page to other machines.", metavar="T", panel=WHO),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        _setting("allow-host", help="A name the page is served under; repeatable.", metavar="NAME", panel=WHO),
+        _setting("allow-host", help="Host name of the page; repeatable.", metavar="NAME", panel=WHO),
     ] = None,
     prefix: Annotated[
         str | None,
-        _setting("prefix", help="Path that a proxy leaves before ours, as /tracking.", metavar="PATH", panel=WHERE),
+        _setting("prefix", help="Path that a proxy adds, as in /tracking.", metavar="PATH", panel=WHERE),
     ] = None,
     strict: Annotated[
-        bool, _setting("strict", help="Say with 400 which events are not valid, and why.", panel=WHAT)
+        bool, _setting("strict", help="Answer 400 with the reasons if events are invalid.", panel=WHAT)
     ] = False,
     dedup_window: Annotated[
         str,
-        _setting("dedup-window", help="How long duplicates are recognised; 0 is not.", metavar="DURATION", panel=WHAT),
+        _setting("dedup-window", help="Deduplication window; 0 disables it.", metavar="DURATION", panel=WHAT),
     ] = "24h",
     max_age: Annotated[
-        str | None, _setting("max-age", help="Files are deleted that are older.", metavar="DURATION", panel=WHAT)
+        str | None, _setting("max-age", help="Retention: delete files older than this.", metavar="DURATION", panel=WHAT)
     ] = None,
     max_size: Annotated[
         str | None,
-        _setting("max-size", help="The oldest files are deleted when there is more.", metavar="SIZE", panel=WHAT),
+        _setting("max-size", help="Retention: delete the oldest files above this size.", metavar="SIZE", panel=WHAT),
     ] = None,
     sync: Annotated[
         str,
-        _setting(
-            "sync", help="When the disk is forced: always before a 200, or interval:500ms.", metavar="HOW", panel=WHAT
-        ),
+        _setting("sync", help="When to fsync: always (before each 200), or interval:500ms.", metavar="HOW", panel=WHAT),
     ] = "always",
     oauth_key: Annotated[
         list[str] | None,
         _setting(
             "oauth-key",
-            help="Public key of who gets tokens: FILE, ID=FILE or ID/KEY=FILE; repeatable. All need a token then.",
+            help="Public key of an OAuth client: FILE, ID=FILE or ID/KEY=FILE; repeatable. Makes tokens mandatory.",
             metavar="KEY",
             panel=TOKENS,
         ),
     ] = None,
     oauth_audience: Annotated[
         str | None,
-        _setting(
-            "oauth-audience", help="Our URL, as clients know it; else what they say.", metavar="URL", panel=TOKENS
-        ),
+        _setting("oauth-audience", help="This server's URL, as clients know it.", metavar="URL", panel=TOKENS),
     ] = None,
 ) -> None:
-    """Receive events as the Tracking API does, keep them as JSON lines, and show them live on a page.
+    """Receive events as the Tracking API does, store them as JSON Lines, and show them on a live page.
 
     Each option can be set in the environment, as MILLSTREAM_COLLECTOR_PORT, and in a file, as port = 7070.
     """
-    # Here, not above: the other commands need no server.
+    # Imported here: the other commands need no server.
     from millstream import collector  # noqa: PLC0415
 
     if not _is_loopback(host):
         if token is None:
             raise SettingsError(
-                f"{host} can be reached from other machines, and so can the page: set a --token for it, "
+                f"{host} is reachable from other machines, and so is the page: set a --token for it, "
                 "or $MILLSTREAM_COLLECTOR_TOKEN"
             )
-        warn(f"{host} can be reached from other machines, without TLS")
+        warn(f"{host} is reachable from other machines, without TLS")
     storing: dict[str, Any] = {
         "max_age": None if max_age is None else seconds("max-age", max_age),
         "max_bytes": None if max_size is None else size("max-size", max_size),
@@ -141,13 +138,13 @@ def serve(
     }
     if oauth_key and not oauth_audience:
         warn(
-            "--oauth-key without --oauth-audience takes assertions for any name in a client's Host header: "
+            "--oauth-key without --oauth-audience accepts assertions for any Host header: "
             "set --oauth-audience to the URL that clients have"
         )
     with collector.listen(host, port) as listener:
         app = collector.Collector(collector.Files(data, **storing), **settings)
         where = f"{collector.url_of(listener)}  (events in {data}/, Ctrl-C to stop)"
-        gc.freeze()  # what is there by now stays: it need not be searched for garbage again and again
+        gc.freeze()  # objects that stay: the garbage collector need not scan them again
         try:
             collector.serve(app, listener, ready=lambda: _say(where), stopping=app.stop)
         finally:
@@ -167,10 +164,10 @@ def _is_loopback(host: str) -> bool:
 
 
 def _settings_in(path: Path, names: Collection[str]) -> dict[str, Any]:
-    """What a TOML file says, by the names of the options.
+    """Read options from a TOML file, by name.
 
     Raises:
-        SettingsError: the file cannot be read, or has what is no option.
+        SettingsError: the file cannot be read, or has an unknown option.
     """
     try:
         toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
@@ -181,11 +178,11 @@ def _settings_in(path: Path, names: Collection[str]) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(f"cannot read --config {path}: {error.strerror}") from error
     except ValueError as error:
-        raise SettingsError(f"--config {path} is no TOML: {error}") from error
+        raise SettingsError(f"--config {path} is not TOML: {error}") from error
     for name in settings:
         if name not in names:
             known = ", ".join(sorted(each.replace("_", "-") for each in names))
-            raise SettingsError(f"--config {path}: there is no option {name.replace('_', '-')}; there are {known}")
+            raise SettingsError(f"--config {path}: unknown option {name.replace('_', '-')}; there are {known}")
     return settings
 
 
@@ -195,7 +192,7 @@ _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
 
 
 def seconds(name: str, text: str) -> float:
-    """A duration such as `500ms`, `90s`, `24h`, `30d`; a number alone is of seconds. Raises SettingsError."""
+    """Parse a duration such as `500ms`, `90s`, `24h`, `30d`; a number alone is in seconds. Raises SettingsError."""
     match = _QUANTITY.fullmatch(text.strip())
     if match is None or match[2] not in _SECONDS:
         raise SettingsError(f"--{name} {text!r} must be a duration such as 500ms, 90s, 24h or 30d")
@@ -203,7 +200,7 @@ def seconds(name: str, text: str) -> float:
 
 
 def size(name: str, text: str) -> int:
-    """A size such as `500MB` or `20GB`; a number alone is of bytes. Raises SettingsError."""
+    """Parse a size such as `500MB` or `20GB`; a number alone is in bytes. Raises SettingsError."""
     match = _QUANTITY.fullmatch(text.strip())
     if match is None or match[2].upper() not in _BYTES:
         raise SettingsError(f"--{name} {text!r} must be a size such as 500MB or 20GB")
@@ -216,4 +213,4 @@ def _sync_interval(text: str) -> float:
         return 0.0
     if how == "interval" and interval and (length := seconds("sync", interval)) > 0:
         return length
-    raise SettingsError(f"--sync {text!r} must be always, or interval: and a duration, as interval:500ms")
+    raise SettingsError(f"--sync {text!r} must be always, or interval and a duration, as in interval:500ms")

@@ -1,4 +1,4 @@
-"""`millstream spool`: what is in a spool directory, also one of a dead machine; and its delivery."""
+"""`millstream spool`: inspects a spool directory, also one copied from elsewhere, and delivers it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.text import Text
 
 from millstream._core.events.encode import decode
 from millstream.errors import SettingsError
-from millstream.log.inspect import LaneInfo, events, lanes
+from millstream.spool.inspect import LaneInfo, events, lanes
 
 from . import output
 from .drain import drain
@@ -25,12 +25,12 @@ from .options import AsJson, SpoolDir, help_of, option
 __all__ = ["app"]
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="rich", help="Look into a spool directory, and deliver what is in it."
+    no_args_is_help=True, rich_markup_mode="rich", help="Inspect a spool directory, and deliver its events."
 )
 
 
 def list_lanes(directory: SpoolDir, *, as_json: AsJson = False) -> None:
-    """List the lanes: each was written by one process, and holds what is still to be delivered."""
+    """List the lanes. Each was written by one process, and holds undelivered events."""
     found = _lanes(directory)
     if as_json:
         output.print_json([_told(lane) for lane in found])
@@ -49,7 +49,7 @@ def list_lanes(directory: SpoolDir, *, as_json: AsJson = False) -> None:
 
 
 def count_events(directory: SpoolDir, *, as_json: AsJson = False) -> None:
-    """Count the events that are still to be delivered."""
+    """Count the undelivered events."""
     found = _lanes(directory)
     total = sum(lane.events for lane in found)
     if not as_json:
@@ -63,11 +63,9 @@ def count_events(directory: SpoolDir, *, as_json: AsJson = False) -> None:
 def show(
     directory: SpoolDir,
     *,
-    limit: Annotated[
-        int | None, option("--limit", "-n", help="So many events, and no more.", metavar="N", min=1)
-    ] = None,
+    limit: Annotated[int | None, option("--limit", "-n", help="Number of events, at most.", metavar="N", min=1)] = None,
 ) -> None:
-    """Show the events that are still to be delivered, one a line, the oldest lane first."""
+    """Show the undelivered events, one per line, the oldest lane first."""
     console = output.console()
     width = console.width if console.is_terminal else None
     for number, record in enumerate(_events(directory)):
@@ -77,9 +75,9 @@ def show(
 
 
 def export(directory: SpoolDir) -> None:
-    """Print the events that are still to be delivered, as JSON lines.
+    """Print the undelivered events as JSON Lines.
 
-    [bold]millstream spool export DIR | millstream send -[/] delivers them, and leaves the spool as it is.
+    [bold]millstream spool export DIR | millstream send -[/] delivers them, and leaves the spool unchanged.
     """
     for record in _events(directory):
         output.write(record)

@@ -1,4 +1,4 @@
-"""Server-sent events: a stream of bytes in, messages out (WHATWG HTML, section 9.2)."""
+"""Server-sent events: parses a stream of bytes into messages (WHATWG HTML, section 9.2)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Message", "messages"]
 
 @dataclass(frozen=True)
 class Message:
-    """One message. `id` is the one to go on from after a broken connection; empty if this message has none."""
+    """A message. `id` is the one to resume from after a broken connection; empty if this message has none."""
 
     name: str
     data: bytes
@@ -18,7 +18,7 @@ class Message:
 
 
 def messages(chunks: Iterable[bytes]) -> Iterator[Message]:
-    """The messages of a stream. What has no end when the stream ends is no message."""
+    """Yield the messages of a stream. An incomplete last message is dropped."""
     fields: dict[bytes, bytes] = {}
     for line in _lines(chunks):
         if line:
@@ -33,8 +33,8 @@ def messages(chunks: Iterable[bytes]) -> Iterator[Message]:
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines without their ends."""
-    parts: list[bytes] = []  # of the line that has no end yet: a message may be megabytes, in many chunks
+    """Yield lines without their ends."""
+    parts: list[bytes] = []  # of the incomplete line: a message may be megabytes, in many chunks
     for chunk in chunks:
         first, *others = chunk.split(b"\n")
         parts.append(first)

@@ -1,4 +1,4 @@
-"""The events in a collector's data directory, as they were before the collector received them."""
+"""Reads the events of a collector's data directory, as they were before the collector received them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ import msgspec
 from millstream._core.events.encode import decode
 from millstream._core.events.timestamps import iso
 from millstream.errors import SettingsError
-from millstream.log import PREFIX, Record, records_in, stored_files
+from millstream.log import FileReader, Record
+from millstream.log.file_reader import PREFIX
 from millstream.types import Event
 
-__all__ = ["Selection", "Stored", "files_in", "moment", "stored"]
+__all__ = ["Selection", "Stored", "moment", "open_log", "stored"]
 
 RECEIVERS_OWN = ("receivedAt", "originalTimestamp", "sentAt", "sourceId")
 """What the collector has added to an event: another receiver has its own to say (docs/decisions/0018)."""
+CHUNK_EVENTS, CHUNK_BYTES = 10_000, 1 << 20
+"""Events, and their bytes, that are read at once."""
 _AGO = re.compile(r"(\d+)\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class _Head(msgspec.Struct, rename="camel"):
-    """What is asked of every event, the unwanted ones included: cheaper than decoding them."""
+    """The members that a selection compares: cheaper than decoding whole events."""
 
     received_at: str = ""
     type: str = ""
@@ -38,7 +41,7 @@ _head = msgspec.json.Decoder(_Head)
 
 @dataclass(frozen=True)
 class Selection:
-    """Which events are wanted. Times are those of the collector's receipt, as `moment` writes them."""
+    """A selection of events. Times are those of receipt, as `moment` writes them."""
 
     since: str = ""
     until: str = ""
@@ -47,7 +50,7 @@ class Selection:
     sources: frozenset[str] = frozenset()
 
     def has(self, head: _Head) -> bool:
-        """Whether an event is among them."""
+        """Whether an event is selected."""
         return (
             self.since <= head.received_at
             and (not self.until or head.received_at < self.until)
@@ -59,7 +62,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Stored:
-    """One stored event: where it is, and when it was received. `end` is how many bytes have been read with it."""
+    """One stored event: where it is, and when it was received. `end` is the position in the log after it."""
 
     file: str
     position: int
@@ -73,10 +76,10 @@ class Stored:
         return f"{self.file}, byte {self.position:,}"
 
     def original(self) -> Event:
-        """The event without what the collector has added. Its `timestamp` is the true time, by the collector's clock.
+        """Return the event without the collector's members. Its `timestamp` is corrected for clock skew.
 
         Raises:
-            msgspec.DecodeError: it cannot be read after all.
+            msgspec.DecodeError: it cannot be decoded.
         """
         event = decode(self.record)
         for name in RECEIVERS_OWN:
@@ -85,7 +88,7 @@ class Stored:
 
 
 def moment(text: str, name: str) -> str:
-    """A time as the collector writes it, for a time in ISO 8601, or for how long ago it was: `90m`, `2h`, `7d`.
+    """Parse a time in ISO 8601, or an age such as `90m`, `2h`, `7d`; return it as the collector writes times.
 
     Raises:
         SettingsError: it is neither.
@@ -100,46 +103,56 @@ def moment(text: str, name: str) -> str:
         ) from None
 
 
-def files_in(directory: Path) -> list[tuple[Path, int]]:
-    """The files with events, the oldest first, and how long they are now: what comes later is not ours.
+def open_log(directory: Path) -> FileReader:
+    """Return a reader of the events that are in a directory now, the damaged ones included.
 
     Raises:
-        SettingsError: there is no such directory.
+        SettingsError: there is no such directory, or nothing in it.
     """
+    reader = FileReader(directory, unsynced=True, is_record=_anything)
     try:
-        files = [(path, path.stat().st_size) for path in stored_files(directory)]
+        directory.stat()
+        segments = reader.segments()
     except OSError as error:
         raise SettingsError(f"cannot read the events in {directory}: {error.strerror}") from error
-    if not files:
-        raise SettingsError(f"there are no events in {directory}: it has no {PREFIX}*.jsonl files")
-    return files
+    if not segments:
+        raise SettingsError(f"no events in {directory}: it has no {PREFIX}*.jsonl files")
+    return reader
 
 
-def stored(files: list[tuple[Path, int]], selection: Selection) -> Iterator[Stored]:
-    """The selected events, in the order of their receipt, and what could not be read.
+def _anything(_: bytes) -> bool:
+    return True  # what is no event is named with its place
 
-    A line without an end is being written, in the last file; in any other, it is damaged.
-    """
-    done = 0
-    for number, (path, size) in enumerate(files, 1):
+
+def stored(reader: FileReader, selection: Selection) -> Iterator[Stored]:
+    """The selected events, in the order of their receipt, and what could not be read. What comes later is left out."""
+    at, end = reader.first(), reader.durable()
+    while at < end:
         try:
-            for record in records_in(path, size):
-                if record.ended or number < len(files):
-                    item = _item(path, record, done + record.position + len(record.data), selection)
-                    if item is not None:
-                        yield item
-        except FileNotFoundError:
-            pass  # it was too old to be kept any longer
+            records, after = reader.read(at, CHUNK_EVENTS, CHUNK_BYTES)
         except OSError as error:
-            yield Stored(path.name, 0, done, fault=f"the file cannot be read: {error.strerror}")
-        done += size
+            segment, _ = reader.where(at)
+            yield Stored(segment.path.name, 0, at, fault=f"unreadable file: {error.strerror}")
+            after = min((each.base for each in reader.segments() if each.base > at), default=end)
+            records = ()
+        for record in records:
+            if record.end > end:
+                return
+            item = _item(reader, record, selection)
+            if item is not None:
+                yield item
+        if after <= at:
+            return
+        at = after
 
 
-def _item(path: Path, record: Record, end: int, selection: Selection) -> Stored | None:
+def _item(reader: FileReader, record: Record, selection: Selection) -> Stored | None:
     try:
         head = _head.decode(record.data)
     except (msgspec.DecodeError, RecursionError) as exc:
-        return Stored(path.name, record.position, end, fault=f"it cannot be read: {exc}")
+        segment, offset = reader.where(record.end - len(record.data) - 1)
+        return Stored(segment.path.name, offset, record.end, fault=f"unreadable: {exc}")
     if not selection.has(head):
         return None
-    return Stored(path.name, record.position, end, head.received_at, head.type, record.data)
+    segment, offset = reader.where(record.end - len(record.data) - 1)
+    return Stored(segment.path.name, offset, record.end, head.received_at, head.type, record.data)

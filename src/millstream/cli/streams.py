@@ -1,4 +1,4 @@
-"""The standard streams of a command, also where they are closed, full, or a pipe that is read no more."""
+"""The standard streams of a command, even if they are closed, full, or a broken pipe."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["Lost", "Output", "standard_streams"]
 
 
 class Lost(Exception):
-    """Standard output takes no more. Not an OSError: click and rich would end the program at those."""
+    """Standard output is closed or full. Not an OSError: click and rich would end the program at those."""
 
 
 class Output(io.TextIOWrapper):
-    """A descriptor to write text and bytes to. After the first failure, what is written is discarded.
+    """Writes text and bytes to a descriptor. After the first failure, output is discarded.
 
-    The failure is looked at above the buffer: an interrupt between a write and the note that it was done would make a
-    buffer above it write the same again.
+    Failures are detected above the buffer: if an interrupt came between a write and the record of it, a buffer above
+    would write the same bytes again.
 
     Args:
         file: the descriptor.
-        encoding: of text; the locale's, if None. What it does not have becomes a question mark.
+        encoding: of text; by default the locale's. Unsupported characters become question marks.
         strict: whether the first failure raises Lost.
     """
 
@@ -45,7 +45,7 @@ class Output(io.TextIOWrapper):
         return len(text)
 
     def write_bytes(self, data: bytes) -> None:
-        """Write bytes as they are, whatever the encoding."""
+        """Write bytes unchanged."""
         try:
             self.buffer.write(data)
         except OSError as error:
@@ -68,7 +68,7 @@ class Output(io.TextIOWrapper):
 
 @contextmanager
 def standard_streams() -> Generator[Output, None, None]:
-    """Give the command streams that can be used whatever they are. Yields standard output."""
+    """Give the command usable standard streams. Yields standard output."""
     _open_closed()
     before = sys.stdin, sys.stdout, sys.stderr
     out = Output(1, getattr(sys.stdout, "encoding", None), strict=True)
@@ -86,12 +86,12 @@ def standard_streams() -> Generator[Output, None, None]:
 
 
 def _open_closed() -> None:
-    """Put something in the place of closed streams, or the next file that is opened would be taken for one.
+    """Fill the places of closed streams, or the next file opened would be taken for one.
 
-    Reading the first, and writing to the second, fails as it did.
+    Reading and writing still fail as before.
     """
     for file, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(file)
         except OSError:
-            os.open(os.devnull, mode)  # takes the lowest number that is free
+            os.open(os.devnull, mode)  # takes the lowest free number

@@ -1,4 +1,4 @@
-"""Rows for people: as a table, or value below value where a table would be too wide for the terminal."""
+"""Prints rows as a table, or value below value where a table would be too wide for the terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
 
 
 def show(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows on standard output. Where that is no terminal, a table is as wide as it needs to be.
+    """Print rows on standard output. If that is not a terminal, a table is as wide as needed.
 
     Args:
         columns: names and DuckDB's types.
@@ -31,7 +31,7 @@ def show(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> N
     names = [output.printable(name) for name, _ in columns]
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(Text(name).cell_len, *(row[i].cell_len for row in cells), 1) for i, name in enumerate(names)]
-    needed = sum(widths) + 3 * len(widths)  # with what stands between them
+    needed = sum(widths) + 3 * len(widths)  # with the separators
     console = output.console()
     if console.is_terminal and needed > console.width:
         _one_below_the_other(console, names, cells)
@@ -40,7 +40,7 @@ def show(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> N
 
 
 def iso(value: object) -> object:
-    """A day or a moment as ISO 8601 (all of DuckDB's moments are in UTC here); anything else as it is."""
+    """Format a date or time as ISO 8601 (all of DuckDB's are in UTC here); return other values unchanged."""
     if isinstance(value, datetime):
         digits = "microseconds" if value.microsecond % 1000 else "milliseconds"
         return value.replace(tzinfo=None).isoformat(timespec=digits) + "Z"
@@ -52,7 +52,7 @@ def _as_table(
 ) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for name, (_, kind) in zip(names, columns, strict=True):
-        table.add_column(Text(name), justify="right" if _is_number(kind) else "left", no_wrap=True)
+        table.add_column(Text(name), justify="right" if _NUMBER.fullmatch(kind) else "left", no_wrap=True)
     for row in cells:
         table.add_row(*row)
     console.print(table)
@@ -64,10 +64,6 @@ def _one_below_the_other(console: Console, names: Sequence[str], cells: Sequence
         console.print(Text(f"── {number} ".ljust(width + 2, "─"), "dim"))
         for name, cell in zip(names, row, strict=True):
             console.print(Text(f"{name:<{width}}  ", "bold") + cell)
-
-
-def _is_number(kind: str) -> bool:
-    return _NUMBER.fullmatch(kind) is not None
 
 
 def _cell(value: Any) -> Text:

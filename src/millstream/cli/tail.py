@@ -1,4 +1,4 @@
-"""`millstream tail`: follows what comes into a collector."""
+"""`millstream tail`: follows the events that a collector receives."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import urllib3
 from rich.text import Text
 from urllib3.exceptions import HTTPError
 
-from millstream._core.events.build import KINDS
 from millstream.errors import MillstreamError
 from millstream.http._common import no_answer
 from millstream.http._environment import proxy_from_environment
 from millstream.http.urllib3 import pool_for
 from millstream.settings import Settings
+from millstream.spec import TYPES
 from millstream.types import Event
 
 from . import options, output
@@ -33,9 +33,9 @@ __all__ = ["tail"]
 LOCAL = "http://127.0.0.1:7070"
 OUTCOMES = ("stored", "duplicate", "rejected", "refused")
 SILENCE = 15.0
-"""Seconds without a word after which a connection is taken for dead: the collector says something every second."""
+"""Seconds of silence after which a connection counts as lost: the collector sends something every second."""
 PAUSES = (0.2, 1.0, 2.0, 5.0)
-"""Seconds before each further attempt to connect; the last one stays."""
+"""Seconds before each attempt to reconnect; the last one repeats."""
 _WHICH = "Which events"
 _OUTCOME_STYLES = {"duplicate": "yellow", "rejected": "bold red", "refused": "bold red"}
 
@@ -47,38 +47,38 @@ def tail(
     token: Annotated[
         str | None,
         option(
-            help="Its token, if it has one.", metavar="TOKEN", panel=options.WHERE, envvar="MILLSTREAM_COLLECTOR_TOKEN"
+            help="The collector's token.", metavar="TOKEN", panel=options.WHERE, envvar="MILLSTREAM_COLLECTOR_TOKEN"
         ),
     ] = None,
     last: Annotated[
-        int, option("--last", "-n", help="Begin with so many that have come before.", metavar="N", panel=_WHICH, min=0)
+        int, option("--last", "-n", help="Number of past events to show first.", metavar="N", panel=_WHICH, min=0)
     ] = 10,
     kind: Annotated[
-        list[str] | None, option("--type", help="Of this type; repeatable.", metavar="TYPE", panel=_WHICH)
+        list[str] | None, option("--type", help="Event type; repeatable.", metavar="TYPE", panel=_WHICH)
     ] = None,
-    event: Annotated[str | None, option(help="With this in their name.", metavar="TEXT", panel=_WHICH)] = None,
-    user: Annotated[str | None, option(help="With this in a user's id.", metavar="TEXT", panel=_WHICH)] = None,
-    text: Annotated[str | None, option(help="With this anywhere in them.", metavar="TEXT", panel=_WHICH)] = None,
+    event: Annotated[str | None, option(help="Part of the event's name.", metavar="TEXT", panel=_WHICH)] = None,
+    user: Annotated[str | None, option(help="Part of a user's id.", metavar="TEXT", panel=_WHICH)] = None,
+    text: Annotated[str | None, option(help="Part of the event's JSON.", metavar="TEXT", panel=_WHICH)] = None,
     outcome: Annotated[
         list[str] | None, option(help=f"{', '.join(OUTCOMES)}; repeatable.", metavar="OUTCOME", panel=_WHICH)
     ] = None,
     as_json: Annotated[bool, option("--json", help="A JSON object for each, for programs.")] = False,
 ) -> None:
-    """Follow what comes into a collector, and what becomes of it.
+    """Follow the events that a collector receives, with their outcomes.
 
     [bold]millstream tail --type track --event Order[/]
 
-    When the connection is lost it is made again. Ctrl-C ends it.
+    A lost connection is made again. Ctrl-C stops.
     """
     base = Settings.make("any", {"host": host}).host.rstrip("/")
     asked = {
-        "type": _known("--type", kind, KINDS),
+        "type": _known("--type", kind, TYPES),
         "kind": _known("--outcome", outcome, OUTCOMES),
         "name": event,
         "user": user,
         "text": text,
         "whole": 1,
-        # A program that reads a pipe wants all events, eyes want the latest.
+        # A program that reads a pipe wants all events, a person the latest.
         "complete": 1 if as_json and not sys.stdout.isatty() else None,
     }
     query = urlencode({name: value for name, value in asked.items() if value is not None}, doseq=True)
@@ -106,23 +106,23 @@ def _known(name: str, given: list[str] | None, allowed: tuple[str, ...]) -> list
 
 
 class _LostError(MillstreamError):
-    """The connection is gone, or there was none."""
+    """The connection is lost, or could not be made."""
 
 
 def _follow(url: str, last: int, token: str | None, show: _Show) -> None:
-    """Show the last that have come, then what comes, for ever."""
+    """Show past events, then new ones, indefinitely."""
     last_id = ""
     failures = 0
     while True:
         try:
-            # Another time all that came since: also of a collector that has started anew, and knows nothing of the id.
+            # After a loss, everything since then: also from a restarted collector, which does not know the id.
             for message in _connected(url if last_id else f"{url}&last={last}", token, last_id):
                 if failures:
-                    output.note("millstream: connected again", "yellow")
+                    output.note("millstream: reconnected", "yellow")
                 failures = 0
                 last_id = message.id or last_id or _present(message)
                 show(message)
-            why = "the collector has closed the connection"
+            why = "the collector closed the connection"
         except _LostError as lost:
             if not last_id:
                 raise MillstreamError(f"{lost}; is a collector running there? `millstream serve` starts one") from lost
@@ -134,7 +134,7 @@ def _follow(url: str, last: int, token: str | None, show: _Show) -> None:
 
 
 def _connected(url: str, token: str | None, last_id: str) -> Iterator[Message]:
-    """What one connection brings."""
+    """Yield the messages of one connection."""
     headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
@@ -153,7 +153,7 @@ def _connected(url: str, token: str | None, last_id: str) -> Iterator[Message]:
 
 
 def _check(answer: urllib3.BaseHTTPResponse) -> None:
-    """Raise MillstreamError if this is no stream of events, and never will be."""
+    """Raise MillstreamError if this is not a stream of events, and a retry would not help."""
     if answer.status == 200 and answer.headers.get("Content-Type", "").startswith("text/event-stream"):
         return
     said = answer.read(200).decode("utf-8", "replace").strip()
@@ -165,8 +165,8 @@ def _check(answer: urllib3.BaseHTTPResponse) -> None:
     if answer.status == 403:
         raise MillstreamError(f"[403] {output.printable(said)}")
     if answer.status >= 500:
-        raise _LostError(f"[{answer.status}] the collector is in trouble")
-    raise MillstreamError(f"[{answer.status}] this is no collector: it has no /debug/events; check --host")
+        raise _LostError(f"[{answer.status}] the collector failed")
+    raise MillstreamError(f"[{answer.status}] not a collector: it has no /debug/events; check --host")
 
 
 class _Hello(msgspec.Struct):
@@ -178,7 +178,7 @@ _hello = msgspec.json.Decoder(_Hello).decode
 
 
 def _present(message: Message) -> str:
-    """The id of what is there already: after a broken connection, what came later follows."""
+    """The id of the latest event: after a broken connection, later events follow."""
     if message.name != "hello":
         return ""
     hello = _hello(message.data)
@@ -189,7 +189,7 @@ def _present(message: Message) -> str:
 
 
 class _Row(msgspec.Struct):
-    """What is looked at in a row of the collector's list."""
+    """The members of a row that are shown."""
 
     at: int = 0
     kind: str = ""
@@ -207,7 +207,7 @@ _rows = msgspec.json.Decoder(_Rows).decode
 
 
 class _Show:
-    """Prints rows, one a line: as JSON, or for people."""
+    """Prints rows, one per line: as JSON, or for people."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.shown = 0
@@ -220,13 +220,13 @@ class _Show:
         if message.name == "hello":
             before, self._boot = self._boot, _hello(message.data).boot
             if before not in {"", self._boot}:
-                output.note("millstream: the collector was started anew; what it last took in may be missing", "yellow")
+                output.note("millstream: the collector was restarted; its last events may be missing", "yellow")
         if message.name != "rows":
             return
         came = _rows(message.data)
         if came.skipped:
             self.missing += came.skipped
-            output.note(f"millstream: {came.skipped:,} events came too fast to be shown", "yellow")
+            output.note(f"millstream: {came.skipped:,} events skipped: too many to show", "yellow")
         for row in came.rows:
             self.shown += 1
             if self._as_json:
@@ -238,7 +238,7 @@ class _Show:
 
 def _line(row: _Row, width: int | None) -> Text:
     style = _OUTCOME_STYLES.get(row.kind, "")
-    if row.kind == "refused":  # a whole request: its event is the answer that it got
+    if row.kind == "refused":  # a whole request: its event is the answer
         message = output.printable(str(row.event.get("message", "")))
         verdict = Text(f"refused {row.reason}: {message}", style)
         return one_line({}, at=row.at / 1000, verdict=verdict, width=width)

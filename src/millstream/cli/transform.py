@@ -13,7 +13,7 @@ from millstream.router.transform import Failed, Transformation
 
 from . import output
 from .options import option
-from .stored import Selection, files_in, moment, stored
+from .stored import Selection, moment, open_log, stored
 
 CHUNK = 100
 """Events that are run at a time."""
@@ -42,7 +42,7 @@ def transform(
     Exit code: 0 if no event failed, 1 if one did, 2 for wrong usage.
     """
     selection = Selection(since=moment(since, "--since") if since else "", events=frozenset(event or ()))
-    records = islice((item.record for item in stored(files_in(data), selection) if not item.fault), limit)
+    records = islice((item.record for item in stored(open_log(data), selection) if not item.fault), limit)
     failed = False
     with Transformation(function, deadline=deadline, folder=Path.cwd()) as transformation:
         while chunk := [*islice(records, CHUNK)]:

@@ -1,24 +1,24 @@
-"""The collector: a Tracking API on one port, which keeps what it is sent in a file of JSON lines.
+"""The collector: a Tracking API on one port, which stores the events it receives in JSON Lines files.
 
-    wire      what a request is made of: limits, keys, gzip, JSON; refuses a request as a whole
-    times     when an event happened, by our clock
-    events    what an event is made of: which are kept, which are rejected and why
-    gate      who may write, and how much
-    core      these together: one request in, one Verdict out; pure
-    window    which messageIds have come lately
-    commit    group commit: many requests, one turn of the disk
-    store     where the lines go: a directory, or memory
-    rejects   where lines go that were not kept
-    intake    from a request to what became of it: core, window, store, counts, feed
-    counts    what happened, in numbers; timing, how long the disk takes; metrics, both for Prometheus
-    oauth     tokens for those who can prove who they are
-    asgi      requests and answers without a framework
-    app       the ASGI application
-    connection  uvicorn's connection, with limits: one request at a time, heads that end, answers that are read
-    direct    requests to the Tracking API, around ASGI
-    internals what these two use of uvicorn, looked for at the start
-    server    a socket, uvicorn and the signals
-    debugger  the live page
+    request     limits, keys, gzip, JSON: refuses a request as a whole
+    clock_skew  the time of an event by the receiver's clock
+    events      one event: accepted or rejected, and the line it is stored as
+    admission   write keys, tokens and the rate limit
+    judge       these together: one request in, one Verdict out; pure
+    dedup       deduplication by messageId
+    commit      group commit: many requests share one write and one fsync
+    store       storage: a directory, or memory
+    rejects     the file of rejected events
+    ingest      one request from verdict to answer: judge, dedup, store, counts, feed
+    counts      counters; timing, a histogram of commits; metrics, both for Prometheus
+    oauth       an OAuth token endpoint
+    asgi        requests and answers without a framework
+    app         the ASGI application
+    connection  uvicorn's connection with limits: one request at a time, bounded heads and buffers
+    direct      requests to the Tracking API, past ASGI
+    internals   the names of uvicorn's that these two use, checked at start
+    server      the socket, uvicorn and the signals
+    debugger    the live page
 
 `Collector(directory)` is an ASGI application: serve it with `millstream serve`, or mount it in another.
 """

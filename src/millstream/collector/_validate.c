@@ -1,11 +1,11 @@
-/* What the usual events of a request become, in one pass over its text.
+/* Judges the usual events of a request, in one pass over its text.
  *
- * Where events are as clients send them, judging one is nothing but finding a few members and putting its line together
- * from pieces of it: in a fraction of the time that Python's own steps take. It is optional, and only ever spares the
- * other way: of an event that is unusual in any respect it says None, "I do not know", and `examine` (events.py) decides.
+ * For events as clients send them, this finds a few members and assembles the stored line from pieces of the text, in
+ * a fraction of Python's time. It is optional, and only ever spares work: for an event that is unusual in any respect it
+ * returns None ("unknown"), and `examine` (events.py) decides.
  *
- * The text has been found to be JSON before. That is made use of (an unusual event is skipped by counting brackets), but
- * not relied on: whatever the bytes, nothing is read or written outside of them.
+ * The text is known to be JSON, which allows to skip an unusual event by counting brackets. Memory safety does not
+ * depend on it: whatever the bytes, nothing is read or written outside of them.
  *
  * The stable ABI of Python 3.10: one binary serves that version and all later ones.
  */
@@ -15,14 +15,14 @@
 #include <Python.h>
 #include <string.h>
 
-#define MAX_EVENT 32768    /* bytes: spec.py has the same, and the next two */
-#define MAX_DEPTH 100      /* levels of objects and lists; the event is the first */
-#define MAX_MESSAGE_ID 100 /* here in bytes, so that a longer one is looked at in Python */
-#define MAX_NAMES 256      /* of members of the objects that are open at a time */
-#define MAX_DIGITS 100     /* of a number: with an exponent of two digits it is far below the largest double */
+#define MAX_EVENT 32768    /* bytes, as in spec.py, like the next two */
+#define MAX_DEPTH 100      /* levels of nested objects and lists; the event is the first */
+#define MAX_MESSAGE_ID 100 /* in bytes here: Python checks longer ones */
+#define MAX_NAMES 256      /* members of the objects open at a time */
+#define MAX_DIGITS 100     /* of a number: with a two-digit exponent far below the largest double */
 
 typedef struct {
-    const char *at, *end; /* of a JSON value's text; NULL where there is none */
+    const char *at, *end; /* the text of a JSON value; NULL if missing */
 } Text;
 
 typedef struct {
@@ -33,7 +33,7 @@ typedef struct {
 #define WORD(text) {text, sizeof text - 1}
 
 /* -- JSON ----------------------------------------------------------------------------------------------------------
- * Each returns where it stopped: behind what it was to pass, or NULL if that is not there. */
+ * Each returns the position after the part it parses, or NULL if that is missing. */
 
 static const char *after_space(const char *at, const char *end)
 {
@@ -57,7 +57,7 @@ static const char *after_string(const char *at, const char *end)
         const char *before = at;
         while (before > begin && before[-1] == '\\')
             before--;
-        if ((at - before) % 2 == 0) /* else the last one escapes the quote */
+        if ((at - before) % 2 == 0) /* else the last backslash escapes the quote */
             return at + 1;
     }
     return NULL;
@@ -96,7 +96,7 @@ static const char *after_value(const char *at, const char *end)
     return NULL;
 }
 
-/* The name of a member, and what is between it and the value. NULL also for a name with escapes: it could be any. */
+/* Parse a member's name, up to its value. NULL also for a name with escapes: it could be any. */
 static const char *after_name(const char *at, const char *end, Text *name)
 {
     if ((at = after('"', at, end)) == NULL)
@@ -118,17 +118,17 @@ static int is(const Word *word, Text text)
 }
 
 /* -- plain JSON ----------------------------------------------------------------------------------------------------
- * JSON that every reader reads alike (portable.py): no member twice in an object, not too deep, no number that may be
- * too large. Where a value is not known to be so, these return NULL. */
+ * Portable JSON (portable.py): no member twice in an object, limited depth, no number that may be too large. If a value
+ * is not known to be portable, these return NULL. */
 
 typedef struct {
-    Text names[MAX_NAMES]; /* of the members so far of all objects around, the innermost last */
+    Text names[MAX_NAMES]; /* members so far of all enclosing objects, the innermost last */
     int count;
 } Names;
 
 static const char *after_plain(const char *at, const char *end, int depth, Names *names);
 
-/* False if the innermost object, whose names begin at `first`, has it already, or if there is no room for it. */
+/* Add a name. False if the innermost object, whose names begin at `first`, has it already, or without room. */
 static int add_name(Names *names, int first, Text name)
 {
     size_t length = name.end - name.at;
@@ -153,7 +153,7 @@ static int place_of(Text name, const Word *wanted, int count)
     return -1;
 }
 
-/* Of the members with one of the `wanted` names, the values are noted in `found`, which is empty before. */
+/* Store the values of members with `wanted` names in `found`, which is empty before. */
 static const char *after_plain_object(const char *at, const char *end, int depth, Names *names, const Word *wanted,
                                       int count, Text *found)
 {
@@ -198,7 +198,7 @@ static const char *after_plain_list(const char *at, const char *end, int depth, 
     return NULL;
 }
 
-/* Behind a number, true, false or null. */
+/* The position after a number, true, false or null. */
 static const char *after_plain_scalar(const char *at, const char *end)
 {
     const char *begin = at, *exponent = NULL;
@@ -214,7 +214,7 @@ static const char *after_plain_scalar(const char *at, const char *end)
     return at;
 }
 
-/* Behind a value that is inside of `depth` objects and lists. */
+/* The position after a value inside `depth` objects and lists. */
 static const char *after_plain(const char *at, const char *end, int depth, Names *names)
 {
     if (at >= end)
@@ -232,7 +232,7 @@ static const char *after_plain(const char *at, const char *end, int depth, Names
 }
 
 /* -- times ---------------------------------------------------------------------------------------------------------
- * Days of the proleptic Gregorian calendar, in years that begin in March, as every computation of it has them. */
+ * Days of the proleptic Gregorian calendar, in years that begin in March. */
 
 #define TIME_LENGTH 26 /* "2026-01-02T03:04:05.678Z", with its quotes */
 
@@ -261,7 +261,7 @@ static int days_in(int year, int month)
     return 30 + (month + month / 8) % 2;
 }
 
-/* Milliseconds since 0000-03-01, or -1 if it is no time that is written in just this way. */
+/* Parse a time to milliseconds since 0000-03-01; -1 for any other text. */
 static long long milliseconds(Text time)
 {
     if (time.end - time.at != TIME_LENGTH)
@@ -281,7 +281,7 @@ static long long milliseconds(Text time)
     return (((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + number(time.at + 21, 3);
 }
 
-/* The same moment as text again. False if it is before the year 1 or after 9999. */
+/* Format milliseconds as a time. False before the year 1 or after 9999. */
 static int write_time(char *at, long long moment)
 {
     const long long day_ms = 86400000, first = 306 * day_ms, end = (3652059 + 306) * day_ms;
@@ -315,7 +315,7 @@ static const Word members[] = {
     WORD("type"), WORD("messageId"), WORD("userId"), WORD("anonymousId"), WORD("groupId"), WORD("previousId"),
     WORD("event"), WORD("name"), WORD("category"), WORD("properties"), WORD("traits"), WORD("context"),
     WORD("integrations"), WORD("timestamp"),
-    /* With any of these an event is not just added to: */
+    /* Events with any of these need rewriting: */
     WORD("originalTimestamp"), WORD("sentAt"), WORD("receivedAt"), WORD("sourceId"), WORD("writeKey"),
 };
 #define MEMBERS ((int)(sizeof members / sizeof *members))
@@ -331,11 +331,11 @@ static PyObject *type_names[TYPES];
 static const char original[] = ",\"originalTimestamp\":";
 
 typedef struct {
-    int type;           /* that an event must have; ANY in a batch */
+    int type;           /* required type; ANY in a batch */
     long long skew;     /* microseconds to add to a timestamp */
-    const char *ending; /* what comes after the last member, with the closing brace */
+    const char *ending; /* members to append, with the closing brace */
     Py_ssize_t ending_length;
-    PyObject *accepted; /* makes the answer of a type, a messageId and a line */
+    PyObject *accepted; /* makes the result from a type, a messageId and a line */
 } Stamp;
 
 static int absent(Text value)
@@ -353,7 +353,7 @@ static int filled(Text value)
     return value.at != NULL && *value.at == '"' && value.end - value.at > 2;
 }
 
-/* A string whose bytes are what it says, and short. */
+/* Whether a string is short and has no escapes. */
 static int id(Text value)
 {
     return filled(value) && value.end - value.at <= MAX_MESSAGE_ID + 2
@@ -391,7 +391,7 @@ static int valid(const Text *found, int type)
            && object_or_absent(found[CONTEXT]) && object_or_absent(found[INTEGRATIONS]);
 }
 
-/* Bytes of an event, with those that another receiver is sent where members are absent. */
+/* Bytes of an event, with those that the library adds for the next receiver. */
 static Py_ssize_t size(Text event, const Text *found)
 {
     Py_ssize_t bytes = event.end - event.at;
@@ -408,15 +408,15 @@ static char *add(char *at, const char *text, size_t length)
     return at + length;
 }
 
-/* The event with its time by our clock in place of its own, and what it gets at its end. NULL with or without an error
- * set: without one, it is unusual. */
+/* Assemble the stored line: corrected time, appended members. NULL with or without an error set: without one, the event
+ * is unusual. */
 static PyObject *line_of(Text event, Text time, const Stamp *stamp)
 {
     char corrected[TIME_LENGTH];
     long long moment = milliseconds(time);
     if (moment < 0)
         return NULL;
-    /* Rounded down: what is added may have microseconds, and may be negative. */
+    /* Rounded down: the skew may have microseconds, and be negative. */
     long long whole = stamp->skew / 1000 - (stamp->skew % 1000 < 0);
     if (!write_time(corrected, moment + whole))
         return NULL;
@@ -435,7 +435,7 @@ static PyObject *line_of(Text event, Text time, const Stamp *stamp)
     return line;
 }
 
-/* None if it is unusual; NULL with an error set. `event->end` is behind the event then, or NULL if it has no end. */
+/* Judge an event. None if unusual; NULL with an error set. `event->end` is set to its end, or NULL without one. */
 static PyObject *judged(Text *event, const char *end, const Stamp *stamp)
 {
     Text found[MEMBERS];
@@ -469,7 +469,7 @@ static PyObject *judged(Text *event, const char *end, const Stamp *stamp)
     return answer;
 }
 
-/* Behind the events of a batch; NULL with or without an error set. */
+/* The position after the events of a batch; NULL with or without an error set. */
 static const char *after_events(const char *at, const char *end, const Stamp *stamp, PyObject *answers)
 {
     at = after('[', at, end);
@@ -502,7 +502,7 @@ static const char *after_batch(const char *at, const char *end, const Stamp *sta
         else if (!seen++)
             at = after_events(at, end, stamp, answers);
         else
-            return NULL; /* which of the two counts is for others to say */
+            return NULL; /* which of the two counts is unknown here */
         if (at == NULL)
             return NULL;
         at = after_space(at, end);
@@ -515,8 +515,8 @@ static const char *after_batch(const char *at, const char *end, const Stamp *sta
 
 PyDoc_STRVAR(usual_doc, "usual(text, type, skew, ending, accepted): an answer for each event, None where it is unusual");
 
-/* Without the formats that take a length: what they call differs between the Python that builds this and an older one
- * that loads it. */
+/* Without formats that take a length: their implementation differs between the Python that builds this and an older
+ * one that loads it. */
 static int bytes_of(PyObject *bytes, Text *text)
 {
     char *at;

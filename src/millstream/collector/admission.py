@@ -1,4 +1,4 @@
-"""Who may write, and how much of it."""
+"""Admission: checks write keys and OAuth tokens, and limits the rate of each source."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 class TokenVerifier(Protocol):
-    """Knows which OAuth tokens are good."""
+    """Checks OAuth tokens."""
 
     def accepts(self, token: str, now: float) -> bool: ...
 
 
 class Admission:
-    """Lets requests in by their write key, their token and their source's rate.
+    """Admits requests by write key, OAuth token and rate limit.
 
     Args:
-        keys: the write keys that may write; None is all of them, and none at all.
-        tokens: with these, every request needs a good OAuth token as well. It does not name the source: the key does.
-        rate: events per second for each write key, in the long run; None is without a limit.
+        keys: accepted write keys; None accepts any, and requests without one.
+        tokens: with these, every request needs a valid OAuth token as well. The write key names the source.
+        rate: events per second for each write key, on average; None is unlimited.
     """
 
     def __init__(
@@ -36,10 +36,10 @@ class Admission:
         self._rate = rate
 
     def admit(self, headers: Mapping[str, str], in_body: Raw, events: int, now: float) -> str:
-        """What stands for the write key of a request with so many events, at `now` in seconds since the epoch.
+        """Return the source of a request with this many events, at `now` in seconds since the epoch.
 
         Raises:
-            RequestRefused: 401 for a token or a key that is not known here, 429 for too many events.
+            RequestRefused: 401 for an unknown token or key, 429 for too many events.
         """
         if self._tokens is not None and not self._tokens.accepts(header_token(headers), now):
             raise RequestRefused(401, "invalid_token", "no valid token: get one from /token and send it as Bearer")
@@ -55,9 +55,9 @@ class Admission:
 
 
 class Rate:
-    """A bucket for each source, which fills with the events that may come, and holds those of `burst` seconds.
+    """A token bucket for each source, which holds the tokens of `burst` seconds.
 
-    What finds something in it may overdraw it: a batch is let in as a whole, and paid for afterwards.
+    A bucket that is not empty may be overdrawn: a batch is admitted as a whole, and its debt is paid off by waiting.
 
     Args:
         rate: events per second.
@@ -67,10 +67,10 @@ class Rate:
     def __init__(self, rate: float, burst: float = 1.0) -> None:
         self._rate = rate
         self._burst = burst
-        self._full_at: dict[str, float] = {}  # when a bucket will be full again; one that is full is not listed
+        self._full_at: dict[str, float] = {}  # when a bucket will be full again; full ones are not listed
 
     def take(self, source: str, count: int, now: float) -> float:
-        """Take so many; or, if there is nothing left, say in how many seconds there will be."""
+        """Take `count` tokens, or return the seconds until there are some."""
         full_at = max(self._full_at.get(source, now), now)
         if full_at - now > _LONGEST:  # the clock was set back
             full_at = now
@@ -83,13 +83,13 @@ class Rate:
         return 0.0
 
     def _forget(self, now: float) -> None:
-        """Drop the full buckets, and of the others so many that there is room."""
+        """Drop full buckets, and enough of the others to make room."""
         self._full_at = {source: at for source, at in self._full_at.items() if at > now}
         for source in list(self._full_at)[: len(self._full_at) - _MAX_SOURCES // 2]:
             del self._full_at[source]
 
 
 _MAX_SOURCES = 10_000
-"""Anybody can make up write keys, where none are configured."""
+"""A limit on sources: where no write keys are configured, clients can make up any number."""
 _LONGEST = 86_400.0
-"""Seconds: no debt is as large as this."""
+"""Seconds that no debt exceeds."""

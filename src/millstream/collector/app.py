@@ -22,7 +22,7 @@ from millstream.spec import REASONS
 
 from . import metrics
 from .admission import Admission, Rate
-from .asgi import HTTPAnswer, Reader, error_response, headers_of
+from .asgi import BodyReader, HTTPAnswer, error_response, headers_of
 from .debugger import Access, routes
 from .debugger.access import Forbidden
 from .dedup import Dedup
@@ -38,28 +38,28 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 _OK = HTTPAnswer(200, b'{"success": true}')
-_NOT_FOUND = error_response(404, "unknown_route", "there is no such route")
+_NOT_FOUND = error_response(404, "unknown_route", "no such route")
 _NOT_ALLOWED = error_response(405, "not_allowed", "this route takes POST", {"allow": "POST, OPTIONS"})
 _API = "/v1/"
 _A_YEAR = 366 * 86_400
 
 
 class Collector:
-    """A Tracking API that stores what it is sent before it answers 200.
+    """A Tracking API that stores events before it answers 200.
 
     Args:
         store: a directory, or a Store.
-        keys: the write keys that may write; None is any, and none.
-        strict: say what is wrong with events that are not kept, with status 400, where Segment says nothing.
-        rate_limit: events per second for each write key; None is without a limit.
-        dedup_window: seconds for which a messageId is remembered at least; 0 is not at all.
-        dedup_ids: how many, at most twice over. With more, the window is shorter.
-        applications: who gets OAuth tokens from `/token`. With any, every request needs a token.
-        audience: our URL as OAuth clients know it; empty is what they call us in the Host header.
-        token: what the page, `/stats` and `/metrics` are to be seen with from other machines; None is not at all.
+        keys: accepted write keys; None accepts any, and requests without one.
+        strict: answer 400 and list the rejected events, where Segment answers 200.
+        rate_limit: events per second for each write key; None is unlimited.
+        dedup_window: deduplication window in seconds: ids are kept for one to two windows; 0 disables it.
+        dedup_ids: message ids per generation, of which there are two; more shorten the window.
+        applications: OAuth clients of `/token`. With any, every request needs a token.
+        audience: this server's URL as OAuth clients know it; by default from the Host header.
+        token: secret that opens the page, `/stats` and `/metrics` to other machines; None keeps them local.
         hosts: names under which the page is served, beside localhost and addresses.
-        prefix: a path that a proxy leaves before ours, as in `/tracking/v1/batch`: requests come with it, or without.
-        clock: what time it is, in UTC.
+        prefix: a path that a proxy adds, as in `/tracking/v1/batch`; requests may have it or not.
+        clock: returns the time in UTC.
 
     Raises:
         SettingsError: the directory, or another setting, cannot be used.
@@ -90,7 +90,7 @@ class Collector:
         self._prefix = _prefix(prefix)
         self._access = Access(token, hosts)
         self._tokens = TokenServer(applications, audience=audience)
-        gate = Admission(
+        admission = Admission(
             keys,
             tokens=self._tokens if applications else None,
             rate=None if rate_limit is None else Rate(rate_limit),
@@ -98,8 +98,8 @@ class Collector:
         self.store = Files(store) if isinstance(store, str | os.PathLike) else store
         try:
             suppressions = SuppressionList(self.store.path) if isinstance(self.store, Files) else None
-            window = Dedup(dedup_window, dedup_ids)
-            self._ingest = Ingest(self.store, gate, window, clock=clock, suppressions=suppressions)
+            dedup = Dedup(dedup_window, dedup_ids)
+            self._ingest = Ingest(self.store, admission, dedup, clock=clock, suppressions=suppressions)
         except BaseException:
             if self.store is not store:  # else it is the caller's
                 self.store.close()
@@ -107,7 +107,7 @@ class Collector:
         self.counts = self._ingest.counts
         self._strict = strict
         self._clock = clock
-        self._reader = Reader()
+        self._reader = BodyReader()
         self._app = Starlette(
             routes=[
                 routing.Route("/token", self._token, methods=["POST"]),
@@ -121,23 +121,23 @@ class Collector:
 
     @classmethod
     def in_memory(cls, **settings: Any) -> Collector:
-        """A collector that keeps its events in a list, `events`, and nothing on disk. It takes Collector's settings."""
+        """Make a collector that stores its events in a list, `events`. It takes Collector's settings."""
         return cls(Memory(), **settings)
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The events of a collector in memory, in the order in which they came.
+        """The events of a collector in memory, in order of arrival.
 
         Raises:
-            TypeError: this one keeps them elsewhere.
+            TypeError: this collector does not store in memory.
         """
         if not isinstance(self.store, Memory):
-            raise TypeError("only Collector.in_memory() has its events at hand")
+            raise TypeError("only Collector.in_memory() has `events`")
         return self.store.events
 
     @property
     def feed(self) -> Feed:
-        """What came lately, and what became of it."""
+        """The last events and their outcomes."""
         return self._ingest.feed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -152,11 +152,11 @@ class Collector:
             await self._app(scope, receive, send)
 
     async def tracking_api(self, method: str, path: str, headers: Mapping[str, str], receive: Receive) -> HTTPAnswer:
-        """The answer to a request under `/v1/`, as it goes out."""
+        """Answer a request under `/v1/`."""
         return _with_cors(await self._tracking_api(method, path, headers, receive), headers)
 
     def take(self, path: str, headers: Mapping[str, str], body: bytes, done: Callable[[HTTPAnswer], object]) -> None:
-        """Call `done` with the answer to a POST to a known path, of which all has come, when its events are kept."""
+        """Judge a complete POST to a known path; call `done` with the answer once its events are stored."""
 
         def taken(verdict: Verdict) -> None:
             done(_with_cors(self._answer(verdict, headers), headers))
@@ -164,11 +164,11 @@ class Collector:
         self._ingest.take(ROUTES[path[len(_API) :]], headers, body, taken, strict=self._is_strict(headers))
 
     def stop(self) -> None:
-        """Let those go that would stay for ever: who watches the page. May be called in a signal handler."""
+        """End the streams of the live page, which would stay open otherwise. Safe in a signal handler."""
         self._ingest.feed.close()
 
     def close(self) -> None:
-        """Let go of the store. Call it when no request can come any more."""
+        """Close the store. Call it after the last request."""
         self.stop()
         self.store.close()
 
@@ -187,7 +187,7 @@ class Collector:
             body = await self._reader.read(receive)
         except RequestRefused as refused:
             return self._answer(self._ingest.refuse(refused), headers)
-        if route is None:  # what analytics.js counts of itself
+        if route is None:  # metrics that analytics.js sends about itself
             return _OK
         return self._answer(await self._taken(route, headers, body), headers)
 
@@ -195,7 +195,7 @@ class Collector:
         verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
 
         def done(found: Verdict) -> None:
-            if not verdict.cancelled():  # else nobody waits for it any more
+            if not verdict.cancelled():  # else its client is gone
                 verdict.set_result(found)
 
         self._ingest.take(route, headers, body, done, strict=self._is_strict(headers))
@@ -240,7 +240,7 @@ class Collector:
         return JSONResponse(self.counts.snapshot())
 
     def _metrics(self) -> Response:
-        text = metrics.exposition(self.counts, remembered=len(self._ingest.window), store=self.store)
+        text = metrics.exposition(self.counts, remembered=len(self._ingest.dedup), store=self.store)
         return Response(text, media_type=metrics.CONTENT_TYPE)
 
     async def _health(self, _: Request) -> Response:
@@ -253,7 +253,7 @@ class Collector:
 
 
 def _prefix(text: str) -> str:
-    """A prefix with a slash before it and none behind it; empty for none."""
+    """Normalize a prefix: a slash before it and none behind it; empty for none."""
     prefix = text.strip("/")
     if not prefix:
         return ""
@@ -267,32 +267,32 @@ _SLASHES = re.compile("/{2,}")
 
 
 def _hints(verdict: Verdict) -> dict[str, str]:
-    """What a client should do next, as headers."""
+    """Headers that say what the client should do next."""
     hints: dict[str, str] = {}
     if verdict.retry_after:
         hints["retry-after"] = str(verdict.retry_after)
     if verdict.status == HTTPStatus.TOO_MANY_REQUESTS:
         hints["x-ratelimit-reset"] = str(verdict.retry_after)
     if verdict.reason in {"body_too_large", "busy"}:
-        # The rest of the body may still be on its way, and is not to be taken for a request.
+        # Unread bytes of the body must not be parsed as the next request.
         hints["connection"] = "close"
     return hints
 
 
 def _rejection(verdict: Verdict) -> HTTPAnswer:
-    """What is wrong, event by event; those that are not named are kept."""
+    """List what is wrong, event by event; the other events are stored."""
     kept = len(verdict.kept) + len(verdict.duplicates)
     count = len(verdict.rejected)
     rejected = [
         {"index": event.index, "reason": event.reason, "message": REASONS[event.reason]} for event in verdict.rejected
     ]
     are = "is not valid and was" if count == 1 else "are not valid and were"
-    message = f"{count:,} of {count + kept:,} events {are} not kept"
+    message = f"{count:,} of {count + kept:,} events {are} not stored"
     return error_response(400, "events_rejected", message, stored=kept, rejected=rejected)
 
 
 def _preflight(headers: Mapping[str, str]) -> HTTPAnswer:
-    """What a browser asks before it sends a page's request. Anybody may send: a write key is no secret in a page."""
+    """Answer a CORS preflight. Any origin may send: a write key in a page is no secret."""
     names = headers.get("access-control-request-headers", "")
     allowed = {
         "access-control-allow-methods": "POST",
@@ -308,9 +308,9 @@ _NAMES = re.compile(r"[0-9A-Za-z_, -]+")
 
 
 def _with_cors(answer: HTTPAnswer, headers: Mapping[str, str]) -> HTTPAnswer:
-    """The same, for the page of any site: also where a browser would send cookies along, on which nothing here depends.
+    """Add CORS headers for the request's origin, credentials included: no answer depends on cookies.
 
-    `navigator.sendBeacon` always would, and then a browser takes no `*` for an answer.
+    `navigator.sendBeacon` always sends credentials, and browsers then refuse a `*`.
     """
     origin = headers.get("origin")
     if origin is None:

@@ -1,4 +1,4 @@
-"""Requests and answers as ASGI has them, without a framework: a hundred thousand events a second pass here."""
+"""HTTP requests and answers in ASGI's terms, without a framework, which would cost too much per request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 _PATIENCE = 8 << 20
-"""Bytes of a body too large that are read and thrown away: who is still sending does not hear an answer."""
+"""Bytes of an oversized body that are read and discarded: a client that is still sending does not read an answer."""
 
 
 class HTTPAnswer(NamedTuple):
@@ -24,7 +24,7 @@ class HTTPAnswer(NamedTuple):
     headers: Mapping[str, str] = {}
 
     def encoded_headers(self) -> list[tuple[bytes, bytes]]:
-        """All its headers, as they are sent."""
+        """The headers as ASGI sends them."""
         return [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(self.body)),
@@ -32,7 +32,7 @@ class HTTPAnswer(NamedTuple):
         ]
 
     async def send(self, send: Send) -> None:
-        """Send it."""
+        """Send the answer."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.encoded_headers()})
         await send({"type": "http.response.body", "body": self.body})
 
@@ -40,31 +40,31 @@ class HTTPAnswer(NamedTuple):
 def error_response(
     status: int, code: str, message: str, headers: Mapping[str, str] | None = None, **more: Any
 ) -> HTTPAnswer:
-    """An answer that says why not: a code for programs, a message for people."""
+    """Make an error answer: a code for programs, a message for people."""
     body = msgspec.json.encode({"success": False, "code": code, "message": message, **more})
     return HTTPAnswer(status, body, headers or {})
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
-    """A request's headers, with lower-case names."""
+    """Return a request's headers, with lower-case names."""
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
-class Reader:
-    """Reads bodies, and holds no more of them at a time than memory allows.
+class BodyReader:
+    """Reads request bodies, within a memory budget for all of them.
 
     Args:
-        most: bytes of all bodies that are not complete yet.
+        most: bytes of all incomplete bodies together.
     """
 
     def __init__(self, most: int = 128 << 20) -> None:
         self._left = most
 
     async def read(self, receive: Receive) -> bytes:
-        """A whole body.
+        """Read a whole body.
 
         Raises:
-            RequestRefused: 413 if it is over MAX_BODY, 503 if there is no room for it now, 400 if the client leaves.
+            RequestRefused: 413 if it is over MAX_BODY, 503 if the budget is used up, 400 if the client disconnects.
         """
         parts: list[bytes] = []
         size = held = 0
@@ -72,7 +72,7 @@ class Reader:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise RequestRefused(400, "disconnected", "the client left before its request was complete")
+                    raise RequestRefused(400, "disconnected", "the client disconnected before its request was complete")
                 part: bytes = message.get("body", b"")
                 size += len(part)
                 if size <= MAX_BODY:

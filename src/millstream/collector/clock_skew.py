@@ -1,9 +1,9 @@
-"""When an event happened, by the receiver's clock.
+"""Clock skew: the time of an event by the receiver's clock.
 
     timestamp = receivedAt − (sentAt − originalTimestamp)
 
-The sender says when the event happened and when it was sent, both by its own clock, so their difference is right
-even where that clock is not (Segment's rule: Spec, common fields, "Timestamps").
+The sender stamps the event and the request by its own clock. Their difference is right even where that clock is
+wrong (Segment's rule: Spec, common fields, "Timestamps").
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _1970 = datetime(1970, 1, 1, tzinfo=_UTC)
 _is_stored_time = re.compile(f'"{STORED_TIME}"'.encode()).fullmatch
 # Ten digits are seconds and thirteen are milliseconds, both of the years 2001 to 2286; as a number or as a string.
 _since_1970 = re.compile(rb'("?)(?:([1-9]\d{9})|([1-9]\d{9})(\d{3}))(?:\.(\d+))?\1').fullmatch
-# Forms of ISO 8601 that other readers of the wire do not know, and those in which languages print a time: without
+# Forms of ISO 8601 that other readers do not know, and forms in which languages print a time: without
 # separators, `… UTC`, a space before the offset, the name of the zone behind it.
 _is_written = re.compile(
     r"(\d{4})(-?)(\d\d)\2(\d\d)"
@@ -38,7 +38,7 @@ _is_written = re.compile(
 
 
 def moment_of(json: bytes | msgspec.Raw) -> datetime | None:
-    """The moment that a JSON value names, in UTC; None if it names none for certain. One without a zone is in UTC.
+    """Parse a time from a JSON value, to UTC; None if its meaning is not certain. Without a zone it is taken as UTC.
 
     ISO 8601, with or without separators, `UTC` or `GMT` in place of `Z`; or seconds or milliseconds since 1970.
     """
@@ -57,15 +57,15 @@ def moment_of(json: bytes | msgspec.Raw) -> datetime | None:
 
 
 def json_of(moment: datetime) -> bytes:
-    """A moment in UTC as a JSON string: ISO 8601 with milliseconds and `Z`."""
-    if type(moment) is not Standard.datetime:  # a clock that a test tool has stopped
+    """Format a time in UTC as a JSON string: ISO 8601 with milliseconds and `Z`."""
+    if type(moment) is not Standard.datetime:  # a clock that a test tool has frozen
         moment = Standard.datetime.combine(moment.date(), moment.timetz())
-    text = _encode(moment)  # with six digits of a second or none; a sixth of the time of isoformat()
+    text = _encode(moment)  # with six digits of a second or none
     return text[:24] + b'Z"' if len(text) == _WITH_FRACTION else text[:20] + b'.000Z"'
 
 
 def as_stored(json: bytes) -> bytes:
-    """A time as it is kept: as it came, if it has the shape of a stored time or is none at all; else in UTC."""
+    """Return a time as it is stored: unchanged if it has the stored shape or is no time, else in UTC."""
     if _is_stored_time(json):
         return json
     moment = moment_of(json)

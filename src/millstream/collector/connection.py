@@ -1,4 +1,4 @@
-"""uvicorn's connection, with the limits that a server needs when it does not know its clients."""
+"""uvicorn's connection with limits on headers, memory and time, for clients that are not trusted."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MAX_HEAD = 1 << 16
 """Bytes of a request's headers, and of the trailers after a chunked body."""
 MAX_LINES = 100
-"""Lines of a request's headers, and of these and its trailers together."""
+"""Lines of a request's headers; also of headers and trailers together."""
 _PIECE = 4096
-"""Bytes of a chunked body that are parsed in one go."""
+"""Bytes of a chunked body that are parsed at a time."""
 
 
 class Budget:
-    """Bytes that all connections together may hold: heads, requests that wait for their turn, unsent answers.
+    """A memory budget for all connections: headers, requests that wait for their turn, unsent answers.
 
     Args:
-        most: how many.
+        most: bytes.
     """
 
     def __init__(self, most: int = 64 << 20) -> None:
@@ -32,38 +32,38 @@ class Budget:
 
 
 class Connection(HttpToolsProtocol):
-    """A connection on which a request is read when the one before it has been answered.
+    """A connection that reads a request only after the previous one is answered.
 
-    uvicorn takes all requests that a client sends ahead, trailers without end, and waits for ever for a client that
-    does not read its answers. So bytes are passed to its parser up to the end of a message and no further; the rest
-    is held back, and nothing more is read from the socket meanwhile. Heads and chunked messages both end with an empty
-    line, so that no piece needs to go past one; other bodies have a length.
+    By itself uvicorn reads all pipelined requests and unlimited trailers, and waits indefinitely for a client that does
+    not read its answers. Here bytes are parsed up to the end of a message and no further; the rest is held back and
+    reading is paused. Headers and chunked messages both end with an empty line, so a piece never needs to pass one;
+    other bodies have a length.
 
     Args:
-        budget: what all connections may hold.
-        config: uvicorn's, as the others are.
+        budget: the memory budget of all connections.
+        config: uvicorn's, with its other arguments.
     """
 
     waiting_since: float | None = None
-    """When a request began to come that is not complete yet, in seconds; at first, when the connection was made."""
+    """When the first byte of an incomplete request arrived, in seconds; at first, when the connection was made."""
     idle_since: float | None = None
-    """When the last answer went out, if no request has come since."""
+    """When the last answer was sent, if no request has followed."""
     unsent_since: float | None = None
     """When the client stopped reading, as far as the system's buffers show it."""
     _message_over = False
     _chunked = False
     _body_left = 0
     _head = 0
-    """Bytes without a byte of body among them, since the message began or since the last one of its body."""
+    """Bytes of headers and framing since the message began, or since the last byte of its body."""
     _lines = 0
     _seam = b""
-    """The end of what was parsed last: an empty line may have come in two reads."""
+    """The last bytes parsed: an empty line may be split over two reads."""
     _held: tuple[bytes, int] | None = None
-    """What waits for the answer to the request before it: bytes, and where in them it begins."""
+    """Bytes that wait for the answer to the previous request, and the offset at which they begin."""
     _unsent = 0
     """Bytes of answers, when the client stopped reading."""
     _counted = 0
-    """What this one holds of the budget."""
+    """Bytes that this connection takes from the budget."""
 
     def __init__(self, *, budget: Budget, **config: Any) -> None:
         super().__init__(**config)
@@ -81,7 +81,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._held is not None:  # a transport may have read once more before it paused
+        if self._held is not None:  # a transport may have read once more before it was paused
             held, at = self._held
             self._hold(held[at:] + data, 0)
         elif self._is_busy():
@@ -90,9 +90,9 @@ class Connection(HttpToolsProtocol):
             self._read(data, 0)
 
     def end_if_over(self, now: float, *, timeout: float, keep_alive: float) -> None:
-        """End it if the client has taken `timeout` seconds to send a request or to read, or sends nothing any more."""
+        """Close it if a request or the reading of an answer takes over `timeout` seconds, or if it is idle too long."""
         if self.transport.is_closing() and self.unsent_since is None:
-            self.unsent_since = now  # what is left to send keeps a closed connection open
+            self.unsent_since = now  # unsent bytes keep a closed connection open
         if _before(self.waiting_since, now - timeout) or _before(self.unsent_since, now - timeout):
             self._abort()
         elif _before(self.idle_since, now - keep_alive):
@@ -105,7 +105,7 @@ class Connection(HttpToolsProtocol):
         return self._message_over and not self.cycle.response_complete
 
     def _read(self, data: bytes, at: int) -> None:
-        """Parse bytes from `at` up to the end of a message, and hold the rest."""
+        """Parse bytes from `at` up to the end of a message, and hold back the rest."""
         if self.waiting_since is None:
             self.waiting_since = monotonic()
         self.idle_since = None
@@ -127,9 +127,9 @@ class Connection(HttpToolsProtocol):
             self._count()
 
     def _end_of_head(self, data: bytes, at: int) -> int:
-        """Count what begins at `at` as head, and return where it ends: after the first empty line, or with the data.
+        """Count the bytes from `at` as headers; return where they end: after the first empty line, or with the data.
 
-        In a chunked body all is head that is no chunk's data, and trailers are headers.
+        In a chunked body everything but chunk data counts as headers, trailers too.
         """
         seam = self._seam
         if seam and (found := (seam + data[at : at + 2]).find(_EMPTY_LINE)) >= 0:
@@ -146,7 +146,7 @@ class Connection(HttpToolsProtocol):
         return end
 
     def _parse(self, piece: memoryview) -> bool:
-        """Pass a piece to the parser; return whether it could be parsed."""
+        """Feed a piece to the parser; return whether it was valid."""
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
@@ -157,10 +157,10 @@ class Connection(HttpToolsProtocol):
         return True
 
     def _ignore_upgrade(self) -> bool:
-        """Go on in HTTP/1.1 (RFC 9110 §7.8): the parser has left it, and gets the head once more without the offer."""
+        """Stay on HTTP/1.1 (RFC 9110 §7.8): feed the parser the head again, without the Upgrade header."""
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
         if method == b"CONNECT":
-            self.send_400_response("This is no proxy.")
+            self.send_400_response("This is not a proxy.")
             return False
         lines = [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
         head = [b"%b %b HTTP/%b" % (method, self.url, version), *lines, b"", b""]
@@ -168,7 +168,7 @@ class Connection(HttpToolsProtocol):
         return self._parse(memoryview(b"\r\n".join(head)))
 
     def _hold(self, data: bytes, at: int) -> None:
-        """Keep what came too early, and read no more."""
+        """Hold back bytes that arrived early, and pause reading."""
         self._held = data, at
         self.flow.pause_reading()
         cast("_Flow", self.flow).holding = True
@@ -177,7 +177,7 @@ class Connection(HttpToolsProtocol):
             self.loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        """Read what was held, one message in one turn of the event loop: other connections have theirs between."""
+        """Parse the bytes held back, one message per turn of the event loop, so that other connections get theirs."""
         if self._held is None or self._is_busy() or self.flow.write_paused or self.transport.is_closing():
             return
         (data, at), self._held = self._held, None
@@ -186,7 +186,7 @@ class Connection(HttpToolsProtocol):
         self._read(data, at)
 
     def _count(self) -> None:
-        """Take from the budget what this connection holds now. One for which there is no room ends."""
+        """Update this connection's share of the budget; close the connection if it does not fit."""
         holds = self._unsent + (len(self._held[0]) if self._held else self._head)
         self._budget.left += self._counted - holds
         self._counted = holds
@@ -194,7 +194,7 @@ class Connection(HttpToolsProtocol):
             self._abort()
 
     def _abort(self) -> None:
-        """End it with a reset: else the system would keep what the client does not read, for minutes."""
+        """Reset the connection: after a plain close the system keeps unread bytes for minutes."""
         socket: Any = self.transport.get_extra_info("socket")
         socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
@@ -208,13 +208,13 @@ class Connection(HttpToolsProtocol):
         self._chunked = False
         for name, value in self.headers:
             if name == b"content-length":
-                self._body_left = int(value)  # of more digits than Python reads: an error, which the parser passes on
+                self._body_left = int(value)  # too many digits for Python: an error, which the parser reports
             elif name == b"transfer-encoding":
                 self._chunked = True
         self._begin()
 
     def _begin(self) -> None:
-        """Begin to answer a request whose head is complete."""
+        """Start the answer to a request whose head is complete."""
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -234,7 +234,7 @@ class Connection(HttpToolsProtocol):
     # -- what goes out ----------------------------------------------------------------------------------
 
     def on_response_complete(self) -> None:
-        """Do as uvicorn does, without a timer for each answer: to make and stop one takes 5 µs."""
+        """Do as uvicorn does, without a timer for each answer."""
         if self.pipeline or self.transport.is_closing():
             super().on_response_complete()
             return
@@ -260,7 +260,7 @@ class Connection(HttpToolsProtocol):
 
 
 class _Flow(FlowControl):
-    """Reading, which does not go on while a connection holds something back, whoever asks for it."""
+    """Flow control under which reading stays paused while the connection holds bytes back."""
 
     holding = False
 
@@ -271,7 +271,7 @@ class _Flow(FlowControl):
 
 _EMPTY_LINE = b"\n\r\n"
 _MOST_LINES = MAX_LINES + 2
-"""With the request's own line and the empty one."""
+"""With the request line and the empty line."""
 
 
 def _before(began: float | None, latest: float) -> bool:

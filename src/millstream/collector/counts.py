@@ -1,4 +1,4 @@
-"""What happened, in numbers."""
+"""Counters of requests and events."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 class Counts:
     """Counters since the start. Of events: `received == stored + duplicates + rejected + failed`.
 
-    `rejected` events were not valid, `failed` ones could not be written. `refused` counts requests of which
-    nothing could be used, so that their events are unknown, and `empty` those that had no events. `times_unknown` are
-    those of the stored events whose timestamp could not be read.
+    `rejected` events were invalid, `failed` ones could not be written. `refused` counts requests refused as a whole,
+    whose events are unknown, and `empty` those without events. `times_unknown` counts stored events whose
+    timestamp could not be read.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Counts:
         self.types: Counter[str] = Counter()
 
     def note(self, verdict: Verdict, *, stored: bool) -> None:
-        """Count one request and its events; `stored` is false if they could not be written."""
+        """Count a request and its events; `stored` is false if they could not be written."""
         self.requests += 1
         self.empty += verdict.empty
         if verdict.reason:
@@ -46,7 +46,7 @@ class Counts:
             self.failed += len(verdict.kept) + len(verdict.duplicates)
 
     def outcomes(self) -> dict[str, int]:
-        """How many events came to which end."""
+        """The number of events for each outcome."""
         return {
             "stored": self.stored,
             "duplicate": self.duplicates,
@@ -55,7 +55,7 @@ class Counts:
         }
 
     def snapshot(self) -> dict[str, Any]:
-        """The counters as they go out at `/stats`."""
+        """The counters as `/stats` returns them."""
         rejected = self.rejected.total()
         return {
             "requests": self.requests,

@@ -1,4 +1,4 @@
-"""Which events have come lately: duplicates are recognised by messageId, for each source."""
+"""Deduplication: remembers message ids for each source in two generations."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 _Generation: TypeAlias = list[bytearray | None]
-"""A set of 64-bit hashes: 16 bits choose a bucket, the other 48 lie in it, one after the other.
+"""A set of 64-bit hashes: 16 bits choose a bucket, the other 48 are stored in it, one after the other.
 
-That is twelve bytes for each; a set of ints takes seven times as much.
+Far smaller than a set of ints.
 """
 _BUCKET = (1 << 16) - 1
 _SIZE = 6
 
 
 class Dedup:
-    """Remembers ids for `span` seconds at least, and for at most twice as long, in two generations.
+    """Remembers message ids for `span` to twice `span` seconds, in two generations.
 
-    An id is kept as 64 bits of a hash that differs from process to process, so that nobody can make two ids meet. By
-    accident they meet once in two million million new events, with ten million ids in the window.
+    An id is stored as 64 bits of a hash seeded by the process, so that no client can make ids collide. A chance
+    collision is negligible: about one in two million million events, with ten million ids stored.
 
     Args:
-        span: seconds; at 0 nothing is remembered.
-        limit: ids in a generation. Where more come, the window is shorter.
+        span: seconds; 0 disables deduplication.
+        limit: ids per generation; more shorten the window.
     """
 
     def __init__(self, span: float = 86_400.0, limit: int = 5_000_000) -> None:
@@ -37,11 +37,11 @@ class Dedup:
 
     @property
     def full(self) -> bool:
-        """Whether one more of the past would be one too many."""
+        """Whether loading another stored id would exceed the limit."""
         return self._old_count >= self._limit
 
     def add(self, source: str, message_ids: Sequence[str], now: float) -> list[bool]:
-        """Remember ids, at `now` in seconds since the epoch. Of each whether it is new, and not remembered already."""
+        """Remember ids, at `now` in seconds since the epoch; return for each whether it is new."""
         if not self._limit:
             return [True] * len(message_ids)
         if self._since is None or not 0 <= now - self._since < self.span:
@@ -65,13 +65,13 @@ class Dedup:
         return fresh
 
     def forget(self, source: str, message_ids: Sequence[str]) -> None:
-        """The events were not kept after all."""
+        """Forget ids, because their events could not be stored."""
         for bucket, rest in _split(source, message_ids):
             self._new_count -= _discard(self._new[bucket], rest)
-            self._old_count -= _discard(self._old[bucket], rest)  # a new generation may have begun since
+            self._old_count -= _discard(self._old[bucket], rest)  # a new generation may have started since
 
     def remember(self, source: str, message_id: str) -> None:
-        """An id of the past, when there is no present yet."""
+        """Load the id of a stored event, before the first `add`."""
         for bucket, rest in _split(source, [message_id]):
             held = self._old[bucket]
             if held is None:
@@ -98,13 +98,13 @@ def _generation() -> _Generation:
 
 
 def _split(source: str, message_ids: Sequence[str]) -> list[tuple[int, bytes]]:
-    """Of each id the bucket, and what lies in it."""
+    """Split the hash of each id into its bucket and the bytes stored there."""
     hashes = [hash((source, each)) for each in message_ids]
     return [(each & _BUCKET, (each >> 16).to_bytes(_SIZE, "little", signed=True)) for each in hashes]
 
 
 def _place(bucket: bytearray, rest: bytes) -> int:
-    """Where it lies, or -1. What is found across a border is no one's."""
+    """Return the offset of an entry, or -1. A match across two entries does not count."""
     place = bucket.find(rest)
     while place % _SIZE and place > 0:
         place = bucket.find(rest, place + 1)

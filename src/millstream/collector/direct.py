@@ -1,8 +1,7 @@
-"""Requests to the Tracking API, which the connection hands to the collector itself, around ASGI.
+"""Requests to the Tracking API, passed from the connection to the collector without ASGI.
 
-For a request with one event ASGI and what stands around it are a quarter of the work: a second description of the
-request, middleware, two messages for the answer and a packet for each. Whatever is not as clients send it goes the
-usual way.
+For small requests ASGI is a large part of the work (docs/decisions/0024): a second description of the request,
+middleware, two messages and two packets for the answer. Unusual requests go through ASGI.
 """
 
 from __future__ import annotations
@@ -35,23 +34,23 @@ class Api(Protocol):
 
 
 _STOPPING = HTTPAnswer(503)
-_FAILED = error_response(500, "internal_error", "the collector failed: its log says why", {"connection": "close"})
+_FAILED = error_response(500, "internal_error", "internal error: see the collector's log", {"connection": "close"})
 _PATHS = {f"/v1/{name}".encode(): f"/v1/{name}" for name in ROUTES}
 
 
 class Direct(Connection):
-    """A connection with this way for requests to the Tracking API.
+    """A connection that passes requests to the Tracking API to the collector.
 
-    A request that has come in one piece, as nearly all do, is taken and answered without a task: with one, and what it
-    waits for, it costs a seventh more. The others have a task that waits for the rest.
+    A request that arrives in one piece, as nearly all do, is answered without a task. The others have a task that
+    waits for the rest.
 
     Args:
-        api: what answers them.
+        api: answers the requests.
         connection: as for any connection.
     """
 
     _begun: _Exchange | None = None
-    """The request that is not complete yet, in the piece that is being read."""
+    """The incomplete request whose bytes are being parsed."""
 
     def __init__(self, *, api: Api, **connection: Any) -> None:
         super().__init__(**connection)
@@ -88,7 +87,7 @@ class Direct(Connection):
 
     def on_body(self, body: bytes) -> None:
         if self._begun is not None and len(body) == self._body_left:
-            self._begun.whole = body  # which nothing waits for yet: no need to put it together
+            self._begun.whole = body  # nothing waits for it yet: no need to join it
             self._body_left = 0
         else:
             super().on_body(body)
@@ -113,15 +112,15 @@ class Direct(Connection):
 
 
 class _Exchange(RequestResponseCycle):
-    """One request and its answer. uvicorn fills in the body, and learns from it when the answer is complete."""
+    """One request and its answer. uvicorn fills in the body, and reads from it when the answer is complete."""
 
     path = ""
     usual: ClassVar[_Written | None] = None
     whole: bytes | None = None
-    """Its body, if that has come in one piece with the head."""
+    """The body, if it arrived in one piece with the head."""
 
     def take(self, api: Api) -> None:
-        """All of it is here."""
+        """Answer the request, which is complete."""
         body = bytes(self.body) if self.whole is None else self.whole
         try:
             api.take(self.path, headers_of(cast("Scope", self.scope)), body, self._answer)
@@ -130,7 +129,7 @@ class _Exchange(RequestResponseCycle):
             self._answer(_FAILED)
 
     async def run(self, api: Api) -> None:
-        """Wait for the rest of it."""
+        """Wait for the rest of the request, and answer it."""
         headers, receive = headers_of(cast("Scope", self.scope)), cast("Receive", self.receive)
         try:
             answer = await api.tracking_api("POST", self.path, headers, receive)
@@ -144,7 +143,7 @@ class _Exchange(RequestResponseCycle):
         self._answer(answer)
 
     def _answer(self, answer: HTTPAnswer) -> None:
-        """HTTPAnswer with one write: each is a packet of its own, which takes 20 µs here, and wakes up the client."""
+        """Write the answer at once: each write is a packet of its own, and wakes the client."""
         if self.disconnected:
             return
         usual = _Exchange.usual
@@ -174,7 +173,7 @@ class _Exchange(RequestResponseCycle):
 
 
 class _Written(NamedTuple):
-    """An answer as it went out; nearly all are the same, for as long as the date is: 3 µs of a request."""
+    """A cached answer as bytes: nearly all are equal, until the Date header changes."""
 
     answer: HTTPAnswer
     default_headers: list[tuple[bytes, bytes]]

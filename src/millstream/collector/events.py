@@ -1,4 +1,4 @@
-"""What one event is made of: whether it is kept, why not, and the line it is kept as."""
+"""Judges one event: accepted or rejected with a reason, and the line it is stored as."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ except ImportError:  # not compiled: docs/decisions/0026
         accepted: Callable[[str, str, bytes], Any],
         /,
     ) -> list[Any] | None:
-        """What the usual events of a request become. Here nothing is known of any."""
+        """Accept no event: each is judged in Python."""
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
-    """An event to keep: `line` is one JSON object without a line break.
+    """An event to store: `line` is one JSON object without a line break.
 
-    With `time_unknown` it has a timestamp that names no time for certain.
+    With `time_unknown` its timestamp could not be read.
     """
 
     type: str
@@ -45,11 +45,10 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
 
 
 class Kept(msgspec.Struct, frozen=True, gc=False):
-    """The events of a request that are to be kept: their lines in one piece of memory, and how many of each type.
+    """The events of a request to store: their lines in one block of memory, and the number of each type.
 
-    Nothing else of them outlives their judgement: with the ten thousand events that the feed remembers, each would wait
-    in four objects for its end, when none of them is in the processor's cache any more. And nothing of this is known to
-    the garbage collector, whose search among so much takes a twentieth of the time of single events.
+    Nothing else of them is retained. The feed remembers thousands of events: as separate objects they would be slow to
+    free and to scan for the garbage collector, which does not track these (gc=False).
     """
 
     text: bytes = b""
@@ -59,7 +58,7 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def of(cls, events: Sequence[Accepted]) -> Kept:
-        if len(events) == 1:  # without a Counter, whose making takes 2 µs
+        if len(events) == 1:  # without a Counter, which is slow to make
             return cls(events[0].line + b"\n", {events[0].type: 1}, 1, int(events[0].time_unknown))
         text = b"\n".join([*[event.line for event in events], b""])
         types = dict(Counter([event.type for event in events]))
@@ -73,10 +72,10 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
         return self.text.split(b"\n")[skip:-1]
 
 
-class RejectedEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event that is not kept: its place in the request, why (one of REASONS), and what came.
+class Rejection(msgspec.Struct, frozen=True, gc=False):
+    """A rejected event: its index in the request, the reason (one of REASONS), and its JSON.
 
-    `line` is one JSON object without a line break or a write key; empty if the event is none, too large or too deep.
+    `line` is JSON on one line, without a write key; empty if the event is no object, too large or too deep.
     """
 
     index: int
@@ -85,15 +84,15 @@ class RejectedEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 def random_id() -> str:
-    """A messageId for an event that came without one."""
+    """Make a messageId for an event without one."""
     return os.urandom(16).hex()
 
 
 class Stamp(msgspec.Struct, frozen=True):
-    """What a request adds to each of its events.
+    """The members that a request adds to each of its events.
 
-    `source` names the write key, without being it; `type` is the route's, for single events; `sent_at` and
-    `defaults` (`context` and `integrations`) are what a batch says for all of its events.
+    `source` names the write key without revealing it; `type` is the route's, for single events; `sent_at` and
+    `defaults` (`context` and `integrations`) are the batch's.
     """
 
     received_at: datetime
@@ -116,7 +115,7 @@ class Stamp(msgspec.Struct, frozen=True):
         force(self, "ending", b',"receivedAt":%b%b}' % (received, source))
 
     def timestamp(self, moment: datetime | None, sent_at: bytes) -> bytes:
-        """The time of an event by our clock: its own, corrected, or that of its receipt, where it has none."""
+        """The time of an event by the receiver's clock: its own, corrected, or else the time of receipt."""
         if moment is None:
             return self.received
         skew = self._skew(sent_at) if sent_at else self.skew
@@ -128,17 +127,17 @@ class Stamp(msgspec.Struct, frozen=True):
             return self.received
 
     def _skew(self, sent_at: bytes | Raw) -> timedelta | None:
-        """How far our clock is ahead of the sender's, if the way here took no time."""
+        """How far the receiver's clock is ahead of the sender's, if transport took no time."""
         sent = None if sent_at is ABSENT else moment_of(sent_at)
         return None if sent is None else self.received_at - sent
 
 
 class _Object(msgspec.Struct, gc=False):
-    """Any object: decoding it checks that it is one, and keeps nothing."""
+    """Any object: decoding validates it, and keeps nothing."""
 
 
 class Shape(msgspec.Struct, gc=False, rename="camel"):
-    """What must hold of every event: the fields of `spec`. What only has to be noticed is Raw."""
+    """The fields of `spec` with their types. Raw ones are only looked at for presence."""
 
     type: str | None = None
     message_id: str | None = None
@@ -167,12 +166,12 @@ _members = msgspec.json.Decoder(dict[str, Raw])
 _NO_SKEW, _MICROSECOND = timedelta(), timedelta(microseconds=1)
 _NULL = Raw(b"null")
 _OURS = ("writeKey", "receivedAt", "sourceId", "timestamp", "originalTimestamp")
-"""Members of which a rewritten event keeps nothing: one is secret, the others are for us to say."""
+"""Members removed from a rewritten event: one is secret, the collector sets the others."""
 _NOTHING_IF_EMPTY, _EMPTY = ("messageId", "sentAt"), (_NULL, Raw(b'""'))
 _CONTEXT, _INTEGRATIONS = len(b',"context":{}'), len(b',"integrations":{}')
-"""Bytes of what another receiver is sent where an event has none (`send`, in the library)."""
+"""Bytes that `send` adds for the next receiver, where an event has none."""
 
-# The shape again, for saying which part of it does not hold: the first bytes that a field's value may have.
+# The shape again, to find the field at fault: the first bytes that a field's value may have.
 _FAULTS = (
     *((name, b'"n', reason) for name, reason in TEXTS.items()),
     *((name, b'"n-0123456789', reason) for name, reason in IDS.items()),
@@ -181,9 +180,9 @@ _FAULTS = (
 
 
 def examine_all(items: Sequence[Raw], text: bytes, stamp: Stamp) -> list[Accepted | str]:
-    """What `examine` says of each event of a request, whose text is that of a batch or of one event.
+    """Judge each event of a request, whose text is that of a batch or of one event.
 
-    Compiled code judges events as clients send them; `examine` judges all others.
+    Compiled code accepts events as clients send them; `examine` judges the others.
     """
     found = None if stamp.defaults else _usual(text, stamp)
     if found is None:
@@ -192,14 +191,14 @@ def examine_all(items: Sequence[Raw], text: bytes, stamp: Stamp) -> list[Accepte
 
 
 def _usual(text: bytes, stamp: Stamp) -> list[Accepted | None] | None:
-    """The events that are valid and get nothing but times and a source; None for each that needs a closer look."""
+    """Return the valid events that only need times and a source added; None for each that `examine` must judge."""
     skew = (stamp.skew or _NO_SKEW) // _MICROSECOND
     ending = stamp.ending if stamp.sent_at is ABSENT else b',"sentAt":%b%b' % (stamp.sent_at, stamp.ending)
     return usual(text, stamp.type, skew, ending, Accepted)
 
 
 def examine(raw: Raw, stamp: Stamp) -> Accepted | str:
-    """The event as it is to be kept, or the reason why it is not."""
+    """Return the event to store, or the reason to reject it."""
     line = bytes(raw)
     try:
         if stamp.defaults and len(line) <= MAX_EVENT_BYTES:
@@ -211,12 +210,12 @@ def examine(raw: Raw, stamp: Stamp) -> Accepted | str:
         return _examined(each_member_once(line), stamp)
     except msgspec.DecodeError:
         return _fault(line)
-    except RecursionError:  # too deep even to be looked at
+    except RecursionError:  # too deep even to measure
         return "event_too_deep"
 
 
 def without_key(raw: Raw) -> bytes:
-    """A rejected event for people to look at; empty if it is no object, or too large or too deep to be shown."""
+    """Return a rejected event without its key, to show; empty if it is no object, too large or too deep."""
     line = bytes(raw)
     if len(line) > MAX_EVENT_BYTES or too_deep(line):
         return b""
@@ -242,7 +241,7 @@ def _examined(line: bytes, stamp: Stamp) -> Accepted | str:
     if _needs_rewriting(line, shape, kind):
         line = _rewritten(line, kind)
     elif timestamp:
-        # All other bytes are kept as they came, and what the request adds goes in before the closing brace.
+        # All other bytes are kept, and the request's members are added before the closing brace.
         line, corrected = line.replace(timestamp, corrected, 1), b""
     own = [line[:-1]]
     if corrected:
@@ -279,7 +278,7 @@ def _objection(shape: Shape, kind: str) -> str:
 
 
 def _value(raw: Raw) -> bytes:
-    """The bytes of a member; empty if it is not there, or null."""
+    """The bytes of a member; empty if it is missing or null."""
     return b"" if raw is ABSENT or raw == _NULL else bytes(raw)
 
 
@@ -301,13 +300,13 @@ def _fault(line: bytes) -> str:
 
 
 def _needs_rewriting(line: bytes, shape: Shape, kind: str) -> bool:
-    """Whether more has to change than one timestamp, which can be found because nothing else looks like it."""
+    """Whether more must change than one timestamp, which can be replaced in place if its text is unique."""
     return bool(
         shape.write_key is not ABSENT
         or shape.received_at is not ABSENT
         or shape.source_id is not ABSENT
         or shape.original_timestamp is not ABSENT
-        or shape.type != kind  # the route's type is the one that counts
+        or shape.type != kind  # the route's type takes precedence
         or (shape.timestamp is not ABSENT and (shape.timestamp == _NULL or line.count(bytes(shape.timestamp)) > 1))
         or (
             shape.sent_at is not ABSENT and (shape.sent_at == _NULL or as_stored(bytes(shape.sent_at)) != shape.sent_at)
@@ -330,7 +329,7 @@ def _rewritten(line: bytes, kind: str) -> bytes:
 
 
 def _with_defaults(line: bytes, defaults: Mapping[str, Raw]) -> bytes:
-    """The event with what its batch says for all: its own members are laid over the batch's."""
+    """Merge the batch's `context` and `integrations` into the event; the event's own members take precedence."""
     members = _members.decode(line)
     for name, default in defaults.items():
         own = members.get(name, _NULL)

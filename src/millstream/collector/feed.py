@@ -1,4 +1,4 @@
-"""The last events that came, and how many there were: in memory, bounded, the same for every watcher."""
+"""The feed: the last events received and counts of them, in memory, bounded, shared by all watchers."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from .events import Accepted, Kept, RejectedEvent
+from .events import Accepted, Kept, Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
 Kind: TypeAlias = Literal["stored", "duplicate", "rejected", "refused", "empty"]
-"""What became of an event. The last two stand for a request: of which nothing could be used, or without events."""
+"""The outcome of an event. The last two are for requests: refused as a whole, or without events."""
 
 SECONDS = 300
-"""How far back the numbers per second go."""
+"""Seconds for which there are counts per second."""
 MAX_SOURCES = 1000
-"""Anybody can make up write keys, where none are configured."""
+"""A limit on sources: where no write keys are configured, clients can make up any number."""
 _OVERHEAD = 200
 """Bytes of memory that an event takes beside its line."""
 
 
 class Entry(NamedTuple):
-    """One event that came: its number, what became of it, its source, when (seconds since the epoch), and its JSON.
+    """A received event: its number, outcome, source, time (seconds since the epoch) and JSON.
 
-    `reason` is a code, for one that was not kept; `line` is empty where the event cannot be shown. Of a request it is
-    the answer.
+    `reason` is a code, for one that was not stored; `line` is empty where the event cannot be shown. For a request
+    it is the answer.
     """
 
     id: int
@@ -41,12 +41,12 @@ class Entry(NamedTuple):
     reason: str = ""
 
 
-Events: TypeAlias = Kept | Sequence[Accepted | RejectedEvent]
-"""What came together: events that are stored, or others."""
+Events: TypeAlias = Kept | Sequence[Accepted | Rejection]
+"""Events of one request: stored ones, or others."""
 
 
 class _Group(msgspec.Struct, frozen=True, gc=False):
-    """What came together, from one request: it is numbered from `first` on."""
+    """Events of one request, numbered from `first` on."""
 
     first: int
     kind: Kind
@@ -64,19 +64,19 @@ class _Group(msgspec.Struct, frozen=True, gc=False):
                 yield Entry(number, self.kind, self.source, self.at, line)
             return
         for number, event in enumerate(islice(self.events, skipped, None), first):
-            reason = event.reason if isinstance(event, RejectedEvent) else ""
+            reason = event.reason if isinstance(event, Rejection) else ""
             yield Entry(number, self.kind, self.source, self.at, event.line, reason)
 
 
 class Feed:
-    """Remembers the last events that came, whatever became of them.
+    """Remembers the last events received, with their outcomes.
 
-    Publishing costs about a tenth of a microsecond for an event, whoever watches: watchers come and look (`entries`),
-    and who is too slow finds that events are gone. Not for several threads: publish and watch on the event loop.
+    Publishing notifies no watcher: watchers poll `entries`, and a slow one finds that events are gone. Not thread-safe:
+    publish and watch on the event loop.
 
     Args:
-        size: how many events at least are remembered.
-        max_bytes: in memory, roughly; it limits `size` where events are large.
+        size: the number of events to remember, at least.
+        max_bytes: bytes of memory, roughly; limits `size` where events are large.
     """
 
     def __init__(self, size: int = 10_000, *, max_bytes: int = 64 << 20) -> None:
@@ -91,13 +91,13 @@ class Feed:
         self._bytes = 0
 
     def publish(self, kind: Kind, events: Events, source: str, at: datetime) -> None:
-        """Remember the events of one request. The sequence is kept, not copied: do not change it afterwards.
+        """Remember the events of one request. The sequence is not copied: do not change it afterwards.
 
         Args:
-            kind: what became of all of them.
+            kind: the outcome of all of them.
             events: in their order.
-            source: what stands for the write key, never the key itself.
-            at: when they came.
+            source: the name of the write key, never the key itself.
+            at: the time of receipt.
         """
         count = len(events)
         if not count:
@@ -117,27 +117,27 @@ class Feed:
             self._bytes -= oldest.bytes
 
     def refuse(self, reason: str, message: str, source: str, at: datetime) -> None:
-        """Remember a request of which nothing could be used, by the answer that it got.
+        """Remember a refused request, by its answer.
 
-        Not by its body: what cannot be read may hold a write key.
+        Not by its body, which may hold a write key.
         """
         self.answer("refused", reason, {"success": False, "code": reason, "message": message}, source, at)
 
     def answer(self, kind: Kind, reason: str, answer: dict[str, Any], source: str, at: datetime) -> None:
-        """Remember a request without events that could be shown, by its answer."""
-        self.publish(kind, [RejectedEvent(0, reason, msgspec.json.encode(answer))], source, at)
+        """Remember a request without events to show, by its answer."""
+        self.publish(kind, [Rejection(0, reason, msgspec.json.encode(answer))], source, at)
 
     def close(self) -> None:
-        """Let the watchers go, so that a server can stop. May be called in a signal handler."""
+        """End the streams of all watchers, so that a server can stop. Safe in a signal handler."""
         self.closed = True
 
     @property
     def first(self) -> int:
-        """The number of the oldest event that is still remembered; `last + 1` if there is none."""
+        """The number of the oldest remembered event; `last + 1` without one."""
         return self._groups[0].first if self._groups else self.last + 1
 
     def entries(self, after: int) -> Iterator[Entry]:
-        """What came after this number, oldest first. Publish nothing while you iterate."""
+        """Yield the events after this number, oldest first. Publish nothing while you iterate."""
         newer: list[_Group] = []
         for group in reversed(self._groups):
             if group.first + group.count <= after + 1:
@@ -147,17 +147,17 @@ class Feed:
             yield from group.entries(after)
 
     def get(self, number: int) -> Entry | None:
-        """The event with this number, if it is still remembered."""
+        """Return the event with this number, if it is still remembered."""
         return next((entry for entry in self.entries(number - 1) if entry.id == number), None)
 
 
 class Tally:
-    """How many came: since the start, by type and by source, and in each of the last seconds."""
+    """Counts of events: since the start, by type and by source, and in each of the last seconds."""
 
     def __init__(self) -> None:
         self.kinds: dict[Kind, int] = {}
         self.types: Counter[str] = Counter()
-        self._sources: dict[str, dict[Kind, int]] = {}  # the one seen last stands last
+        self._sources: dict[str, dict[Kind, int]] = {}  # the most recent source last
         self._seconds: dict[int, dict[Kind, int]] = {}
 
     def add(self, kind: Kind, events: Events, source: str, at: float) -> None:
@@ -173,7 +173,7 @@ class Tally:
             del self._sources[next(iter(self._sources))]
 
     def snapshot(self, since: int, *, sources: int = 50) -> dict[str, Any]:
-        """The numbers as they go out: the seconds from `since` on, and so many of the sources, the latest first."""
+        """The counts as they are sent: the seconds from `since` on, and the most recent `sources`."""
         latest = list(reversed(self._sources.items()))[:sources]
         return {
             "kinds": self.kinds,

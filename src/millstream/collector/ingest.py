@@ -1,4 +1,4 @@
-"""From a request to what became of it: judged, told from duplicates, kept, counted, shown. No HTTP here."""
+"""Takes a request from its verdict to its answer: judge, deduplicate, store, count, publish. No HTTP here."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from operator import not_
 
 import msgspec
 from msgspec import Raw
+
+from millstream.log import Position
 
 from .admission import Admission
 from .clock_skew import json_of
@@ -24,41 +26,41 @@ from .suppression import SuppressionList, leave_out
 
 
 def utc_now() -> datetime:
-    """The time, in UTC."""
+    """Return the time in UTC."""
     return datetime.now(timezone.utc)
 
 
 class Ingest:
-    """Takes requests in. For one event loop.
+    """Ingests requests. For one event loop.
 
     Args:
-        store: where events are kept.
-        gate: who may write.
-        window: which messageIds have come lately; it is filled with those that the store still has.
-        clock: what time it is, in UTC.
-        suppressions: the users of whom no event is kept; None is without such a list.
+        store: stores events.
+        admission: admits requests.
+        dedup: deduplicates; it is filled with the ids that the store still has.
+        clock: returns the time in UTC.
+        suppressions: users whose events are rejected, if any.
     """
 
     def __init__(
         self,
         store: Store,
-        gate: Admission,
-        window: Dedup,
+        admission: Admission,
+        dedup: Dedup,
         *,
         clock: Callable[[], datetime] = utc_now,
         suppressions: SuppressionList | None = None,
     ) -> None:
         self.counts = Counts()
         self.feed = Feed()
-        self.window = window
+        self.dedup = dedup
         self._store = store
-        self._gate = gate
+        self._admission = admission
         self._clock = clock
         self._suppressions = suppressions
-        for source, message_id in store.recent(clock() - timedelta(seconds=window.span)):
-            if window.full:
+        for source, message_id in store.recent(clock() - timedelta(seconds=dedup.span)):
+            if dedup.full:
                 break
-            window.remember(source, message_id)
+            dedup.remember(source, message_id)
 
     def take(
         self,
@@ -69,47 +71,47 @@ class Ingest:
         *,
         strict: bool = False,
     ) -> None:
-        """Take one request, and call `done` when its events are stored: a 200 is only ever said of that.
+        """Ingest one request, and call `done` when its events are stored: only then it is answered 200.
 
-        Without a coroutine, because a task for each request and what it waits for are a seventh of a small one's time.
+        Without a coroutine: a task for each request would be a large part of the work for a small one.
         """
         now = self._clock()
-        verdict = judge(route, headers, body, now, self._gate, strict=strict)
+        verdict = judge(route, headers, body, now, self._admission, strict=strict)
         if self._suppressions is not None and verdict.events and (users := self._suppressions.users()):
             verdict.events, verdict.rejected = leave_out(verdict.events, verdict.rejected, users)
         fresh = self._tell_duplicates(verdict, now.timestamp()) if verdict.events else []
-        settled = False
+        answered = False
 
-        def kept(error: BaseException | None) -> None:
-            nonlocal settled
-            settled = True
-            if error is not None:
-                self._not_stored(verdict, fresh, error)
+        def kept(outcome: Position | BaseException) -> None:
+            nonlocal answered
+            answered = True
+            if isinstance(outcome, BaseException):
+                self._not_stored(verdict, fresh, outcome)
             try:
                 self._publish(verdict, now)
-            finally:  # the client is answered, whatever a counter or the page makes of it
+            finally:  # the client is answered even if a counter or the page fails
                 done(verdict)
 
         if verdict.kept or verdict.duplicates:
             try:
                 self._store.append(verdict.kept.text, kept)
             except Exception as error:
-                if settled:
+                if answered:
                     raise
                 kept(error)
         else:
-            kept(None)
+            kept(0)
 
     def refuse(self, refused: RequestRefused) -> Verdict:
-        """Note a request that could not even be read."""
+        """Record a request whose body could not be read."""
         verdict = Verdict.of(refused)
         self._publish(verdict, self._clock())
         return verdict
 
     def _tell_duplicates(self, verdict: Verdict, now: float) -> list[str]:
-        """Part the events of a verdict. Returns the ids that the window did not have before."""
+        """Separate duplicates from the other events of a verdict. Return the ids that are new."""
         events, verdict.events = verdict.events, []
-        fresh = self.window.add(verdict.source, [event.message_id for event in events], now)
+        fresh = self.dedup.add(verdict.source, [event.message_id for event in events], now)
         if not all(fresh):
             verdict.duplicates = list(compress(events, map(not_, fresh)))
             events = list(compress(events, fresh))
@@ -117,8 +119,8 @@ class Ingest:
         return [event.message_id for event in events]
 
     def _not_stored(self, verdict: Verdict, fresh: Sequence[str], error: BaseException) -> None:
-        """Forget the ids first: when the events are sent again, they are no duplicates."""
-        self.window.forget(verdict.source, fresh)
+        """Answer that events were not stored. Their ids are forgotten first: sent again, they are no duplicates."""
+        self.dedup.forget(verdict.source, fresh)
         verdict.status = HTTPStatus.SERVICE_UNAVAILABLE
         why = error.strerror if isinstance(error, OSError) else error
         verdict.reason, verdict.message = "not_stored", f"the events could not be stored: {why}"
@@ -136,11 +138,11 @@ class Ingest:
             self.feed.refuse(verdict.reason, verdict.message, verdict.source, now)
         elif verdict.empty:
             self.feed.answer("empty", "", {"success": True}, verdict.source, now)
-        if asides := _asides(verdict, now):
-            self._store.put_aside(asides)
+        if lines := _not_kept(verdict, now):
+            self._store.quarantine(lines)
 
 
-class _Aside(msgspec.Struct, rename="camel", omit_defaults=True):
+class _NotKept(msgspec.Struct, rename="camel", omit_defaults=True):
     """A line of the file for what was not kept. `index` is an event's place in its request."""
 
     reason: str
@@ -150,14 +152,14 @@ class _Aside(msgspec.Struct, rename="camel", omit_defaults=True):
     event: Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-def _asides(verdict: Verdict, now: datetime) -> list[bytes]:
+def _not_kept(verdict: Verdict, now: datetime) -> list[bytes]:
     if not (verdict.rejected or verdict.duplicates):
         return []
     received = Raw(json_of(now))
     told = [
-        _Aside(event.reason, received, verdict.source, event.index, Raw(event.line) if event.line else msgspec.UNSET)
+        _NotKept(event.reason, received, verdict.source, event.index, Raw(event.line) if event.line else msgspec.UNSET)
         for event in verdict.rejected
     ]
     if verdict.status == HTTPStatus.OK:
-        told += [_Aside("duplicate", received, verdict.source, event=Raw(event.line)) for event in verdict.duplicates]
+        told += [_NotKept("duplicate", received, verdict.source, event=Raw(event.line)) for event in verdict.duplicates]
     return [msgspec.json.encode(each) for each in told]

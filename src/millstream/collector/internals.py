@@ -1,4 +1,4 @@
-"""Names of uvicorn's internals that the collector uses. Any release may change them, so they are looked for first."""
+"""Names of uvicorn's internals that the collector uses: checked at start, because any release may change them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONNECTION: Mapping[str, tuple[str, ...]] = {
     _FLOW: ("pause_reading", "resume_reading", "write_paused"),
     _STATE: ("connections", "total_requests"),
 }  # fmt: skip
-"""What `connection.py` and `server.py` use: without it nothing can be served."""
+"""Used by `connection.py` and `server.py`: without these the collector cannot serve."""
 DIRECT: Mapping[str, tuple[str, ...]] = {
     _PROTOCOL: (
         "access_logger", "connections", "expect_100_continue", "limit_concurrency", "logger", "scope", "tasks",
@@ -39,16 +39,16 @@ DIRECT: Mapping[str, tuple[str, ...]] = {
     _STATE: ("default_headers",),
     _HTTP: ("STATUS_LINE",),
 }  # fmt: skip
-"""What `direct.py` uses beside that: without it everything is served by ASGI."""
+"""Used by `direct.py` as well: without these all requests go through ASGI."""
 CYCLE_TAKES = (
     "scope", "transport", "flow", "logger", "access_logger", "access_log", "default_headers", "message_event",
     "expect_100_continue", "keep_alive", "on_response",
 )  # fmt: skip
-"""What `direct.py` makes a cycle of."""
+"""Arguments with which `direct.py` makes a cycle."""
 
 
 def missing_for_connection(config: Config) -> list[str]:
-    """The names that `connection.py` uses and this uvicorn does not have. `config` has to be loaded."""
+    """Return the names that `connection.py` uses and this uvicorn lacks. `config` must be loaded."""
     return _missing(config, CONNECTION)
 
 
@@ -64,7 +64,7 @@ def _missing(config: Config, used: Mapping[str, tuple[str, ...]]) -> list[str]:
     for where, names in used.items():
         try:
             thing = resolve_name(where)
-            if inspect.isclass(thing):  # one is made of it, with most arguments None: what it has is not there before
+            if inspect.isclass(thing):  # attributes exist on an instance only: make one, with most arguments None
                 known: dict[str, Any] = {
                     "config": config,
                     "server_state": ServerState(),
@@ -72,7 +72,7 @@ def _missing(config: Config, used: Mapping[str, tuple[str, ...]]) -> list[str]:
                     "_loop": object(),
                 }
                 thing = thing(**{name: known.get(name) for name in inspect.signature(thing).parameters})
-                getattr(thing, "on_message_begin", dict)()  # a request has an attribute only when it begins
+                getattr(thing, "on_message_begin", dict)()  # a request has an attribute only once it begins
         except (ImportError, AttributeError, TypeError) as error:
             lacking.append(f"{where} ({error})")
         else:

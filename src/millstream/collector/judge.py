@@ -1,4 +1,4 @@
-"""One request in, one Verdict out: no socket, file or clock, so that every case can be tested as a value."""
+"""Judges one request: returns a Verdict, without socket, file or clock."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 from msgspec import Raw
 
-from millstream.spec import MAX_EVENT_BYTES, TYPES, EventType
+from millstream.spec import MAX_BATCH_BYTES, MAX_EVENT_BYTES, TYPES, EventType
 
 from .admission import Admission
 from .clock_skew import as_stored
-from .events import Accepted, Kept, RejectedEvent, Stamp, examine_all, without_key
-from .request import ABSENT, MAX_BATCH, RequestRefused, batch_of, read, single_of, text_of
+from .events import Accepted, Kept, Rejection, Stamp, examine_all, without_key
+from .request import ABSENT, RequestRefused, batch_of, read, single_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
 Route: TypeAlias = EventType | Literal["batch"]
-"""Which door a request came through: many events, or one whose type is the door's."""
+"""The route of a request: a batch, or one event whose type is the route's."""
 
 ROUTES: dict[str, Route] = {
     "batch": "batch",
@@ -28,25 +28,25 @@ ROUTES: dict[str, Route] = {
     **{kind: kind for kind in TYPES},
     **{kind[0]: kind for kind in TYPES},
 }
-"""What stands after `/v1/`. analytics.js uses the initials."""
+"""Routes by their path after `/v1/`. analytics.js uses the initials."""
 
 _OPEN = Admission()
 _NOTHING = Kept()
 
 
 class Verdict(msgspec.Struct):
-    """What is to be answered, and what is to be kept.
+    """The answer to a request, and the events to store.
 
     `status` is 200, 400, 401 or 429 (then with `retry_after`, in seconds), and only a 200 has events. `reason` and
-    `message` say why a request was refused as a whole; `empty` is a batch without events, which is not refused.
-    `rejected` says which events of a valid request are not kept, and `duplicates`, once the window of ids was asked,
-    which are kept already. `source` stands for its write key.
+    `message` say why the whole request was refused; `empty` marks a batch without events, which is not refused.
+    `rejected` holds the invalid events of a valid request, and `duplicates`, after deduplication, those that are stored
+    already. `source` names the write key.
     """
 
     status: int
     source: str = ""
     events: list[Accepted] = []
-    rejected: list[RejectedEvent] = []
+    rejected: list[Rejection] = []
     duplicates: list[Accepted] = []
     kept: Kept = _NOTHING
     reason: str = ""
@@ -64,29 +64,31 @@ def judge(
     headers: Mapping[str, str],
     body: bytes,
     received_at: datetime,
-    gate: Admission = _OPEN,
+    admission: Admission = _OPEN,
     *,
     strict: bool = False,
 ) -> Verdict:
-    """What the Tracking API makes of one request.
+    """Judge one request as the Tracking API does.
 
-    `headers` has lower-case names, or is indifferent to case; `received_at` is in UTC; `gate` says who may write;
+    `headers` has lower-case names, or ignores case; `received_at` is in UTC; `admission` admits or refuses the request;
     `strict` refuses a batch without events.
     """
     try:
         if route == "batch":
-            return _batch(headers, body, received_at, gate, strict=strict)
-        return _single(route, headers, body, received_at, gate)
+            return _batch(headers, body, received_at, admission, strict=strict)
+        return _single(route, headers, body, received_at, admission)
     except RequestRefused as refused:
         return Verdict.of(refused)
 
 
-def _batch(headers: Mapping[str, str], body: bytes, received_at: datetime, gate: Admission, *, strict: bool) -> Verdict:
-    text, batch = read(text_of(headers, body, MAX_BATCH), batch_of)
-    source = gate.admit(headers, batch.write_key, len(batch.batch), received_at.timestamp())
+def _batch(
+    headers: Mapping[str, str], body: bytes, received_at: datetime, admission: Admission, *, strict: bool
+) -> Verdict:
+    text, batch = read(text_of(headers, body, MAX_BATCH_BYTES), batch_of)
+    source = admission.admit(headers, batch.write_key, len(batch.batch), received_at.timestamp())
     if not batch.batch:
         if strict:
-            raise RequestRefused(400, "empty_batch", "there is no event in the batch")
+            raise RequestRefused(400, "empty_batch", "the batch has no events")
         return Verdict(200, source, empty=True)
     stamp = Stamp(
         received_at,
@@ -102,16 +104,16 @@ def _batch(headers: Mapping[str, str], body: bytes, received_at: datetime, gate:
 
 
 def _sent_at(json: bytes) -> Raw:
-    """A batch's `sentAt` as its events keep it: a string, which need not be a time."""
+    """A batch's `sentAt` as its events keep it: a string, not necessarily a time."""
     stored = as_stored(json)
     return Raw(stored) if stored.startswith(b'"') else ABSENT
 
 
 def _single(
-    route: EventType, headers: Mapping[str, str], body: bytes, received_at: datetime, gate: Admission
+    route: EventType, headers: Mapping[str, str], body: bytes, received_at: datetime, admission: Admission
 ) -> Verdict:
     text, event = read(text_of(headers, body, MAX_EVENT_BYTES), single_of)
-    source = gate.admit(headers, event.write_key, 1, received_at.timestamp())
+    source = admission.admit(headers, event.write_key, 1, received_at.timestamp())
     items = [Raw(text)]
     return _verdict(source, items, examine_all(items, text, Stamp(received_at, source, type=route)))
 
@@ -121,7 +123,7 @@ def _verdict(source: str, items: list[Raw], found: list[Accepted | str]) -> Verd
     verdict = Verdict(200, source, events)
     if len(events) < len(found):
         verdict.rejected = [
-            RejectedEvent(index, each, without_key(items[index]))
+            Rejection(index, each, without_key(items[index]))
             for index, each in enumerate(found)
             if isinstance(each, str)
         ]

@@ -1,4 +1,4 @@
-"""`/metrics`: the counts as Prometheus reads them (text format 0.0.4)."""
+"""`/metrics`: the counts in Prometheus' text format (0.0.4)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def exposition(counts: Counts, *, remembered: int, store: Store) -> str:
-    """All metrics as text. `remembered` is how many messageIds are."""
+    """Return all metrics as text. `remembered` is the number of message ids held for deduplication."""
     metrics = [
-        _metric("requests", "counter", "Requests to the routes that take events.", {"": counts.requests}),
-        _metric("events", "counter", "Events received, by what became of them.", _by("outcome", counts.outcomes())),
+        _metric("requests", "counter", "Requests to event routes.", {"": counts.requests}),
+        _metric("events", "counter", "Events received, by outcome.", _by("outcome", counts.outcomes())),
         _metric("events_stored", "counter", "Events stored, by type.", _by("type", counts.types)),
-        _metric("events_rejected", "counter", "Events that were not valid, by reason.", _by("reason", counts.rejected)),
-        _metric("times_unknown", "counter", "Events stored whose timestamp names no time.", {"": counts.times_unknown}),
-        _metric("requests_refused", "counter", "Requests not used at all, by code.", _by("code", counts.refused)),
-        _metric("remembered_ids", "gauge", "messageIds by which duplicates are recognised.", {"": remembered}),
+        _metric("events_rejected", "counter", "Events rejected as invalid, by reason.", _by("reason", counts.rejected)),
+        _metric("times_unknown", "counter", "Events stored with an unreadable timestamp.", {"": counts.times_unknown}),
+        _metric("requests_refused", "counter", "Requests refused as a whole, by code.", _by("code", counts.refused)),
+        _metric("remembered_ids", "gauge", "messageIds held for deduplication.", {"": remembered}),
     ]
     if isinstance(store, Files):
         lost = {"": store.rejects.lost}
         metrics += [
-            _metric("asides_lost", "counter", "Lines of rejected.log that could not be written.", lost),
+            _metric("quarantine_lost", "counter", "Lines for quarantine/ that could not be written.", lost),
             _histogram("commit_seconds", "Time to make events durable, for all that waited.", store.timing),
         ]
     return "".join(line + "\n" for metric in metrics for line in metric)
@@ -40,7 +40,7 @@ def _metric(name: str, kind: str, told: str, samples: Mapping[str, float]) -> It
 
 
 def _by(label: str, values: Mapping[str, int]) -> dict[str, float]:
-    # All of them are words of our own: nothing has to be escaped.
+    # All of them are our own words: nothing needs escaping.
     return {f'{{{label}="{value}"}}': count for value, count in values.items()}
 
 

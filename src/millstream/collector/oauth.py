@@ -1,4 +1,4 @@
-"""An OAuth 2.0 authorization server of one route: a signed assertion in, a token out (RFC 6749 §4.4, RFC 7523)."""
+"""An OAuth 2.0 token endpoint: exchanges a signed assertion for a token (RFC 6749 §4.4, RFC 7523)."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from millstream._public import publish
 from millstream.errors import MissingExtra, SettingsError
 
 MAX_FORM = 16_384
-"""Bytes of a token request that are looked at."""
+"""Bytes of a token request that are read."""
 SCOPE = "tracking_api:write"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ASSERTION_LIFE = 60
-"""Seconds that an assertion may have left: Segment allows no more."""
+"""Seconds until an assertion expires, at most, as Segment has it."""
 _LEEWAY = 5
-"""Seconds by which clocks may differ. The answer's Date tells a client how much it is off."""
+"""Seconds by which clocks may differ. The answer's Date header shows a client its skew."""
 _MAX_TOKENS = 10_000
 
 
-class Denied(Exception):  # a verdict on its way up, not a fault
-    """No token. `error` is one of RFC 6749 §5.2's codes."""
+class Denied(Exception):  # control flow, not a fault
+    """The request for a token is denied. `error` is one of RFC 6749 §5.2's codes."""
 
     def __init__(self, error: str, description: str) -> None:
         super().__init__(description)
@@ -36,7 +36,7 @@ class Denied(Exception):  # a verdict on its way up, not a fault
 
 @dataclass(frozen=True)
 class Application:
-    """Somebody who may have tokens: its id, and its public key. With an empty `key_id` any id of the key will do."""
+    """An OAuth client: its id and its public key. An empty `key_id` accepts any key id."""
 
     client_id: str
     key_id: str
@@ -45,9 +45,9 @@ class Application:
 
     @classmethod
     def parse(cls, text: str) -> Application:
-        """An application from `FILE`, `CLIENT_ID=FILE` or `CLIENT_ID/KEY_ID=FILE`, where the file is its public key.
+        """Parse `FILE`, `CLIENT_ID=FILE` or `CLIENT_ID/KEY_ID=FILE`, where the file holds the public key.
 
-        Without an id it is the file's name up to the first dot: `acme` for what `millstream keygen acme` has made.
+        The default id is the file's name up to the first dot: `acme` for what `millstream keygen acme` has made.
 
         Raises:
             SettingsError: the file cannot be read, or holds no public key.
@@ -64,38 +64,38 @@ class Application:
 
 
 class TokenServer:
-    """Grants tokens to applications, and knows the tokens it has granted. Both are forgotten when the process ends.
+    """Grants tokens to applications, and checks them. Tokens are lost when the process ends.
 
     Args:
-        applications: who may have tokens.
-        audience: our URL as clients know it; empty is whatever the Host header says.
-        life: seconds for which a token is good.
+        applications: the OAuth clients.
+        audience: this server's URL as clients know it; by default from the Host header.
+        life: seconds until a token expires.
     """
 
     def __init__(self, applications: Sequence[Application], *, audience: str = "", life: int = 3600) -> None:
         self._applications = applications
         self._audience = audience.rstrip("/")
         self._life = life
-        self._tokens: dict[str, float] = {}  # and until when they are good, the oldest first
-        self._spent: dict[tuple[str, str], float] = {}  # names of assertions, and until when they would be good
+        self._tokens: dict[str, float] = {}  # with their expiry, the oldest first
+        self._spent: dict[tuple[str, str], float] = {}  # ids of used assertions, with their expiry
 
     def accepts(self, token: str, now: float) -> bool:
-        """Whether this token is good, at `now` in seconds since the epoch."""
+        """Whether this token is valid, at `now` in seconds since the epoch."""
         return self._tokens.get(token, 0.0) > now
 
     def grant(self, form: bytes, host: str, now: float) -> bytes:
-        """The answer to a token request.
+        """Answer a token request.
 
         Args:
             form: the request's body.
-            host: its Host header, with the path before ours.
+            host: its Host header, with the path of the mount point.
             now: seconds since the epoch.
 
         Raises:
-            Denied: there is no token for this.
+            Denied: the request is invalid, or the client unknown.
         """
         if not self._applications:
-            raise Denied("invalid_client", "nobody gets a token here: start the collector with --oauth-key")
+            raise Denied("invalid_client", "no OAuth client is configured: start the collector with --oauth-key")
         fields = _fields(form)
         if fields.get("grant_type") != "client_credentials":
             raise Denied("unsupported_grant_type", "grant_type must be client_credentials")
@@ -116,14 +116,14 @@ class TokenServer:
         )
 
     def _verified(self, assertion: str) -> dict[str, Any]:
-        """The claims of an assertion that one of the applications has signed."""
+        """Verify an assertion's signature, and return its claims."""
         import jwt  # noqa: PLC0415 (an extra, and loaded already)
 
         try:
             key_id = jwt.get_unverified_header(assertion).get("kid", "")
             client_id = jwt.decode(assertion, options={"verify_signature": False}).get("sub")
         except jwt.InvalidTokenError as error:
-            raise Denied("invalid_request", f"client_assertion is no JWT: {error}") from error
+            raise Denied("invalid_request", f"client_assertion is not a JWT: {error}") from error
         known = [each for each in self._applications if each.client_id == client_id and each.key_id in ("", key_id)]
         for application in known:
             try:
@@ -131,11 +131,11 @@ class TokenServer:
                 return jwt.decode(assertion, application.key, algorithms=[application.algorithm], options=_UNTIMED)
             except jwt.InvalidTokenError:
                 continue
-        what = "the signature is not of this application's key" if known else "no such application and key (sub, kid)"
+        what = "the signature is not by this application's key" if known else "no such application and key (sub, kid)"
         raise Denied("invalid_client", what)
 
     def _check(self, claims: dict[str, Any], host: str, now: float) -> None:
-        """Refuse what is for somebody else, for another time, or was used before."""
+        """Deny an assertion for another audience or time, or one that was used before."""
         names = self._names(host)
         audience: Any = claims["aud"]  # one name, or a list of them; like each claim, it may be any JSON value
         if not any(name == audience or (isinstance(audience, list) and name in audience) for name in names):
@@ -149,7 +149,7 @@ class TokenServer:
                 raise Denied("invalid_client", f"{name} is in the future")
 
     def _names(self, host: str) -> list[str]:
-        """What we may be called in an assertion: our URL, also with the path of this route."""
+        """The audiences accepted in an assertion: this server's URL, also with the path of this route."""
         known = [self._audience] if self._audience else [f"http://{host}", f"https://{host}"]
         return [name + path for path in ("", "/", "/token") for name in known]
 
@@ -184,11 +184,11 @@ def _fields(form: bytes) -> dict[str, str]:
     try:
         return dict(parse_qsl(form[:MAX_FORM].decode(), max_num_fields=20))
     except ValueError as error:
-        raise Denied("invalid_request", "the body is no form: send application/x-www-form-urlencoded") from error
+        raise Denied("invalid_request", "the body is not a form: send application/x-www-form-urlencoded") from error
 
 
 def _public_key(path: Path) -> tuple[Any, str]:
-    """A public key from a PEM file, and the algorithm that goes with it."""
+    """Read a public key from a PEM file; return it with its algorithm."""
     try:
         import jwt  # noqa: F401, PLC0415 # pyright: ignore[reportUnusedImport]
         from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
@@ -199,11 +199,11 @@ def _public_key(path: Path) -> tuple[Any, str]:
         raise MissingExtra("OAuth", "oauth") from None
     data = path.read_bytes()
     if b"PRIVATE KEY-----" in data:
-        raise SettingsError(f"oauth-key: {path} holds a private key: that stays with the client, give the public one")
+        raise SettingsError(f"oauth-key: {path} holds a private key: keep it with the client, and pass the public key")
     try:
         key = load_pem_public_key(data)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise SettingsError(f"oauth-key: {path} holds no public key in PEM form that can be read") from error
+        raise SettingsError(f"oauth-key: {path} holds no public key in readable PEM form") from error
     if isinstance(key, RSAPublicKey) and key.key_size >= _RSA_BITS:
         return key, "RS256"
     if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):

@@ -1,7 +1,7 @@
-"""JSON that every reader reads alike: not too deep, no number beyond a double, no member twice in an object.
+"""Portable JSON, which every reader reads alike: limited depth, no number beyond a double, no member twice.
 
-A parser is free to read the first of two equal members, or the last; to give up at some depth; to take 1e400 for an
-error, or for infinity. What is stored must not depend on who reads it.
+Of two equal members a parser may read the first or the last; it may refuse some depth; it may read 1e400 as an
+error or as infinity. Stored events must not depend on the reader.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LONG_INTEGER = re.compile(rb"(?<![0-9.eE+])(?<![eE]-)[0-9]{%d,}(?![0-9.eE])" % 
 
 
 def too_deep(text: bytes) -> bool:
-    """Whether objects and lists are nested in each other deeper than MAX_DEPTH levels."""
+    """Whether objects and lists are nested deeper than MAX_DEPTH levels."""
     if text.count(b"{") + text.count(b"[") <= MAX_DEPTH:
         return False
     brackets = _STRING.sub(b"", text).translate(_LIST_BRACKETS, _NO_BRACKETS)
@@ -38,29 +38,29 @@ def too_deep(text: bytes) -> bool:
 
 
 def integer_too_large(text: bytes) -> bool:
-    """Whether it has an integer over MAX_NUMBER. Any other number that is too large is refused by the decoder."""
+    """Whether the text has an integer over MAX_NUMBER. The decoder refuses other numbers that are too large."""
     if _MANY_DIGITS not in text.translate(_ZEROS):
         return False
     return any(int(digits) > MAX_NUMBER for digits in _LONG_INTEGER.findall(_STRING.sub(b"", text)))
 
 
 def each_member_once(text: bytes) -> bytes:
-    """The text, if no object in it has a member twice; else a text in which the last of equal members is left.
+    """Return the text; if an object has a member twice, rewritten with the last of equal members.
 
     Raises:
-        msgspec.DecodeError: it is no JSON, or has a number that is too large.
+        msgspec.DecodeError: the text is not JSON, or has a number that is too large.
     """
     again = _encode(_any.decode(text))
     if again == text:
         return text
-    # A member that the decoder drops takes its colon along, and only an escape could bring another one.
+    # A member that the decoder drops takes its colon along, and only an escape could add another.
     if again.count(b":") != text.count(b":") or (b"\\u003" in text and _ESCAPED_COLON.search(text)):
         return _last_of_each(text)
     return text
 
 
 def _last_of_each(text: bytes) -> bytes:
-    """Written anew from the values' own bytes, so that no number loses a digit."""
+    """Rewrite the text from the values' own bytes, so that no number loses a digit."""
     if text.startswith(b"{"):
         members = _members.decode(text)
         return _encode({name: Raw(_last_of_each(bytes(value))) for name, value in members.items()})

@@ -1,4 +1,4 @@
-"""What a request to the Tracking API is made of, and when it is refused as a whole."""
+"""Reads a request to the Tracking API: size, encoding, JSON, write key. Refuses it as a whole."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 from msgspec import Raw
 
+from millstream.spec import MAX_BATCH_EVENTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MAX_BODY = 1 << 20
-"""Bytes on the wire; a server reads no more than this of any request."""
-MAX_BATCH = 512_000
-"""Bytes of a batch, decompressed: the documented 500 KB."""
-MAX_EVENTS = 2_500
+"""Bytes of a body on the wire, at most."""
 MAX_MERGED = 16 << 20
-"""Bytes that a batch's own `context` and `integrations` may grow to when every event gets a copy."""
+"""Bytes that a batch's `context` and `integrations` may take when copied into every event."""
 
 ABSENT = Raw(b"")
 
 T = TypeVar("T")
 
 
-class RequestRefused(Exception):  # a verdict on its way up, not a fault
-    """The whole request is refused: nothing of it is kept. `retry_after` is in seconds."""
+class RequestRefused(Exception):  # control flow, not a fault
+    """The whole request is refused: no event of it is stored. `retry_after` is in seconds."""
 
     def __init__(self, status: int, reason: str, message: str, *, retry_after: int = 0) -> None:
         super().__init__(message)
@@ -51,7 +50,7 @@ class BatchBody(msgspec.Struct, gc=False, rename="camel"):
 
 
 class SingleBody(msgspec.Struct, gc=False, rename="camel"):
-    """The body of `/v1/track` and its siblings: the event itself, of which only the key matters here."""
+    """The body of `/v1/track` and the like: the event itself, of which only the key is read here."""
 
     write_key: Raw = ABSENT
 
@@ -62,12 +61,12 @@ _string = msgspec.json.Decoder(str)
 
 
 def header_key(headers: Mapping[str, str]) -> str:
-    """The write key of an `Authorization: Basic base64(key:)` header, or the empty string."""
+    """The write key of an `Authorization: Basic base64(key:)` header, else empty."""
     return _basic_key(_credentials(headers, "basic"))
 
 
 def header_token(headers: Mapping[str, str]) -> str:
-    """The token of an `Authorization: Bearer` header, or the empty string."""
+    """The token of an `Authorization: Bearer` header, else empty."""
     return _credentials(headers, "bearer")
 
 
@@ -76,8 +75,8 @@ def _credentials(headers: Mapping[str, str], wanted: str) -> str:
     return credentials.strip() if scheme.lower() == wanted else ""
 
 
-# A client sends the same key with each request: what is made of it is remembered, which saves 12 µs of a request.
-# Anybody can make up others, and long ones: a few hundred are remembered, and none that is longer than keys are.
+# A client sends the same key with each request, so decoded keys are cached. Clients can make up keys: the cache is
+# small, and holds no key that is unusually long.
 _remember = lru_cache(maxsize=256)
 _USUAL_KEY = 200
 
@@ -95,7 +94,7 @@ def _decoded(credentials: str) -> str:
 
 
 def body_key(raw: Raw) -> str:
-    """The write key from a body's `writeKey`, or the empty string."""
+    """The write key from a body's `writeKey`, else empty."""
     try:
         return _string.decode(raw)
     except msgspec.DecodeError:
@@ -103,9 +102,9 @@ def body_key(raw: Raw) -> str:
 
 
 def source_of(key: str) -> str:
-    """What stands for a write key wherever somebody may look: how it begins, and a digest. Empty for no key.
+    """Return a public name for a write key: its beginning, and a digest. Empty for no key.
 
-    Of a key at most a third is shown, and never more than four characters; only those that need no escaping anywhere.
+    It shows at most a third of the key and four characters, only such that need no escaping anywhere.
     """
     if not key:
         return ""
@@ -119,9 +118,9 @@ def _shown(key: str) -> str:
 
 
 def text_of(headers: Mapping[str, str], body: bytes, limit: int) -> bytes:
-    """The body as UTF-8 JSON text of at most `limit` bytes, decompressed, without a line break.
+    """Return the body as UTF-8 JSON text of at most `limit` bytes, decompressed, without line breaks.
 
-    Without a line break, because events are kept as the bytes they came in, one to a line.
+    Without line breaks, because events are stored as the bytes that were received, one to a line.
     """
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding in {"gzip", "x-gzip"}:
@@ -144,9 +143,9 @@ def text_of(headers: Mapping[str, str], body: bytes, limit: int) -> bytes:
 
 
 def read(text: bytes, parse: Callable[[bytes], T]) -> tuple[bytes, T]:
-    """The text and what `parse` makes of it; if NaN or an infinity is why that is refused, with null in their place.
+    """Parse the text; if NaN or infinities are why that fails, parse it with null in their place.
 
-    Python's `json` writes them, and with it many a client. The library sends null for them, too.
+    Python's `json` writes them, and so do many clients. The library sends null for them, too.
     """
     try:
         return text, parse(text)
@@ -160,24 +159,26 @@ def read(text: bytes, parse: Callable[[bytes], T]) -> tuple[bytes, T]:
 def _with_null_for_nan(text: bytes) -> bytes:
     if b"NaN" not in text and b"Infinity" not in text:
         return text
-    parts = _STRINGS.split(text)  # what is between strings, and every other one a string
+    parts = _STRINGS.split(text)  # text between strings, and every other one a string
     parts[::2] = [_NOT_A_NUMBER.sub(b"null", part) if b"N" in part or b"I" in part else part for part in parts[::2]]
     return b"".join(parts)
 
 
 def batch_of(text: bytes) -> BatchBody:
-    """The envelope of a batch; its events are still undecoded."""
+    """Decode the envelope of a batch; its events stay undecoded."""
     batch = _parsed(text, _batch.decode)
     count = len(batch.batch)
-    if count > MAX_EVENTS:
-        raise RequestRefused(400, "too_many_events", f"{count:,} events; {MAX_EVENTS:,} are the limit")
+    if count > MAX_BATCH_EVENTS:
+        raise RequestRefused(400, "too_many_events", f"{count:,} events; the limit is {MAX_BATCH_EVENTS:,}")
     if count * (len(bytes(batch.context)) + len(bytes(batch.integrations))) > MAX_MERGED:
-        raise RequestRefused(400, "too_large", "the batch's context and integrations are too large for so many events")
+        raise RequestRefused(
+            400, "too_large", "the batch's context and integrations are too large for its number of events"
+        )
     return batch
 
 
 def single_of(text: bytes) -> SingleBody:
-    """The little that is needed of a single event before it is examined as one."""
+    """Decode the write key of a single event; the rest is judged later."""
     return _parsed(text, _single.decode)
 
 
@@ -193,10 +194,10 @@ def _parsed(text: bytes, parse: Callable[[bytes], T]) -> T:
 
 
 def _gunzip(body: bytes, limit: int) -> bytes:
-    """All members of a gzip file, of at most `limit` bytes together.
+    """Decompress all members of a gzip body, to at most `limit` bytes together.
 
-    It is unpacked before the write key is known, so the work is bounded: it ends where it has taken in much more than
-    has come out, as with a megabyte of empty members, and as with no body that a client compresses.
+    This happens before the write key is checked, so the work is bounded: it stops when the input is much larger than
+    the output, as with a megabyte of empty members.
     """
     parts: list[bytes] = []
     at = size = members = 0
@@ -207,27 +208,27 @@ def _gunzip(body: bytes, limit: int) -> bytes:
         try:
             part = member.decompress(piece, limit + 1 - size)
         except zlib.error as error:
-            raise RequestRefused(400, "invalid_gzip", "the body is not what Content-Encoding says: gzip") from error
+            raise RequestRefused(400, "invalid_gzip", "the body is not gzip, as Content-Encoding says") from error
         parts.append(part)
         size += len(part)
         at += len(piece) - len(member.unused_data)
         if size > limit:
             raise _too_large(limit)
         if at + members * _GZIP_MEMBER > size + _GZIP_WASTE:
-            raise RequestRefused(400, "invalid_gzip", "the gzip body is larger than what it holds")
+            raise RequestRefused(400, "invalid_gzip", "the gzip body is larger than its decompressed content")
         if member.eof:
             member = None
             members += 1
     if member is not None:
-        raise RequestRefused(400, "invalid_gzip", "the gzip body ends too early")
+        raise RequestRefused(400, "invalid_gzip", "the gzip body is truncated")
     return b"".join(parts)
 
 
 _GZIP_PIECE = 16_384
 _GZIP_WASTE = 4096
-"""Bytes by which a gzip body may be larger than what it holds: those of random bytes are larger by 5 in 16 KB."""
+"""Bytes by which a gzip body may be larger than its content: random bytes grow by 5 in 16 KB."""
 _GZIP_MEMBER = 100
-"""Bytes of input that a member costs beside its own."""
+"""Bytes of input that each member may add."""
 
 
 def _too_large(limit: int) -> RequestRefused:
@@ -238,10 +239,10 @@ _STRINGS = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
 _NOT_A_NUMBER = re.compile(rb"-?\b(?:NaN|Infinity)\b")
 _ODD = re.compile(r"[^0-9A-Za-z]")
 
-# Half a surrogate pair is JSON by its grammar but no text: json.dumps writes it without a word, strict
-# decoders refuse it. One such string must not sink the batch around it. All escapes are matched, so that a
-# pair is skipped as a whole and the `u` after an escaped backslash is not taken for an escape; others by the
-# thousand, because a body may have a quarter of a million of them.
+# Half a surrogate pair is valid JSON but not valid text: json.dumps writes it without a warning, strict decoders
+# refuse it. One such string must not fail the whole batch. All escapes are matched, so that a pair is skipped as a
+# whole and the `u` after an escaped backslash is not taken for an escape; other escapes by the thousand, because a
+# body may have very many.
 _LONE_SURROGATE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
     rb"|(?:\\(?:[^u]|u(?![dD][89a-fA-F]))[^\\]*){1,1000}"

@@ -1,4 +1,4 @@
-"""A socket, uvicorn, and the signals that stop it."""
+"""Runs the collector: the socket, uvicorn, and the signals that stop it."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 _log = logging.getLogger("millstream")
 
 MAX_CONNECTIONS = 10_000
-"""With more, requests are answered 503."""
+"""Beyond these, requests are answered 503."""
 
 
 def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
-    """A listening socket; port 0 is any free one. Raises SettingsError if the address cannot be had."""
+    """Open a listening socket; port 0 is any free one. Raises SettingsError if the address is not available."""
     host = host.removeprefix("[").removesuffix("]")  # as in a URL
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named as TCP: asyncio sets TCP_NODELAY on such sockets alone, and without it every answer waits 40 ms
-    # for the client's delayed acknowledgement.
+    # Named as TCP: asyncio sets TCP_NODELAY only on such sockets, and without it every answer waits for the
+    # client's delayed acknowledgement.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -49,7 +49,7 @@ def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
 
 
 def url_of(listener: socket.socket) -> str:
-    """Where a client finds what listens there."""
+    """The URL of a listening socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -64,20 +64,20 @@ def serve(
     request_timeout: float = 30.0,
     keep_alive: int = 75,
 ) -> None:
-    """Serve until SIGINT, SIGTERM or SIGHUP, then finish what has begun and return. Call it on the main thread.
+    """Serve until SIGINT, SIGTERM or SIGHUP, then finish requests in progress and return. Call it on the main thread.
 
-    `ready` is called once requests are answered, `stopping` when no new ones are. At the end, clients that have begun
-    a request have `patience` seconds to finish it; at other times `request_timeout` seconds, from its first byte or
-    from the connection to its last byte. A connection with nothing under way is kept for `keep_alive` seconds: longer
-    than clients wait between two batches, so that they find it open.
+    `ready` is called once requests are answered, `stopping` when no new ones are. On shutdown, clients have `patience`
+    seconds to finish a request they have begun; otherwise `request_timeout` seconds, from its first byte or from the
+    connection to its last byte. An idle connection is kept for `keep_alive` seconds: longer than clients wait between
+    two batches, so that they can reuse it.
     """
     config = uvicorn.Config(
         _cut_short(app),
-        log_level="error",  # lesser things are a client's fault, and any client could fill the disk with them
+        log_level="error",  # lesser events are a client's fault, and any client could fill the disk with them
         access_log=False,
         server_header=False,
         lifespan="off",
-        http=asyncio.Protocol,  # below is another
+        http=asyncio.Protocol,  # replaced below
         ws="none",
         limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=keep_alive,
@@ -91,8 +91,8 @@ def serve(
     def stop(_signal: int, _frame: object) -> None:
         server.should_exit = True
 
-    # uvicorn has handlers of its own while it runs, and afterwards raises the signal again for those before
-    # it: the default ones would end the process with an error, before anybody can say what was stored.
+    # uvicorn installs handlers of its own while it runs, and then raises the signal for the previous ones: the
+    # default handlers would end the process with an error before the caller can report what was stored.
     before = {number: signal.signal(number, stop) for number in _stopping_signals()}
     try:
         server.run(sockets=[listener])
@@ -102,27 +102,27 @@ def serve(
 
 
 def _stopping_signals() -> list[int]:
-    """SIGHUP comes when the terminal is closed; under `nohup` it is ignored, and stays so. Windows has none."""
+    """The signals that stop the server. SIGHUP only where it is not ignored, as under `nohup`; Windows has none."""
     if not hasattr(signal, "SIGHUP") or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         return [signal.SIGINT, signal.SIGTERM]
     return [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 def _raise_file_limit() -> None:
-    """Let this process have a file for each connection, as far as it may: where there is none, it could not accept."""
+    """Raise the limit on open files to one for each connection, as far as permitted."""
     try:
         import resource  # noqa: PLC0415 (Windows has none)
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = MAX_CONNECTIONS + 1000
-        if 0 <= soft < wanted:  # below 0 is without a limit
+        if 0 <= soft < wanted:  # negative: unlimited
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard < 0 else min(wanted, hard), hard))
     except (ImportError, OSError, ValueError):
         pass
 
 
 def _cut_short(app: ASGIApp) -> ASGIApp:
-    """The application; where a stop has waited long enough for the rest of a request, it answers 503."""
+    """Wrap the application: a request that is cancelled at shutdown is answered 503."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         answering = False
@@ -135,7 +135,7 @@ def _cut_short(app: ASGIApp) -> ASGIApp:
         try:
             await app(scope, receive, sent)
         except asyncio.CancelledError:
-            # Only uvicorn cancels, and only when it stops: let out, this would be a traceback on the terminal.
+            # Only uvicorn cancels, and only at shutdown: a raised error would print a traceback.
             if not answering:
                 await Response(status_code=503)(scope, receive, send)
 
@@ -143,11 +143,11 @@ def _cut_short(app: ASGIApp) -> ASGIApp:
 
 
 def _connection(app: ASGIApp, config: uvicorn.Config) -> Any:
-    """What makes a connection of this application, as uvicorn calls it."""
+    """Make the connection factory that uvicorn calls."""
     if lacking := internals.missing_for_connection(config):
         raise SettingsError(
-            f"uvicorn {uvicorn.__version__} cannot be used, because it lacks {', '.join(lacking)}: "
-            "pip install 'millstream[collector]' brings one that can"
+            f"uvicorn {uvicorn.__version__} is not supported: it lacks {', '.join(lacking)}: "
+            "pip install 'millstream[collector]' installs a supported one"
         )
     from .connection import Budget, Connection  # noqa: PLC0415 (uvicorn may be one that it cannot be made of)
 
@@ -155,7 +155,7 @@ def _connection(app: ASGIApp, config: uvicorn.Config) -> Any:
         return partial(Connection, budget=Budget())
     if lacking := internals.missing_for_direct(config):
         _log.warning(
-            "uvicorn %s lacks %s: the collector is a little slower with it", uvicorn.__version__, ", ".join(lacking)
+            "uvicorn %s lacks %s: requests go through ASGI, which is slower", uvicorn.__version__, ", ".join(lacking)
         )
         return partial(Connection, budget=Budget())
     from .direct import Direct  # noqa: PLC0415

@@ -15,7 +15,7 @@ import msgspec
 
 from millstream.errors import SettingsError
 
-from .events import Accepted, RejectedEvent
+from .events import Accepted, Rejection
 
 __all__ = ["Suppressed", "SuppressionList"]
 
@@ -146,20 +146,20 @@ class SuppressionList:
 
 
 def leave_out(
-    events: Sequence[Accepted], rejected: Sequence[RejectedEvent], users: Collection[str]
-) -> tuple[list[Accepted], list[RejectedEvent]]:
+    events: Sequence[Accepted], rejected: Sequence[Rejection], users: Collection[str]
+) -> tuple[list[Accepted], list[Rejection]]:
     """Return the events of a request without those of suppressed users, and all that are not kept.
 
-    Nothing of a suppressed event is shown or put aside but its place in the request.
+    Nothing of a suppressed event is shown or put in quarantine but its place in the request.
     """
     taken = {event.index for event in rejected}
     places = (index for index in range(len(events) + len(taken)) if index not in taken)
     kept: list[Accepted] = []
-    left_out: list[RejectedEvent] = []
+    left_out: list[Rejection] = []
     for index, event in zip(places, events, strict=True):
         ids = _ids.decode(event.line)
         if str(ids.user_id) in users or str(ids.previous_id) in users:
-            left_out.append(RejectedEvent(index, REASON))
+            left_out.append(Rejection(index, REASON))
         else:
             kept.append(event)
     if not left_out:

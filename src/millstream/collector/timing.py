@@ -1,4 +1,4 @@
-"""How long the disk takes, in numbers."""
+"""A histogram of commit times."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bisect import bisect_left
 
 
 class Timing:
-    """How long it took to make events durable: how often, seconds in all, and in how many cases how long at most."""
+    """Durations of group commits: their number, their sum in seconds, and the number up to each bound."""
 
     BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 

@@ -1,4 +1,4 @@
-"""The seam to HTTP: whatever the user gives as `http_client`, made into something with `send` and `close`."""
+"""HTTP clients: adapts what the user passes as `http_client` to `send` and `close`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["as_client", "as_response", "is_async"]
 
 
 class _FunctionClient:
-    """A plain function as an HTTPClient."""
+    """A function as an HTTPClient."""
 
     def __init__(self, fn: Callable[[Request], Any]) -> None:
         self.send = fn
@@ -24,10 +24,10 @@ class _FunctionClient:
 
 
 def as_client(given: object, *, may_await: bool = False) -> HTTPClient:
-    """An HTTPClient: `given` itself, or a wrapper around a function or around a session of another library.
+    """Return an HTTPClient: `given` itself, or a wrapper around a function or another library's session.
 
     Raises:
-        SettingsError: it is none of these, or `async def` where nothing can await it.
+        SettingsError: it is neither, or `async def` where it cannot be awaited.
     """
     if isinstance(given, type):
         raise SettingsError(f"http_client: pass an instance, not the class {given.__name__} itself")
@@ -44,14 +44,14 @@ def as_client(given: object, *, may_await: bool = False) -> HTTPClient:
         )
     if is_async(client) and not may_await:
         raise SettingsError(
-            f"http_client: {_name(given)} has to be awaited, which Analytics cannot do; "
-            "give it one that sends without, or use AsyncAnalytics"
+            f"http_client: {_name(given)} must be awaited, which Analytics cannot do; "
+            "pass a synchronous one, or use AsyncAnalytics"
         )
     return client
 
 
 def is_async(client: HTTPClient) -> bool:
-    """Whether it says of itself that it is to be awaited; one that does not may return an awaitable all the same."""
+    """Whether its `send` is declared `async def`; others may return an awaitable all the same."""
     call = getattr(client.send, "__call__", None)  # noqa: B004 - of an object that is called like a function
     return inspect.iscoroutinefunction(client.send) or inspect.iscoroutinefunction(call)
 
@@ -61,13 +61,13 @@ def _name(given: object) -> str:
 
 
 def as_response(answer: object) -> Response:
-    """Our Response, for one of ours or of any other library (see HTTPClient).
+    """Convert a response of any library (see HTTPClient) to ours.
 
     Raises:
-        TransportError: it is nothing like a response.
+        TransportError: it is not a response.
     """
     if isinstance(answer, Response) and type(answer.status) is int and type(answer.body) is bytes and answer.headers:
-        return answer  # as our own clients make it; somebody else's may have anything in it
+        return answer  # as our own clients make it; others need the checks below
     status = _first(answer, "status", "status_code")
     headers: Any = getattr(answer, "headers", None)
     body = _first(answer, "body", "content", "data")

@@ -1,4 +1,4 @@
-"""The rules that the default HTTP clients have in common, and that a user should not have to learn twice."""
+"""Rules that the default HTTP clients share: timeouts, redirects, truncated answers, errors."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ..urls import hidden
 __all__ = ["MAX_BODY", "Attempt", "check_end", "no_answer"]
 
 MAX_BODY = 1 << 20
-"""Bytes of an answer that are read: an answer to a batch is short, and an endless one must not fill the memory."""
+"""Bytes of an answer that are read: answers are short, and an endless one must not fill the memory."""
 MAX_HOPS = 3
 MAX_REASON = 200
-"""Characters of what a library says about a failure: it may quote a server's answer."""
+"""Characters of an error message that are kept: it may quote a server's answer."""
 LIBRARIES = {"millstream", "urllib3", "aiohttp", "aiosignal", "aiohappyeyeballs", "multidict", "yarl", "wrapt"}
-"""Packages through which an exception may pass without being their making."""
+"""Packages through which an exception may pass without being raised there."""
 
 
 class Attempt:
-    """One attempt at a request: the URL where it goes now, and what is left of its timeout."""
+    """An attempt at a request: its current URL, and the rest of its timeout."""
 
     def __init__(self, request: Request) -> None:
         self.url = request.url
@@ -34,17 +34,17 @@ class Attempt:
         self._hops = 0
 
     def left(self) -> float:
-        """Seconds that are left; a TimeoutError if there are none."""
+        """Seconds that are left; raises TimeoutError if none."""
         left = self._deadline - monotonic()
         if left <= 0:
-            raise TimeoutError("the answer takes too long")
+            raise TimeoutError("no complete answer in time")
         return left
 
     def goes_on(self, response: Response) -> bool:
-        """Whether the same request is to be sent again, to a `url` that is new.
+        """Whether to send the request again, to the new `url`, because of a redirect.
 
-        A redirect that keeps method and body (307, 308) is followed on the same host, also from http to https. Any
-        other would turn the POST into a GET and lose the events, or take the key elsewhere.
+        Redirects that keep method and body (307, 308) are followed on the same host, also from http to https. Others
+        would turn the POST into a GET and lose the events, or send the key to another host.
         """
         here, self._hops = self.url, self._hops + 1
         if response.status not in {307, 308} or self._hops > MAX_HOPS:
@@ -54,12 +54,12 @@ class Attempt:
             a, b = urlsplit(here), urlsplit(self.url)
             upgrade = (a.scheme, b.scheme, a.hostname) == ("http", "https", b.hostname)
         except ValueError as exc:
-            raise no_answer(here, HTTPException("the Location of its redirect is no URL")) from exc
+            raise no_answer(here, HTTPException("the redirect's Location is not a URL")) from exc
         return self.url != here and (upgrade or (a.scheme, a.netloc) == (b.scheme, b.netloc))
 
 
 def check_end(status: int, headers: Mapping[str, str], *, http11: bool) -> None:
-    """Refuse an answer that does not say where it ends: it may have been cut off, and look whole (RFC 9112 §6.3)."""
+    """Refuse an answer of unknown length: it may be truncated (RFC 9112 §6.3)."""
     coding, length = headers.get("Transfer-Encoding"), headers.get("Content-Length")
     if coding is not None:
         known = coding.strip().lower() == "chunked"
@@ -69,16 +69,16 @@ def check_end(status: int, headers: Mapping[str, str], *, http11: bool) -> None:
         known = not http11 or "close" in map(str.strip, headers.get("Connection", "").lower().split(","))
     if not known and status not in {204, 304}:
         said = f"Content-Length {length!r:.40}, Transfer-Encoding {coding!r:.40}"
-        raise HTTPException(f"the answer does not say where it ends ({said}), or was cut off within its headers")
+        raise HTTPException(f"the answer has no valid length ({said}), or its headers are truncated")
 
 
 def no_answer(url: str, exc: BaseException) -> TransportError:
-    """The library's exception as one of ours, without what the URL may hold of secrets."""
+    """Wrap a library's exception, without secrets of the URL."""
     return TransportError(f"no answer from {urlsplit(url).netloc.rpartition('@')[2]}: {_reason(exc)}{_origin(exc)}")
 
 
 def _reason(exc: BaseException) -> str:
-    """The exception in a few words: urllib3 wraps the one that says something in several that do not."""
+    """Summarize an exception: urllib3 wraps the informative one in several others."""
     inner = getattr(exc, "reason", None)
     exc = inner if isinstance(inner, BaseException) else exc
     said = getattr(exc, "message", "") or str(exc).rpartition(": ")[2] or str(exc)  # aiohttp's text quotes the URL
@@ -87,7 +87,7 @@ def _reason(exc: BaseException) -> str:
 
 
 def _origin(exc: BaseException) -> str:
-    """The module that raised it, if it is neither ours nor the library's: a tracing agent's, for one."""
+    """Name the module that raised it, if it is neither ours nor the library's: a tracing agent, for example."""
     module = ""
     for frame, _ in walk_tb(exc.__traceback__):
         name = str(frame.f_globals.get("__name__"))

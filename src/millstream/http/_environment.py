@@ -1,6 +1,6 @@
-"""What the environment says of the way to a host: its proxy, and whose certificates are trusted.
+"""Proxies and certificate authorities from the environment.
 
-The variables are those that requests, httpx and curl go by; `urllib.request` knows most of them.
+The variables are those of requests, httpx and curl; `urllib.request` reads most of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["authorities", "is_socks", "need_socks", "proxies", "proxy_from_envir
 
 
 def proxy_from_environment(url: str) -> str | None:
-    """The proxy that `HTTPS_PROXY` or `HTTP_PROXY` names for this URL, or else `ALL_PROXY`; none for `NO_PROXY`."""
+    """Return this URL's proxy: `HTTPS_PROXY` or `HTTP_PROXY`, else `ALL_PROXY`; None if `NO_PROXY` exempts it."""
     parts, known = urlsplit(url), getproxies()
     proxy = known.get(parts.scheme) or known.get("all")
     if not proxy or (parts.hostname and _goes_direct(parts.hostname, parts.port, known.get("no", ""))):
@@ -29,7 +29,7 @@ def proxy_from_environment(url: str) -> str | None:
 
 
 def _goes_direct(host: str, port: int | None, no_proxy: str) -> bool:
-    """Whether `NO_PROXY` has the host's name, with or without its port, or a network that its address is in."""
+    """Whether `NO_PROXY` has the host's name, with or without port, or a network with its address."""
     bare = f"[{host}]" if ":" in host else host
     if proxy_bypass(host) or (port and proxy_bypass(f"{bare}:{port}")):
         return True
@@ -39,36 +39,36 @@ def _goes_direct(host: str, port: int | None, no_proxy: str) -> bool:
 def _is_in(host: str, network: str) -> bool:
     try:
         return ip_address(host) in ip_network(network, strict=False)
-    except ValueError:  # the host is a name, or this is no network
+    except ValueError:  # the host is a name, or this is not a network
         return False
 
 
 def proxies(given: str | None) -> Callable[[str], str | None]:
-    """Says for a URL which proxy it has: the given one, or what the environment names.
+    """Return a function from URL to proxy: the given one, or the environment's.
 
-    That is asked once for each URL: in a large environment it takes a third of a request.
+    It caches: in a large environment a look-up is a large part of a request.
     """
     return (lambda _: given) if given else lru_cache(maxsize=16)(proxy_from_environment)
 
 
 def is_socks(proxy: str | None) -> bool:
-    """Whether it is a SOCKS proxy, to which one does not speak HTTP."""
+    """Whether it is a SOCKS proxy."""
     return proxy is not None and urlsplit(proxy).scheme.startswith("socks")
 
 
 def need_socks(proxy: str | None) -> None:
-    """Raise MissingExtra if it is a SOCKS proxy, and what lets urllib3 speak to one is not installed."""
+    """Raise MissingExtra if it is a SOCKS proxy and urllib3's support for it is not installed."""
     if is_socks(proxy) and find_spec("socks") is None:
         raise MissingExtra("a SOCKS proxy", "socks")
 
 
 def authorities() -> tuple[str | None, str | None]:
-    """The file, or the directory, with the certificates that `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE` names.
+    """Return the file, or the directory, of certificates in `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`.
 
-    (`SSL_CERT_FILE` and `SSL_CERT_DIR` are OpenSSL's own: they count without it.)
+    (OpenSSL itself reads `SSL_CERT_FILE` and `SSL_CERT_DIR`.)
 
     Raises:
-        OSError: there is no such file.
+        OSError: the file does not exist.
     """
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         named = os.environ.get(variable)

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = ["AiohttpClient"]
 
-NO_SOCKS = "aiohttp speaks no SOCKS: pass http_client=Urllib3Client(), which does, and sends in threads"
+NO_SOCKS = "aiohttp does not support SOCKS: pass http_client=Urllib3Client(), which does, in threads"
 
 
 class AiohttpClient:
-    """Sends requests with aiohttp, on the event loop that runs.
+    """Sends requests with aiohttp, on the running event loop.
 
-    It may be made before there is a loop, and used on several: each has a session of its own, which is closed with it.
+    It may be made before there is a loop, and used on several: each has its own session, which is closed with the loop.
 
     Args:
-        proxy: URL of a proxy for every request. Without it `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`
-            count.
-        options: passed on to aiohttp's TCPConnector (`ssl`, `limit`, `family` …).
+        proxy: URL of a proxy for every request; by default from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and
+            `NO_PROXY`.
+        options: passed to aiohttp's TCPConnector (`ssl`, `limit`, `family` …).
 
     Raises:
         MissingExtra: aiohttp is not installed.
@@ -37,7 +37,7 @@ class AiohttpClient:
 
     def __init__(self, *, proxy: str | None = None, **options: Any) -> None:
         try:
-            # An extra, and heavy: loaded when a client is made.
+            # An optional dependency, and slow to import.
             import aiohttp  # noqa: F401, PLC0415 # pyright: ignore[reportUnusedImport]
         except ImportError:
             raise MissingExtra("AsyncAnalytics", "async") from None
@@ -48,13 +48,13 @@ class AiohttpClient:
         self._sessions: dict[AbstractEventLoop, tuple[ClientSession, AsyncGenerator[None, None]]] = {}
 
     async def send(self, request: Request) -> Response:
-        """Exchange one request for its answer, as Urllib3Client does; the timeout covers all of it.
+        """Send a request and return the response, as Urllib3Client does; the timeout covers all of it.
 
         Raises:
-            TransportError: there was no whole answer; what was raised below (by aiohttp, for one) is the cause.
+            TransportError: no complete response; the exception of aiohttp, for example, is its cause.
         """
         for name, value in request.headers.items():
-            if not {"\r", "\n"}.isdisjoint(name + value):  # aiohttp 3.10 refuses it too, and leaves the connection open
+            if not {"\r", "\n"}.isdisjoint(name + value):  # aiohttp 3.10 refuses it too, but leaves the connection open
                 raise TransportError(f"a line break in the header {name!r}: remove it")
         attempt = Attempt(request)
         response = await self._exchange(request, attempt)
@@ -80,12 +80,12 @@ class AiohttpClient:
             url, left = attempt.url, attempt.left()
             answer = await self._session().request(
                 request.method,
-                # As it is: aiohttp would quote it anew, and refuses a user in it beside our own Authorization header.
+                # Encoded already: aiohttp would quote it again, and refuses a user in it beside our Authorization.
                 URL(url, encoded=url.isascii()).with_user(None).with_fragment(None),
                 data=request.body,
                 headers=request.headers,
                 proxy=proxy,
-                timeout=ClientTimeout(total=left, ceil_threshold=left + 1.0),  # below which it is not rounded up
+                timeout=ClientTimeout(total=left, ceil_threshold=left + 1.0),  # below this it is not rounded up
                 allow_redirects=False,
             )
             try:
@@ -96,14 +96,14 @@ class AiohttpClient:
             except BaseException:
                 answer.close()
                 raise
-            if len(body) > MAX_BODY:  # else aiohttp has let go of the connection
+            if len(body) > MAX_BODY:  # else aiohttp has released the connection
                 answer.close()
             return Response(answer.status, answer.headers, bytes(body[:MAX_BODY]))
-        except Exception as exc:  # what instruments aiohttp may raise anything
+        except Exception as exc:  # instrumentation of aiohttp may raise anything
             raise no_answer(attempt.url, exc) from exc
 
     def _session(self) -> ClientSession:
-        """The session of the loop that runs."""
+        """The session of the running loop."""
         from aiohttp import ClientSession, DummyCookieJar, TCPConnector  # noqa: PLC0415
 
         loop = get_running_loop()
@@ -115,12 +115,12 @@ class AiohttpClient:
             self._sessions[loop] = session, tail
             try:
                 tail.__anext__().send(None)
-            except StopIteration:  # it has yielded: the loop knows of it now
+            except StopIteration:  # it has yielded: the loop knows the generator
                 pass
         return self._sessions[loop][0]
 
     async def _until_it_ends(self, loop: AbstractEventLoop, session: ClientSession) -> AsyncGenerator[None, None]:
-        """Every loop that ends in good order closes its asynchronous generators, and with this one the session."""
+        """Close the session with its loop: a loop that ends in good order closes its asynchronous generators."""
         try:
             yield
         finally:
@@ -128,7 +128,7 @@ class AiohttpClient:
             await session.close()
 
     def _forget_closed_loops(self) -> None:
-        """Of loops that ended otherwise: there the connections cannot be closed any more, only let go."""
+        """Drop sessions of loops that ended otherwise: their connections cannot be closed any more."""
         for loop in [loop for loop in self._sessions if loop.is_closed()]:
             session, _ = self._sessions.pop(loop)
             for _ in session.close().__await__():
@@ -136,7 +136,7 @@ class AiohttpClient:
 
 
 def _trusting(options: dict[str, Any]) -> dict[str, Any]:
-    """The connector's options; if they do not say whose certificates are trusted, the environment may."""
+    """Complete the connector's options: if they name no certificates, the environment may."""
     file, directory = (None, None) if "ssl" in options else authorities()
     if not (file or directory):
         return options

@@ -1,7 +1,7 @@
 """Sessions of other HTTP libraries as functions of a request.
 
-They have methods of the same names as an HTTPClient, which take something else. What they return, `as_response`
-understands. A session stays its owner's: nothing here closes it.
+Such sessions have methods named as an HTTPClient's, but with other arguments. `as_response` converts what they return.
+Closing a session is left to its owner.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Send = Callable[[Request], Any]
 
 
 def session_sender(given: object) -> Send | None:
-    """A function that sends requests with a session; None if `given` is none.
+    """Return a function that sends requests with a session; None if `given` is not a session.
 
     Raises:
-        SettingsError: it is the session of a library that is not known here.
+        SettingsError: the session's library is not supported.
     """
     for (library, name), sender in _SENDERS.items():
         kind = getattr(sys.modules.get(library), name, None)  # a library that is not loaded has no sessions
@@ -39,7 +39,7 @@ def session_sender(given: object) -> Send | None:
 
 
 def _with(body: str, **settings: Any) -> Callable[[Any], Send]:
-    """Make senders of sessions. `body` names the argument for the body; `settings` go with each request."""
+    """Make senders for sessions. `body` names the argument for the body; `settings` are added to each request."""
 
     def sender(session: Any) -> Send:
         def send(request: Request) -> Any:

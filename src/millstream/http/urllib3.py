@@ -1,4 +1,4 @@
-"""The default HTTP client: urllib3 with keep-alive, a deadline for each request, and no surprising redirects."""
+"""The default HTTP client: urllib3 with keep-alive, a deadline for each request, and safe redirects."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from ._environment import authorities, is_socks, need_socks, proxies
 __all__ = ["Urllib3Client", "pool_for"]
 
 PIECE = 16_384
-"""Bytes of an answer that are read at a time."""
+"""Bytes of a response that are read at a time."""
 
 TRUST = {"ca_certs", "ca_cert_dir", "ca_cert_data", "cert_reqs", "ssl_context"}
-"""Options that say whose certificates are trusted."""
+"""Options that name trusted certificates."""
 
-codecs.lookup("idna")  # resolving a name loads it: now, rather than in a thread while the process forks
+codecs.lookup("idna")  # loaded by name resolution: now, not in a thread while the process forks
 
 
 class Urllib3Client:
@@ -38,9 +38,9 @@ class Urllib3Client:
     `urllib3.PoolManager` (`cert_file`, `key_file`, `ca_certs`, `ssl_context` …) for mutual TLS.
 
     Args:
-        proxy: URL of a proxy for every request. Without it `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`
-            count.
-        options: passed on to urllib3's PoolManager.
+        proxy: URL of a proxy for every request; by default from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and
+            `NO_PROXY`.
+        options: passed to urllib3's PoolManager.
     """
 
     def __init__(self, *, proxy: str | None = None, **options: Any) -> None:
@@ -50,13 +50,13 @@ class Urllib3Client:
         self._proxy_for = proxies(proxy)
 
     def send(self, request: Request) -> Response:
-        """Exchange one request for its answer.
+        """Send a request and return the response.
 
-        The timeout covers connecting, each read, and the body of the answer as a whole; but not a head that comes byte
-        by byte. A redirect that keeps method and body (307, 308) is followed on the same host; any other is returned.
+        The timeout covers connecting, each read, and the body as a whole; but not headers that arrive byte by byte. A
+        redirect that keeps method and body (307, 308) is followed on the same host; others are returned.
 
         Raises:
-            TransportError: there was no whole answer; what was raised below (by urllib3, for one) is the cause.
+            TransportError: no complete response; the exception of urllib3, for example, is its cause.
         """
         attempt = Attempt(request)
         response = self._exchange(request, attempt)
@@ -69,7 +69,7 @@ class Urllib3Client:
         pools = self._own_pools()
         for manager in pools.values():
             for key in manager.pools.keys():  # noqa: SIM118 - a container that cannot be iterated
-                # By hand: urllib3 leaves it to finalizers, which do nothing any more at the end of a process.
+                # Explicitly: urllib3 leaves it to finalizers, which no longer run at exit.
                 manager.pools[key].close()
         pools.clear()
 
@@ -93,7 +93,7 @@ class Urllib3Client:
                 answer.close()
                 raise
             return Response(answer.status, answer.headers, body)
-        except Exception as exc:  # what instruments urllib3 may raise anything
+        except Exception as exc:  # instrumentation of urllib3 may raise anything
             raise no_answer(attempt.url, exc) from exc
 
     def _pool(self, proxy: str | None) -> urllib3.PoolManager:
@@ -103,21 +103,21 @@ class Urllib3Client:
         return pools[proxy]
 
     def _own_pools(self) -> dict[str | None, urllib3.PoolManager]:
-        """The pools of this process: in a forked child, what was here is the parent's, connections and locks."""
+        """The pools of this process: after a fork, inherited pools and their locks belong to the parent."""
         if self._process != os.getpid():
-            self._parents = self._pools  # kept: to let go of them would close them
+            self._parents = self._pools  # kept: releasing them would close the parent's connections
             self._pools, self._process = {}, os.getpid()
         return self._pools
 
 
 def pool_for(proxy: str | None, options: Mapping[str, Any]) -> urllib3.PoolManager:
-    """Make the pool for what goes through this proxy, or through none.
+    """Make the pool for a proxy, or for direct connections.
 
-    User and password in the proxy's URL are sent to it. Without options that say so, the environment says whose
-    certificates are trusted.
+    User and password in the proxy's URL are sent to the proxy. Trusted certificates are from the options, else from the
+    environment.
 
     Raises:
-        MissingExtra: it is a SOCKS proxy, and what speaks to one is not installed.
+        MissingExtra: it is a SOCKS proxy, whose support is not installed.
         OSError: the environment names a file that does not exist.
     """
     options = dict(options)
@@ -140,9 +140,9 @@ def pool_for(proxy: str | None, options: Mapping[str, Any]) -> urllib3.PoolManag
 
 
 def _timeout(attempt: Attempt, proxy: str | None) -> urllib3.Timeout:
-    """An equal share of the time for each step, so that some is left for the answer.
+    """Split the time evenly between the steps, so that some is left for the answer.
 
-    The steps are a connection to each of the server's addresses, as the first may not answer; then the tunnel, and TLS.
+    The steps are one connection for each address of the server, the tunnel, and TLS.
     """
     tls = attempt.url.startswith("https:")
     steps = _count_addresses(urlsplit(proxy or attempt.url).hostname, int(monotonic() // 60)) + tls
@@ -154,24 +154,24 @@ def _timeout(attempt: Attempt, proxy: str | None) -> urllib3.Timeout:
 def _count_addresses(host: str | None, minute: int) -> int:  # noqa: ARG001 - in the next one they are counted again
     try:
         return len(socket.getaddrinfo(host, None, 0, socket.SOCK_STREAM))
-    except (OSError, ValueError):  # urllib3 says so, if it has to connect
+    except (OSError, ValueError):  # urllib3 reports it when it connects
         return 1
 
 
 def _read(answer: urllib3.BaseHTTPResponse, attempt: Attempt) -> bytes:
-    """Read a body to its end, or as far as it is worth reading."""
-    connection, body = getattr(answer, "connection", None), bytearray()  # an answer that a test tool plays has none
+    """Read a body, up to MAX_BODY."""
+    connection, body = getattr(answer, "connection", None), bytearray()  # responses of test tools have none
     try:
         while len(body) <= MAX_BODY:
             attempt.left()
             piece = answer.read1(PIECE)
             if not piece:
-                return bytes(body) or answer.data or b""  # who instruments urllib3 may have read it
+                return bytes(body) or answer.data or b""  # instrumentation of urllib3 may have read it
             body += piece
         answer.close()
     except DecodeError:
         raise
-    except Exception:  # before the end, urllib3 has closed the connection; after it, the answer is whole all the same
+    except Exception:  # before the end, urllib3 has closed the connection; after it, the body is complete
         whole = getattr(answer, "length_remaining", None) == 0
         if not whole and not (answer.closed and connection and not connection.is_closed):
             raise

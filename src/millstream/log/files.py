@@ -8,7 +8,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["DIRECTORY_MODE", "entries", "make_directory", "open_file", "read_file"]
+__all__ = ["DIRECTORY_MODE", "entries", "force_data", "force_directory", "make_directory", "open_file", "read_file"]
 
 FILE_MODE = 0o640
 DIRECTORY_MODE = 0o750
@@ -77,3 +77,21 @@ def make_directory(path: Path) -> None:
             raise
         make_directory(path.parent)
         path.mkdir(DIRECTORY_MODE, exist_ok=True)
+
+
+def force_data(file: int) -> None:
+    """Force what is in an open file to the disk itself. Raises OSError."""
+    getattr(os, "fdatasync", os.fsync)(file)  # macOS has no fdatasync
+
+
+def force_directory(path: Path) -> None:
+    """Force the names in a directory to the disk itself: a file without a name is lost with the power.
+
+    Raises:
+        OSError: they could not be.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -1,26 +1,27 @@
-"""Segments: files that are only ever appended to. Together they are one log, and a position is a place in it."""
+"""Segments: append-only files. Together they form one log, and a position is an offset in it."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
-from _thread import RLock  # threading's is another under gevent, and there a signal handler may come between its steps
+from _thread import RLock  # gevent replaces threading's by one that signal handlers can interrupt
+from collections.abc import Callable
 from pathlib import Path
 
 from .._clock import monotonic
-from .files import entries, open_file
+from .files import entries, force_data, force_directory, open_file
 
-__all__ = ["SUFFIX", "Log", "Segment", "force_directory", "segments_in"]
+__all__ = ["SUFFIX", "Segment", "SegmentWriter", "segments_in"]
 
 SUFFIX = ".jsonl"
 _NAME = re.compile(r"(\d{20})" + re.escape(SUFFIX))
 
 
 class Segment:
-    """One file of a log.
+    """A file of a log.
 
-    `written` and `settled` count its records, for those who want to know when nobody needs it any more.
+    `written` and `settled` count its records, to know when it can be deleted.
     """
 
     __slots__ = ("base", "busy", "file", "forced", "path", "settled", "writes", "written")
@@ -28,21 +29,21 @@ class Segment:
     def __init__(self, path: Path, base: int, file: int = -1) -> None:
         self.path = path
         self.base = base
-        self.file = file  # its descriptor, while it is written to
-        self.busy = 0  # who uses it now
+        self.file = file  # its descriptor, while it is active
+        self.busy = 0  # number of current users
         self.writes = 0
-        self.forced = 0  # how many of the writes are on the disk itself
+        self.forced = 0  # number of writes that are synced to disk
         self.written = 0
         self.settled = 0
 
     @property
     def dirty(self) -> bool:
-        """Whether there is something in it that is not on the disk itself."""
+        """Whether it has writes that are not synced to disk."""
         return self.forced < self.writes
 
 
 def segments_in(directory: Path, prefix: str = "") -> list[Segment]:
-    """The segments in a directory, the oldest first; none, if there is no such directory.
+    """List the segments in a directory, the oldest first; none if it does not exist.
 
     Raises:
         OSError: it cannot be read.
@@ -55,18 +56,18 @@ def segments_in(directory: Path, prefix: str = "") -> list[Segment]:
     return sorted(found, key=lambda segment: segment.base)
 
 
-class Log:
-    """Appends to segments. One process has one, and any number of its threads use it.
+class SegmentWriter:
+    """Appends to segments, from any thread of the one process that owns the log.
 
-    `append` may be interrupted by a signal handler, or by `__del__`, that appends as well. So a place in the log and
-    the segment for it are taken in one step, between whose bytecodes nothing is called (a call is where such a handler
-    cuts in), and the record is then written to that very place, whoever else has written before or after it meanwhile.
-    A record is always in the segment with the highest base that is not above its position.
+    `append` may be interrupted by a signal handler, or by `__del__`, that appends as well. So a position and its
+    segment are reserved in one step, between whose bytecodes nothing is called (such a handler runs at calls), and the
+    record is then written to that position, whatever was written before or after it. A record is always in the segment
+    with the highest base that is not above its position.
 
     Args:
-        directory: where the segments are, or will be; it exists.
-        segment_bytes: bytes after which the next segment is begun.
-        prefix: what their names begin with.
+        directory: the directory of the segments; it exists.
+        segment_bytes: size at which the next segment is begun.
+        prefix: the prefix of their names.
         start: the position of the first byte.
     """
 
@@ -77,47 +78,64 @@ class Log:
         self._prefix = prefix
         self._segment_bytes = segment_bytes
         self._position = start
-        self._none = Segment(directory, start - segment_bytes)  # stands for a segment that is full
+        self._none = Segment(directory, start - segment_bytes)  # stands for a full segment
         self._current = self._none
-        self._newest = start - 1  # the base of the newest segment that was begun
+        self._newest = start - 1  # the base of the newest segment
         self._closed = False
-        self.segments: list[Segment] = []  # until somebody deletes them
+        self.segments: list[Segment] = []  # until deleted
         self._open: list[Segment] = []  # those with a descriptor
 
     @classmethod
-    def reopen(cls, directory: Path, *, segment_bytes: int, prefix: str = "") -> Log:
-        """Go on with the log in a directory. For its one owner: a last line without an end is cut off.
+    def reopen(
+        cls, directory: Path, *, segment_bytes: int, prefix: str = "", durable: int = 0, written: int = 0
+    ) -> SegmentWriter:
+        """Continue the log in a directory, as its one owner. An incomplete last line is cut off.
+
+        Existing data is synced to disk, because a killed writer may not have done so.
+
+        Args:
+            directory: the directory of the segments; it exists.
+            segment_bytes: size at which the next segment is begun.
+            prefix: the prefix of their names.
+            durable: the position up to which data is synced to disk.
+            written: a position before which nothing is written any more, so that a loss of power reuses none.
 
         Raises:
             OSError: the directory cannot be read, or the line not be cut off.
         """
         existing = segments_in(directory, prefix)
-        start = existing[-1].base + _mended(existing[-1].path) if existing else 0
-        if existing and existing[-1].base == start:
-            existing.pop().path.unlink()  # nothing was written to it, and the next one has its name
-        log = cls(directory, segment_bytes=segment_bytes, prefix=prefix, start=start)
+        end = existing[-1].base + _mended(existing[-1].path) if existing else 0
+        if existing and existing[-1].base == end:
+            existing.pop().path.unlink()  # empty, and the next one may have its name
+        ends = [segment.base for segment in existing[1:]] + [end]
+        for segment, its_end in zip(existing, ends, strict=False):
+            if its_end > durable:
+                _force_path(segment.path)
+        if existing:
+            force_directory(directory)
+        log = cls(directory, segment_bytes=segment_bytes, prefix=prefix, start=max(end, written))
         log.segments = existing
         return log
 
     @property
     def active(self) -> Segment | None:
-        """The segment that is written to; None, if the next record begins one."""
+        """The active segment; None if the next record begins one."""
         return None if self._current is self._none else self._current
 
     @property
     def position(self) -> int:
-        """Where the next record will be."""
+        """The position of the next record."""
         return self._position
 
     def append(self, data: bytes, count: int = 1) -> int:
-        """Write whole lines. Returns the position of the first, once they are written.
+        """Write whole lines. Return the position of the first, once they are written.
 
         Raises:
-            OSError: they could not be written, or not all of it; nothing of it will be read.
+            OSError: they could not be written completely; none of them will be read.
         """
         size = len(data)
         with self.lock:
-            # One step. Whoever cuts in after it finds the place taken, and the segment in use.
+            # One step. An interrupting call finds the position taken, and the segment in use.
             start = self._position
             segment = self._current
             self._position = start + size
@@ -137,10 +155,10 @@ class Log:
         return start
 
     def sync(self) -> None:
-        """Force all that has been appended to the disk itself. May be called while others append, or sync too.
+        """Sync all appended data to disk (fsync). Concurrent appends and syncs are allowed.
 
         Raises:
-            OSError: it could not be; what is written is as dirty as before.
+            OSError: it failed; the data is still not synced.
         """
         with self.lock:
             since, self.dirty_since = self.dirty_since, None
@@ -150,7 +168,7 @@ class Log:
         try:
             for segment in dirty:
                 writes = segment.writes
-                _force(segment.file)
+                force_data(segment.file)
                 if not segment.forced:
                     force_directory(self.directory)
                 segment.forced = writes
@@ -164,7 +182,7 @@ class Log:
                     self._retire(segment)
 
     def drop(self, segment: Segment) -> bool:
-        """Delete a segment, also the one that is written to, unless somebody is at it. Returns whether it is gone.
+        """Delete a segment, also the active one, unless it is in use. Return whether it is gone.
 
         Raises:
             OSError: it cannot be deleted.
@@ -180,15 +198,24 @@ class Log:
         segment.path.unlink(missing_ok=True)
         return True
 
-    def retain(self, *, max_bytes: int | None = None, written_after: float | None = None) -> list[Segment]:
-        """Delete the oldest segments, of which the log has more than it should; never the one that is written to.
+    def retain(
+        self,
+        *,
+        max_bytes: int | None = None,
+        written_after: float | None = None,
+        held: int | None = None,
+        losing: Callable[[Segment], object] = lambda _: None,
+    ) -> list[Segment]:
+        """Delete the oldest segments beyond the retention limits; never the active one.
 
         Args:
-            max_bytes: bytes that all segments together may have.
-            written_after: a segment that was last written to before this moment (file_time) is too old.
+            max_bytes: total bytes of all segments, whatever readers still need.
+            written_after: segments last written to before this time (file_time) are too old.
+            held: the position from which on age deletes nothing.
+            losing: called before a segment is deleted that has data from `held` on.
 
         Returns:
-            Those that are gone.
+            The deleted segments.
 
         Raises:
             OSError: one of them cannot be deleted.
@@ -208,30 +235,33 @@ class Log:
                     break
                 too_many = max_bytes is not None and size > max_bytes
                 too_old = written_after is not None and stat.st_mtime < written_after
-                if not (too_many or too_old):
+                is_held = held is not None and segment.base + stat.st_size > held
+                if not too_many and (is_held or not too_old):
                     break
+                if is_held and not segment.busy:
+                    losing(segment)
                 if self.drop(segment):
                     size -= stat.st_size
                     gone.append(segment)
             return gone
 
     def cut(self, position: int) -> None:
-        """Take back all that was appended from there on. For whoever alone appends, and does it in one thread.
+        """Take back all data appended from there on. For a single appending thread.
 
         Raises:
             OSError: it is still there.
         """
         with self.lock:
             active = self.active
-            # Only ever shorter: a file that another process has cut already would get a hole.
+            # Only shorten: a file that another process has cut would get a hole.
             if active is not None and os.fstat(active.file).st_size > position - active.base:
                 os.ftruncate(active.file, position - active.base)
             self._position = position
 
     def leave_damaged(self) -> bool:
-        """Begin another segment with the next record, if another process has deleted, moved or cut the one in use.
+        """Begin a new segment with the next record, if another process has deleted, moved or cut the active one.
 
-        Appended to it, records would be in no file, or behind a hole. For a process that alone appends, in one thread.
+        Otherwise records would be in no file, or behind a hole. For a single appending thread.
 
         Returns:
             Whether that was so.
@@ -254,13 +284,13 @@ class Log:
             return True
 
     def rotate(self) -> None:
-        """Begin another segment with the next record."""
+        """Begin a new segment with the next record."""
         with self.lock:
             before, self._current = self._current, self._none
             self._retire(before)
 
     def close(self) -> None:
-        """Let go of the files: of one that somebody is at, when he is done. Nothing more is appended."""
+        """Close the files; one in use is closed by its user. Append nothing afterwards."""
         with self.lock:
             self._closed = True
             self.rotate()
@@ -268,7 +298,7 @@ class Log:
                 self._retire(segment)
 
     def abandon(self) -> None:
-        """Let go of the files in a forked child, where the lock may be held by a thread that does not exist."""
+        """Close the files in a forked child, where the lock may be held by a thread that does not exist."""
         self._closed = True
         opened, self._open, self._current = self._open, [], self._none
         for segment in opened:
@@ -277,7 +307,7 @@ class Log:
                 os.close(file)
 
     def _begin(self, start: int, full: Segment) -> Segment:
-        """Begin a segment with the record at this position, which has no room in the one that was taken for it."""
+        """Begin a segment with the record at this position, which does not fit into the reserved one."""
         if self._closed:
             raise OSError(errno.EBADF, "the log is closed")
         path = self.directory / f"{self._prefix}{start:020d}{SUFFIX}"
@@ -287,30 +317,30 @@ class Log:
         self._open.append(segment)
         segment.busy += 1
         full.busy -= 1
-        if self._newest < start:  # else whoever cut in has begun a later one, and this one is for our record alone
+        if self._newest < start:  # else an interrupting call has begun a later one
             self._newest = start
             self._current = segment
         self._retire(full)
         return segment
 
     def _retire(self, segment: Segment) -> None:
-        """Let go of a file, unless somebody is at it or will be. What is dirty is synced before."""
+        """Close a file, unless it is in use. Unsynced data is synced before."""
         if segment.busy or segment is self._current:
             return
         if segment.dirty and not self._closed and len(self._open) < _MANY:
             return
-        file, segment.file = segment.file, -1  # in one step: nobody closes it twice
+        file, segment.file = segment.file, -1  # in one step, so that it is closed once
         if file >= 0:
             self._open.remove(segment)
             os.close(file)
 
 
 _MANY = 8
-"""Dirty files that are kept open, so that `sync` can reach them. Whoever never syncs does not keep them for ever."""
+"""Unsynced files that are kept open for `sync`. A limit for processes that never sync."""
 
 
 def _write(file: int, data: bytes, offset: int) -> None:
-    """One write; more only where the system took a part of it, to learn why. What was taken is then made blank."""
+    """Write once; again only after a partial write, to learn the error. A partial write is then blanked."""
     done = os.pwrite(file, data, offset)
     if done == len(data):
         return
@@ -321,12 +351,12 @@ def _write(file: int, data: bytes, offset: int) -> None:
         try:
             os.pwrite(file, b"\n" * done, offset)
         except OSError:
-            pass  # readers find that it is no record
+            pass  # readers skip it
         raise
 
 
 def _mended(path: Path) -> int:
-    """Cut off a last line that has no end. Returns the size that is left."""
+    """Cut off an incomplete last line. Return the remaining size."""
     with os.fdopen(open_file(path, os.O_RDWR), "r+b") as file:
         end = size = file.seek(0, os.SEEK_END)
         while end:
@@ -342,18 +372,9 @@ def _mended(path: Path) -> int:
         return end
 
 
-def _force(file: int) -> None:
-    getattr(os, "fdatasync", os.fsync)(file)  # macOS has no fdatasync
-
-
-def force_directory(path: Path) -> None:
-    """Force the names in a directory to the disk itself: a file without a name is lost with the power.
-
-    Raises:
-        OSError: they could not be.
-    """
+def _force_path(path: Path) -> None:
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(file)
+        force_data(file)
     finally:
         os.close(file)

@@ -8,11 +8,11 @@ from difflib import get_close_matches
 from typing import Any, Protocol, TypeVar, overload
 
 from .._core.context import Context
-from .._core.events.build import KINDS
 from .._core.pipeline import PluginLike
 from .._public import publish
 from ..destinations import Destination
 from ..errors import SettingsError
+from ..spec import TYPES as KINDS
 from ..spec import EventType
 
 __all__ = [

@@ -1,17 +1,17 @@
-"""For the tests of those who use Millstream: a collector that can be made to fail, and a stand-in for HTTP.
+"""Testing tools for applications: a collector that can be made to fail, and a client that captures events.
 
-    receiver   what came, waiting for more, and clients that deliver to it
-    captured   clients deliver to it instead of to HTTP
-    live       a whole collector on a free port, with faults to order
-    faults     what a Tracking API may do wrong
+    receiver   received events, waiting for more, and clients that deliver to it
+    captured   an HTTP client that captures events
+    live       a whole collector on a free port, with injected faults
+    faults     faults of a Tracking API
     loopback   an ASGI application in a thread of its own
-    plugin     the fixtures `collector` and `capture` of pytest, which finds them by itself
+    plugin     the fixtures `collector` and `capture`, which pytest finds by itself
 
     with millstream.testing.collector() as collector:
         Analytics("key", host=collector.url).track("Order Completed", user_id="u1")
         collector.wait_for("Order Completed")
 
-Importing this loads neither pytest nor a server.
+Importing this imports neither pytest nor a server.
 """
 
 from __future__ import annotations

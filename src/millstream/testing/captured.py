@@ -1,4 +1,4 @@
-"""A stand-in for HTTP: clients deliver to it, and nothing leaves the process."""
+"""An HTTP client that captures events: nothing leaves the process."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _OK = Response(200, {"content-type": "application/json"}, b'{"success": true, "c
 
 
 class Capture(Receiver):
-    """An HTTP client that keeps what it is to send: `Analytics("key", http_client=capture)`.
+    """An HTTP client that captures events: `Analytics("key", http_client=capture)`.
 
-    Every event is taken: a collector would say which are not valid.
+    It accepts every event; a collector would reject invalid ones.
     """
 
     def __init__(self) -> None:
@@ -32,11 +32,11 @@ class Capture(Receiver):
         self._ids: set[object] = set()
 
     def fail(self, status: int, *, times: int = 1, retry_after: int | None = None) -> None:
-        """Answer the next requests with this status, and keep nothing of them.
+        """Answer the next requests with this status, and store none of their events.
 
         Args:
             status: 503, 429, 401 …
-            times: how many requests.
+            times: the number of requests.
             retry_after: whole seconds, as `Retry-After`.
         """
         headers: Mapping[str, str] = {} if retry_after is None else {"retry-after": str(retry_after)}
@@ -44,18 +44,18 @@ class Capture(Receiver):
             self._answers.extend(repeat(Response(status, headers), times))
 
     def drop(self, *, times: int = 1) -> None:
-        """Keep the events of the next requests, and lose the answer, as when a connection breaks."""
+        """Store the events of the next requests, but lose the answer, as when a connection breaks."""
         with self._news:
             self._answers.extend(repeat(None, times))
 
     def clear(self) -> None:
-        """Forget what came, and the answers that nobody has had yet."""
+        """Discard events, requests and pending faults."""
         with self._news:
             self._answers.clear()
             super().clear()
 
     def send(self, request: Request) -> Response:
-        """What a client calls: keep the request's events, and answer it.
+        """Store the request's events, and answer it. Called by a client.
 
         Raises:
             TransportError: after `drop`.
@@ -64,16 +64,16 @@ class Capture(Receiver):
             answer = self._answers.popleft() if self._answers else _OK
             status = answer.status if answer else 0
             headers = {name.lower(): value for name, value in request.headers.items()}
-            reason = "" if status == _OK.status else "by order of the test"
+            reason = "" if status == _OK.status else "ordered by the test"
             seen = SeenRequest(request.method, urlsplit(request.url).path, headers, request.body, status, reason)
             events = seen.events if status in {0, 200} else []
             self._add(seen, *self._told_apart(events))
         if answer is None:
-            raise TransportError("the connection was closed before there was an answer (dropped by the test)")
+            raise TransportError("the connection was closed before the answer (dropped by the test)")
         return answer
 
     def _told_apart(self, events: list[Event]) -> tuple[list[Event], list[Event]]:
-        """The events that are new, and those that have come before."""
+        """Separate new events from duplicates."""
         new: list[Event] = []
         known: list[Event] = []
         for event in events:
@@ -86,7 +86,7 @@ class Capture(Receiver):
 
 
 def capture() -> Capture:
-    """An HTTP client that keeps what it is to send, until the end of the `with` statement."""
+    """Make a Capture, until the end of the `with` statement."""
     return Capture()
 
 

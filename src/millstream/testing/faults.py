@@ -1,4 +1,4 @@
-"""What a Tracking API may do wrong, one request at a time."""
+"""Faults of a Tracking API, for one request each."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ __all__ = ["Exchange", "Fault", "delayed", "dropped", "garbage", "none", "refuse
 
 
 class Exchange(Protocol):
-    """One request that has come in whole, and is to be answered."""
+    """A request that was read, and awaits its answer."""
 
     async def serve(self) -> None:
-        """Do with it what the collector does."""
+        """Handle it as the collector does."""
 
     async def keep(self) -> None:
-        """The same, but for the answer."""
+        """Handle it as the collector does, without answering."""
 
     async def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Answer it in the collector's place."""
 
     async def hang_up(self, data: bytes = b"") -> None:
-        """Write these bytes, whatever they are, and close the connection."""
+        """Write these bytes, and close the connection."""
 
     async def wait(self) -> None:
-        """Do nothing until the client hangs up."""
+        """Wait until the client disconnects."""
 
 
 Fault: TypeAlias = Callable[[Exchange], Awaitable[None]]

@@ -1,4 +1,4 @@
-"""A collector in this process, on a port of its own, that can be made to fail."""
+"""A collector in this process, on a port of its own, with injected faults."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _API = "/v1/"
 
 
 class LiveCollector(Receiver):
-    """A whole collector for one test: real HTTP on a free port, nothing on disk.
+    """A collector for one test: real HTTP on a free port, in memory.
 
-    Faults are for the next requests to the Tracking API, in the order in which they were ordered; after them all is
-    well again.
+    Faults apply to the next requests to the Tracking API, in the order of the calls; later requests are handled
+    normally.
 
     Args:
-        settings: those of `millstream.collector.Collector`: `keys`, `strict`, `rate_limit` …
+        settings: of `millstream.collector.Collector`: `keys`, `strict`, `rate_limit` …
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -52,46 +52,46 @@ class LiveCollector(Receiver):
 
     @property
     def url(self) -> str:
-        """Its base URL: the `host` of clients."""
+        """The base URL, for the `host` of clients."""
         return self._loopback.url
 
     # -- faults -----------------------------------------------------------------------------------------
 
     def fail(self, status: int, *, times: int = 1, retry_after: int | None = None, body: bytes = b"") -> None:
-        """HTTPAnswer the next requests with this status, and keep nothing of them.
+        """Answer the next requests with this status, and store none of their events.
 
         Args:
             status: 503, 429, 401 …
-            times: how many requests.
+            times: the number of requests.
             retry_after: whole seconds, as `Retry-After`.
             body: of the answer.
         """
         self._order(faults.refused(status, retry_after, body), times)
 
     def delay(self, seconds: float, *, times: int = 1) -> None:
-        """Let the next requests wait so many seconds, and then do with them as ever."""
+        """Delay the next requests by this many seconds, then handle them normally."""
         self._order(faults.delayed(seconds), times)
 
     def stall(self, *, times: int = 1) -> None:
-        """Never answer the next requests, and keep nothing of them, until the client has enough or the test is over."""
+        """Never answer the next requests, nor store their events; wait until the client disconnects."""
         self._order(faults.stalled, times)
 
     def drop(self, *, times: int = 1) -> None:
-        """Keep the events of the next requests, and hang up: the client cannot know that, and sends them again."""
+        """Store the events of the next requests, and disconnect: the client cannot know, and sends them again."""
         self._order(faults.dropped, times)
 
-    def garbage(self, data: bytes = b"\x00\x01 this is no HTTP\r\n\r\n", *, times: int = 1) -> None:
-        """HTTPAnswer the next requests with these bytes, which are no HTTP, and keep nothing of them."""
+    def garbage(self, data: bytes = b"\x00\x01 this is not HTTP\r\n\r\n", *, times: int = 1) -> None:
+        """Answer the next requests with these bytes, which are not HTTP, and store none of their events."""
         self._order(faults.garbage(data), times)
 
     def clear(self) -> None:
-        """Forget what came, and the faults that nobody has met yet. Which ids have come is not forgotten."""
+        """Discard events, requests and pending faults. Message ids are still deduplicated."""
         with self._news:
             self._faults.clear()
             super().clear()
 
     def close(self) -> None:
-        """Close the clients that were made here, hang up on all others, and let go of the port."""
+        """Close the clients made here, disconnect all others, and release the port."""
         super().close()
         self._loopback.close()
         self._collector.close()
@@ -116,8 +116,8 @@ class LiveCollector(Receiver):
             await fault(exchange)
 
     def _note(self, seen: SeenRequest, status: int) -> None:
-        """Note a request, and what the collector has published since the last one."""
-        reason = "" if status == HTTPStatus.OK else "by order of the test"
+        """Record a request, and the events that the collector published since the last one."""
+        reason = "" if status == HTTPStatus.OK else "ordered by the test"
         found: dict[str, list[Any]] = {"stored": [], "duplicate": [], "rejected": []}
         for entry in self._collector.feed.entries(self._published):
             self._published = entry.id
@@ -126,7 +126,7 @@ class LiveCollector(Receiver):
                 found["rejected"].append(RejectedEvent(entry.reason, REASONS[entry.reason], event))
             elif entry.kind in found:
                 found[entry.kind].append(event)
-            elif entry.kind == "refused":  # the whole request was, and this is its answer
+            elif entry.kind == "refused":  # the whole request: this is its answer
                 reason = str(event["message"])
         seen = replace(seen, status=status, reason=reason)
         self._add(seen, found["stored"], found["duplicate"], found["rejected"])
@@ -136,7 +136,7 @@ class LiveCollector(Receiver):
 
 
 def _event_of(line: bytes) -> Event:
-    """An event as a dict; an empty one where it cannot be read, as for one that was rejected for a number too large."""
+    """Decode an event; an empty dict if that fails, as for one rejected because of a number too large."""
     try:
         event: Event = msgspec.json.decode(line or b"{}")
     except msgspec.DecodeError:
@@ -145,7 +145,7 @@ def _event_of(line: bytes) -> Event:
 
 
 class _Exchange:
-    """One request, as faults have it. It is noted before its client can know what became of it."""
+    """A request, for faults. It is recorded before its client can know the outcome."""
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class _Exchange:
             pass
 
     async def _once_more(self) -> Message:
-        """The body, which has been read already."""
+        """Replay the body, which was read already."""
         if self._body is None:
             return await self._receive()
         body, self._body = self._body, None
@@ -203,11 +203,11 @@ class _Exchange:
 
 
 async def _ignored(_: Message) -> None:
-    """An answer that nobody gets."""
+    """Discard an answer."""
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """A request's whole body; None if its client has left."""
+    """Read a request's whole body; None if its client has disconnected."""
     parts: list[bytes] = []
     while True:
         message = await receive()
@@ -219,10 +219,10 @@ async def _body(receive: Receive) -> bytes | None:
 
 
 def collector(**settings: Any) -> LiveCollector:
-    """A collector in this process, on a free port, until the end of the `with` statement.
+    """Run a collector in this process, on a free port, until the end of the `with` statement.
 
     Args:
-        settings: those of `millstream.collector.Collector`: `keys`, `strict`, `rate_limit` …
+        settings: of `millstream.collector.Collector`: `keys`, `strict`, `rate_limit` …
     """
     return LiveCollector(**settings)
 

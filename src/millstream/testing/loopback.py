@@ -23,20 +23,20 @@ Address = tuple[Any, ...]
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """An event loop whose timers end also in a test that has stopped time."""
+    """An event loop whose timers also run in a test with a frozen clock."""
 
     def time(self) -> float:
         return monotonic()
 
 
 class Loopback:
-    """Serves from its making until `close`, which does not wait for anybody.
+    """Serves from its creation until `close`, which waits for no client.
 
-    Of uvicorn it has the protocol, but not the server: that one looks only ten times a second whether it is to stop,
-    changes the process's logging, and says there what it does.
+    It uses uvicorn's protocol, but not its server, which checks only ten times a second whether to stop, and changes
+    the process's logging.
 
     Args:
-        app: whom requests go to.
+        app: handles the requests.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -50,11 +50,11 @@ class Loopback:
         self._ready.result()
 
     def connection(self, client: Address | None) -> asyncio.Transport | None:
-        """The connection of a client, as ASGI's scope names it; None if it has gone. For the application."""
+        """Return the connection of a client, as named in ASGI's scope; None if closed. Called by the application."""
         return self._connections.get(tuple(client or ()))
 
     def close(self) -> None:
-        """Hang up on everybody, and end the thread."""
+        """Disconnect all clients, and stop the thread."""
         loop, over = self._ready.result()
         if self._thread.is_alive():
             loop.call_soon_threadsafe(over.set)
@@ -97,7 +97,7 @@ class Loopback:
 
 
 def _known(protocol: Any, connections: dict[Address, asyncio.Transport]) -> Any:
-    """The protocol that uvicorn has for a connection, under which the connection can be had by its client's address."""
+    """Make a protocol class that registers each connection by its client's address."""
 
     class Known(protocol):  # type: ignore[misc]
         def connection_made(self, transport: asyncio.Transport) -> None:

@@ -39,13 +39,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def collector() -> Generator[LiveCollector, None, None]:
-    """A Millstream collector for this test: on a free port, with nothing on disk. See millstream.testing."""
+    """A Millstream collector for this test: on a free port, in memory. See millstream.testing."""
     with testing.collector() as running:
         yield running
 
 
 @pytest.fixture
 def capture() -> Generator[Capture, None, None]:
-    """An HTTP client that keeps what it is to send: Analytics("key", http_client=capture). See millstream.testing."""
+    """An HTTP client that captures events: Analytics("key", http_client=capture). See millstream.testing."""
     with testing.capture() as capturing:
         yield capturing

@@ -1,4 +1,4 @@
-"""What clients deliver to in a test: a record of events and requests, which tests wait for, and clients for it."""
+"""Received events and requests, waiting for more, and clients that deliver to this receiver."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ import msgspec
 from millstream._public import Self, Unpack, publish
 from millstream.client import Analytics
 from millstream.settings import SettingsArgs
+from millstream.spec import TYPES
 from millstream.types import Event
 
 __all__ = ["Match", "Receiver", "RejectedEvent", "SeenRequest"]
 
 Match: TypeAlias = str | Callable[[Event], object]
-"""Which events are meant: the name of a tracked event, of a page or a screen; one of the six types; or a function that
-says so of an event."""
+"""Selects events: by the name of a tracked event, page or screen; by type; or by a function that returns whether an
+event matches."""
 
-_TYPES = ("identify", "track", "page", "screen", "group", "alias")
 _CLOSING = 1.0
-"""Seconds for a client of ours to deliver what is left when the test is over."""
+"""Seconds for a client to deliver pending events at the end of the test."""
 _SHOWN = 20
-"""Events that a failure lists."""
+"""Events listed by a failure."""
 
 
 @dataclass(frozen=True)
 class SeenRequest:
-    """One request as it came.
+    """A received request.
 
-    `headers` have lower-case names; `status` is what it was answered with, 0 if it was not, and `reason` why it was
-    not 200.
+    `headers` have lower-case names; `status` is the answer's, 0 without an answer, and `reason` says why it was not
+    200.
     """
 
     method: str
@@ -48,17 +48,17 @@ class SeenRequest:
 
     @property
     def json(self) -> Any:
-        """The body as Python's values, unpacked if it was compressed.
+        """The decoded body, decompressed if necessary.
 
         Raises:
-            msgspec.DecodeError: it is no JSON.
+            msgspec.DecodeError: the body is not JSON.
         """
         packed = self.headers.get("content-encoding") == "gzip"
         return msgspec.json.decode(gzip.decompress(self.body) if packed else self.body)
 
     @property
     def events(self) -> list[Event]:
-        """The events in it; none if it is neither a batch nor an event."""
+        """The events in the body; none if it is neither a batch nor an event."""
         try:
             found = self.json
         except (msgspec.DecodeError, OSError, EOFError):
@@ -69,9 +69,9 @@ class SeenRequest:
 
 @dataclass(frozen=True)
 class RejectedEvent:
-    """An event that a Tracking API takes and throws away, and why: in Segment's word, and in plain ones.
+    """An event that was rejected, and why: a reason code as Segment's, and a message.
 
-    `event` is what came, an empty dict where that was no event.
+    `event` is the decoded event; empty if it was not an object.
     """
 
     reason: str
@@ -80,9 +80,9 @@ class RejectedEvent:
 
 
 class Receiver(ABC):
-    """A record of what came, in the order in which it came, and clients that deliver to it.
+    """A record of events and requests, in order of arrival, and clients that deliver to it.
 
-    Made for several threads; each property is a copy. Use it in a `with` statement, or call `close` at the end.
+    Thread-safe; each property is a copy. Use it in a `with` statement, or call `close` at the end.
     """
 
     def __init__(self) -> None:
@@ -95,32 +95,32 @@ class Receiver(ABC):
 
     @property
     def events(self) -> list[Event]:
-        """The events that were kept."""
+        """The accepted events."""
         with self._news:
             return self._events.copy()
 
     @property
     def duplicates(self) -> list[Event]:
-        """Those that had come before, with the same `messageId`."""
+        """Repeated events, with a `messageId` received before."""
         with self._news:
             return self._duplicates.copy()
 
     @property
     def rejected(self) -> list[RejectedEvent]:
-        """Those that are not valid, with the reason."""
+        """Invalid events, with the reason."""
         with self._news:
             return self._rejected.copy()
 
     @property
     def requests(self) -> list[SeenRequest]:
-        """The requests, those that were refused included. One is there when it was answered."""
+        """The answered requests, refused ones included."""
         with self._news:
             return self._requests.copy()
 
     def calls(self, type: str) -> list[Event]:  # noqa: A002 - the field's name
         """The events of one type: `track`, `identify`, `page`, `screen`, `group` or `alias`."""
-        if type not in _TYPES:
-            raise ValueError(f"calls({type!r}): the types are {', '.join(_TYPES)}; wait_for() takes names")
+        if type not in TYPES:
+            raise ValueError(f"calls({type!r}): the types are {', '.join(TYPES)}; wait_for() takes names")
         return [event for event in self.events if event["type"] == type]
 
     @overload
@@ -128,18 +128,18 @@ class Receiver(ABC):
     @overload
     def wait_for(self, what: Match, *, count: int, timeout: float = 2.0) -> list[Event]: ...
     def wait_for(self, what: Match, *, count: int | None = None, timeout: float = 2.0) -> Event | list[Event]:
-        """The first event that is meant, as soon as it has come; with `count`, the first so many.
+        """Wait for the first matching event, or with `count` for that many.
 
-        What has come already counts. On an event loop it would keep the loop from sending: there write
-        `await asyncio.to_thread(collector.wait_for, "Order Completed")`.
+        Events received before count, too. On an event loop a wait would block sending: write
+        `await asyncio.to_thread(collector.wait_for, "Order Completed")` there.
 
         Args:
-            what: which events; see Match.
-            count: how many there must be, for a list of them.
+            what: the events to match; see Match.
+            count: the number of events, for a list of them.
             timeout: seconds to wait.
 
         Raises:
-            AssertionError: they have not come. The message says what has.
+            AssertionError: too few events arrived in time. The message lists what did.
         """
         __tracebackhide__ = True
         wanted = 1 if count is None else count
@@ -150,7 +150,7 @@ class Receiver(ABC):
         return found[0] if count is None else found
 
     def clear(self) -> None:
-        """Forget what came."""
+        """Discard events and requests."""
         with self._news:
             for each in (self._events, self._duplicates, self._rejected, self._requests):
                 each.clear()
@@ -176,11 +176,9 @@ class Receiver(ABC):
         return list(islice(filter(meant, self._events), most))
 
     def _missing(self, what: Match, wanted: int, timeout: float) -> str:
-        """What a test reads whose events did not come."""
+        """Make the message of a failed wait."""
         came = len(self._matching(what, wanted))
-        shown = (
-            repr(what) if isinstance(what, str) else f"what {getattr(what, '__name__', 'the function')} is looking for"
-        )
+        shown = repr(what) if isinstance(what, str) else f"what {getattr(what, '__name__', 'the function')} looks for"
         told = [
             f"{came} of {wanted} came in {timeout:g} s: {shown}" if came else f"{shown} did not come in {timeout:g} s"
         ]
@@ -188,26 +186,26 @@ class Receiver(ABC):
             ("events that came", [_shown(event) for event in self._events]),
             ("rejected", [f"{_shown(each.event)}: {each.reason} ({each.message})" for each in self._rejected]),
             ("duplicates", [_shown(event) for event in self._duplicates]),
-            ("requests that were not answered 200", [_answered(each) for each in self._requests if each.status != 200]),
+            ("requests not answered 200", [_answered(each) for each in self._requests if each.status != 200]),
         ):
             if lines:
                 more = [f"… and {len(lines) - _SHOWN:,} more"] if len(lines) > _SHOWN else []
                 told += [f"{title}:", *(f"    {line}" for line in (*lines[:_SHOWN], *more))]
         if not self._requests:
             told += [
-                "nothing came at all. A client sends when `flush_at` events are waiting or `flush_interval` is over:",
-                "call flush(), or make it with flush_at=1; and see that it has this host",
+                "no request arrived. A client sends when `flush_at` events wait or `flush_interval` is over:",
+                "call flush(), or pass flush_at=1; and check its host",
             ]
         return "\n".join([*told, *_on_a_loop()])
 
     # -- clients ----------------------------------------------------------------------------------------
 
     def client(self, write_key: str = "test", **settings: Unpack[SettingsArgs]) -> Analytics:
-        """A client that delivers here: each event at once, and in the order of the calls. It is closed with this.
+        """Make a client that delivers here: each event at once, in the order of the calls. `close` closes it.
 
         Args:
-            write_key: of the source.
-            settings: as those of Analytics; they go before `flush_at=1` and `max_in_flight=1`.
+            write_key: the source's write key.
+            settings: as for Analytics; they override `flush_at=1` and `max_in_flight=1`.
         """
         merged: SettingsArgs = {"flush_at": 1, "max_in_flight": 1, **self._reached_by(), **settings}
         client = Analytics(write_key, **cast("dict[str, Any]", merged))
@@ -215,7 +213,7 @@ class Receiver(ABC):
         return client
 
     def close(self) -> None:
-        """Close the clients that were made here, and let go of everything."""
+        """Close the clients that were made here, and release all resources."""
         while self._clients:
             self._clients.pop().close_and_flush(timeout=_CLOSING)
 
@@ -227,11 +225,11 @@ class Receiver(ABC):
 
     @abstractmethod
     def _reached_by(self) -> SettingsArgs:
-        """The settings with which a client finds it."""
+        """Settings with which a client finds this receiver."""
 
 
 def _names(event: Event) -> tuple[Any, ...]:
-    """What an event answers to."""
+    """The names that match an event."""
     return (event.get("type"), event.get("event"), event.get("name"))
 
 
@@ -253,7 +251,7 @@ def _on_a_loop() -> list[str]:
         asyncio.get_running_loop()
     except RuntimeError:
         return []
-    return ["this was asked on an event loop, and kept it from sending: write await asyncio.to_thread(….wait_for, …)"]
+    return ["wait_for() blocked an event loop, which could not send: write await asyncio.to_thread(….wait_for, …)"]
 
 
 publish("millstream.testing", RejectedEvent, SeenRequest)

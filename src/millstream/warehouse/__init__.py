@@ -1,20 +1,20 @@
-"""The collector's stored events as a warehouse: tables that SQL can be asked of, and files for other tools.
+"""The warehouse: the collector's stored events as tables for SQL, and as files for other tools.
 
-    names      what tables and columns are called
-    shapes     which columns objects become: from the shapes of all of them, with types
-    tables     which tables there are, and the SQL that makes each
+    names      names of tables and columns
+    shapes     columns and types from the shapes of JSON objects
+    tables     the tables, and the SQL of each
     database   DuckDB, in memory
-    reading    the collector's files as rows
-    looking    the columns of a table
-    snapshot   all of it together, at one moment
-    querying   a question and its answer
+    reader     the collector's files as rows
+    inference  infers the columns of a table
+    snapshot   all tables at one moment
+    querying   a query and its result
     exporting  tables as files
 
     from millstream.warehouse import connect
 
     connect("millstream-data").sql("select event, count(*) from tracks group by 1")
 
-The collector may be writing meanwhile. Nothing in its directory is changed.
+The collector may be running at the same time. Nothing in its directory is changed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Views of the warehouse as files: Parquet, CSV or JSON lines."""
+"""Export: views of the warehouse as Parquet, CSV or JSON Lines files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Format: TypeAlias = Literal["parquet", "csv", "jsonl"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 _READING = 0.7
-"""The part of the work that is over when the events are read."""
+"""The part of the progress when the events are read."""
 
 _ISO = "'%Y-%m-%dT%H:%M:%S.%fZ'"
 _OPTIONS = {
@@ -41,7 +41,7 @@ _OPTIONS = {
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written: from which view, and how many rows it has."""
+    """A written file: its view, and its number of rows."""
 
     view: str
     path: Path
@@ -53,40 +53,40 @@ def export(
     to: str | os.PathLike[str],
     *,
     views: Sequence[str] | None = None,
-    format: Format | None = None,  # noqa: A002 - the word that everybody uses for it
+    format: Format | None = None,  # noqa: A002 - the usual word
     received: Period = ALWAYS,
     replace: bool = False,
     on_progress: OnProgress | None = None,
     on_warning: Callable[[str], object] = _log.warning,
 ) -> list[Exported]:
-    """Write views to files, each as a whole or not at all.
+    """Write views to files, each of them atomically.
 
     Args:
-        directory: what `millstream serve` has as `--data`.
-        to: a file, for one view; or a directory, made if it is missing, which gets a file for each view.
-        views: which ones. Without, a file gets `events`, and a directory all that are not empty.
-        format: of the files. Without, what the name of the file ends with; Parquet in a directory.
-        received: from when, and until when, the events that count were received.
-        replace: whether a file that exists may be replaced.
+        directory: the `--data` directory of `millstream serve`.
+        to: a file, for one view; or a directory, made if missing, which gets a file for each view.
+        views: by default `events` for a file, and all non-empty views for a directory.
+        format: of the files; by default the file name's suffix, and Parquet in a directory.
+        received: only events received in this period.
+        replace: whether to overwrite existing files.
         on_progress: see OnProgress.
-        on_warning: is told in words what is left out of the files; by default, it is logged.
+        on_warning: called with a sentence for each kind of omitted values; by default they are logged.
 
     Raises:
-        SettingsError: the files cannot be written there, or there is no such directory of events.
-        QueryError: there is no such view, or the events cannot be read.
+        SettingsError: the files cannot be written there, or the events' directory does not exist.
+        QueryError: a view does not exist, or the events cannot be read.
     """
     files = _Files(Path(to), format, replace=replace)
     if files.single and views is None:
         views = ["events"]
     if files.single and len(views or ()) != 1:
-        raise SettingsError(f"{to} is one file: name one view, or a directory")
+        raise SettingsError(f"{to} is a file, which takes one view: name one, or pass a directory")
     snapshot = take(directory, views, received=received, on_progress=on_progress, share=(0, _READING))
     for warning in snapshot.warnings:
         on_warning(f"{directory}: {warning}")
     with closing(snapshot.database) as database:
         if unknown := [view for view in views or () if view not in snapshot.tables]:
             raise QueryError(_no_view(unknown[0], snapshot.tables))
-        chosen = views or [view for view in snapshot.tables if _is_filled(database, view)]
+        chosen = views or [view for view in snapshot.tables if database.run(f"SELECT 1 FROM {quoted(view)} LIMIT 1")]
         files.prepare(chosen)
         written: list[Exported] = []
         rest = (1 - _READING) / max(len(chosen), 1)
@@ -97,13 +97,13 @@ def export(
 
 
 class _Files:
-    """Where the views go, and in which format."""
+    """The target files and their format."""
 
     def __init__(self, target: Path, format: Format | None, *, replace: bool) -> None:  # noqa: A002
         self.single = bool(target.suffix) and not target.is_dir()
         self.format: str = format or (target.suffix[1:].lower() if self.single else "parquet")
         if self.format not in _OPTIONS:
-            raise SettingsError(f"which format is {target} to have? Name one of {', '.join(_OPTIONS)}")
+            raise SettingsError(f"cannot tell the format of {target} from its name: pass one of {', '.join(_OPTIONS)}")
         self._target = target
         self._replace = replace
 
@@ -111,11 +111,11 @@ class _Files:
         return self._target if self.single else self._target / f"{view}.{self.format}"
 
     def prepare(self, views: Sequence[str]) -> None:
-        """See to it that all of them can be written, before the first is."""
+        """Check that every file can be written, before the first is."""
         taken = [path for path in map(self.path, views) if path.exists()]
         if taken and not self._replace:
             raise SettingsError(
-                f"{taken[0]} exists already: choose another name, or replace it (--force, in Python replace=True)"
+                f"{taken[0]} exists already: choose another name, or overwrite it (--force, in Python replace=True)"
             )
         folder = self._target.parent if self.single else self._target
         try:
@@ -124,12 +124,8 @@ class _Files:
             raise SettingsError(f"cannot write to {folder}: {error.strerror}") from error
 
 
-def _is_filled(database: Database, view: str) -> bool:
-    return bool(database.run(f"SELECT 1 FROM {quoted(view)} LIMIT 1"))
-
-
 def _write(database: Database, view: str, files: _Files) -> int:
-    """Write one view, and say how many rows it has. Until it is whole, the file has another name."""
+    """Write a view under a temporary name, rename the file, and return the number of rows."""
     path = files.path(view)
     partial = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex}.part")
     try:
@@ -147,7 +143,7 @@ def _write(database: Database, view: str, files: _Files) -> int:
 def _no_view(name: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(name, known, 3)
     hint = f"did you mean {' or '.join(close)}?" if close else "`millstream query 'show tables'` lists all"
-    return f"there is no view {name}: {hint}"
+    return f"no view {name}: {hint}"
 
 
 publish("millstream.warehouse", export)

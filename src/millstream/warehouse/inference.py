@@ -1,7 +1,7 @@
-"""Which columns a table has: a look at all of its objects, in two steps.
+"""Infers the columns of a table, in two passes.
 
-First at their shapes, of which there are few: DuckDB finds them, with one object of each. What that cannot tell is
-then asked of every value: whether all of these strings are dates, whether all of these integers fit.
+The first pass is over the shapes of all objects, which are few: DuckDB lists them, with one object of each. The second
+checks what shapes cannot tell for every value: whether all strings are dates, whether all integers fit.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ __all__ = ["Columns", "look"]
 
 
 class Columns(NamedTuple):
-    """The columns of a table that come from its own objects, and those that come from `context`.
+    """The columns of a table from its own objects, and those from `context`.
 
-    `omitted` are the values that are in none of them, by reason.
+    `omitted` counts values that are in no column, by reason.
     """
 
     members: Members
@@ -32,16 +32,16 @@ class Columns(NamedTuple):
 
 
 _OTHERWISE = {"TIMESTAMP": "VARCHAR", "BIGINT": "DECIMAL(20, 0)", "DOUBLE": "VARCHAR"}
-"""The type of a column in which not every value is what it seemed to be."""
+"""The type of a column if the inferred one does not fit every value."""
 
 
 def look(database: Database, tables: Mapping[str, Table], *, not_free: Collection[str]) -> dict[str, Columns]:
-    """The columns of each table.
+    """Infer the columns of each table.
 
     Args:
         database: with `store.named`.
         tables: by name.
-        not_free: names that no column may have.
+        not_free: reserved column names.
     """
     typed = [table for table in tables.values() if not table.event]
     with_properties = {table.type for table in typed if table.objects == "properties"}
@@ -66,7 +66,7 @@ def look(database: Database, tables: Mapping[str, Table], *, not_free: Collectio
 def _shapes(
     database: Database, objects: str, group: str, wanted: set[str], part: tuple[float, float]
 ) -> dict[tuple[str, str], Node]:
-    """The shapes of the objects in a column, all together, for each wanted type (or event)."""
+    """Merge the shapes of the objects in a column, for each wanted type (or event)."""
     roots: dict[tuple[str, str], Node] = {}
     if not (wanted := wanted - {""}):
         return roots
@@ -77,14 +77,14 @@ def _shapes(
         part=part,
     )
     for name, shape, sample, count, large in rows:
-        # A number may be longer than an int of Python's can be.
+        # A number may be too long for Python's int().
         decoded = json.loads(shallow(sample), parse_int=float)
         roots.setdefault((group, name), Node()).add(json.loads(shallow(shape)), decoded, count, large=large)
     return roots
 
 
 def _confirmed(database: Database, table: Table, columns: Columns) -> Columns:
-    """The columns, with types that every value has; and the number of values that another of their event hides."""
+    """Check the inferred types against every value; count values hidden by another of the same event."""
     both = (columns.members, columns.context)
     doubtful = [(members, column) for members in both for column in members.columns if column.doubtful]
     shared = [members.hidden(column) for members in both for column in members.columns if len(column.sources) > 1]

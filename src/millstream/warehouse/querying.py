@@ -1,4 +1,4 @@
-"""SQL over a collector's stored events."""
+"""Queries: SQL over a collector's stored events."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ __all__ = ["Result", "connect", "explained", "query"]
 _log = logging.getLogger("millstream")
 
 _QUESTIONS = {"SELECT", "EXPLAIN", "CALL", "PRAGMA", "MULTI"}
-"""What DuckDB calls the statements that have an answer. DESCRIBE, SHOW and SUMMARIZE are a kind of SELECT."""
+"""DuckDB's types of statements that return rows. DESCRIBE, SHOW and SUMMARIZE are a kind of SELECT."""
 _ROWS = 1_000
-"""Rows that are fetched at once."""
+"""Rows fetched at a time."""
 
 
 class Result:
-    """What a query found. Iterating gives the rows, once, as they are computed.
+    """The result of a query. Iterate once over its rows, as they are computed.
 
-    `columns` are names with DuckDB's types; `files` were read, in which `unreadable` lines were no events. `omitted`
-    says of a view how many values are in none of its columns, by reason. `warnings` say both in words.
+    `columns` are names with DuckDB's types; `files` is the number of files read, `unreadable` the number of their lines
+    that are not events. `omitted` counts the values of a view that are in no column, by reason. `warnings` say both in
+    words.
     """
 
     def __init__(self, snapshot: Snapshot, columns: list[tuple[str, str]]) -> None:
@@ -54,7 +55,7 @@ class Result:
         self.close()
 
     def close(self) -> None:
-        """Let go of the snapshot."""
+        """Close the snapshot."""
         self._database.close()
 
     def _fetch(self) -> list[tuple[Any, ...]]:
@@ -69,17 +70,17 @@ def query(
     received: Period = ALWAYS,
     on_progress: OnProgress | None = None,
 ) -> Result:
-    """Ask a question of the events in a collector's directory, also while it runs.
+    """Query the events in a collector's directory, also while it runs.
 
     Args:
-        directory: what `millstream serve` has as `--data`.
+        directory: the `--data` directory of `millstream serve`.
         sql: one statement in DuckDB's SQL.
-        received: from when, and until when, the events that count were received.
-        on_progress: is told how much of the reading is done, from 0 to 1.
+        received: only events received in this period.
+        on_progress: called with the progress of reading, from 0 to 1.
 
     Raises:
-        QueryError: it cannot be answered.
-        SettingsError: there is no such directory.
+        QueryError: the statement fails.
+        SettingsError: the directory does not exist.
     """
     tables = _tables_in(sql)
     snapshot = take(directory, tables or None, received=received, on_progress=on_progress)
@@ -97,19 +98,19 @@ def query(
 def connect(
     directory: str | os.PathLike[str], *, received: Period = ALWAYS, external_access: bool = False
 ) -> DuckDBPyConnection:
-    """A DuckDB connection with all views of the warehouse, as they are at this moment: for a notebook, for data frames.
+    """Open a DuckDB connection with all views of the warehouse at this moment: for notebooks and data frames.
 
-    The database is in memory and the caller's own: tables that it makes there change no event. The counts of lines and
-    values that are left out of the views are logged as warnings.
+    The database is in memory and the caller's own: its changes affect no event. The counts of lines and values that are
+    left out of the views are logged as warnings.
 
     Args:
-        directory: what `millstream serve` has as `--data`.
-        received: from when, and until when, the events that count were received.
+        directory: the `--data` directory of `millstream serve`.
+        received: only events received in this period.
         external_access: whether its SQL may use files, extensions and the network: COPY, ATTACH, INSTALL, `read_csv`.
-            Without, DuckDB refuses them, so that SQL from users who may see the events reaches nothing else.
+            Otherwise DuckDB refuses them: SQL from users who may see the events reaches nothing else.
 
     Raises:
-        SettingsError: there is no such directory.
+        SettingsError: the directory does not exist.
         QueryError: its files cannot be read.
     """
     snapshot = take(directory, received=received)
@@ -121,18 +122,18 @@ def connect(
 
 
 def _tables_in(sql: str) -> set[str]:
-    """The tables that a question names; none if that cannot be said before they are there.
+    """Return the tables that a query names; none if that is unknown before they exist.
 
     Raises:
-        QueryError: it is no question.
+        QueryError: the statement is not a query.
     """
     with locked() as nothing, explained():
-        # A PIVOT is two statements for older versions: it makes a type first.
+        # Older versions parse a PIVOT as two statements: the first makes a type.
         kinds = [statement.type.name for statement in nothing.extract_statements(sql)]
         if wrong := [kind for kind in kinds if kind not in {*_QUESTIONS, "CREATE"}]:
-            raise QueryError(f"{wrong[0]} is no question: a query only reads events; `millstream export` writes files")
+            raise QueryError(f"{wrong[0]} is not a query, which only reads events; `millstream export` writes files")
         if (count := sum(kind in _QUESTIONS for kind in kinds)) != 1:
-            raise QueryError(f"there are {count} questions: ask one at a time")
+            raise QueryError(f"{count} statements: pass one at a time")
         try:
             return {name.lower() for name in nothing.get_table_names(sql)}
         except duckdb.PermissionException:
@@ -143,13 +144,13 @@ def _tables_in(sql: str) -> set[str]:
 
 @contextmanager
 def explained() -> Generator[None, None, None]:
-    """DuckDB's exceptions as ours, with a remedy where we know one."""
+    """Translate DuckDB's exceptions into ours, with a remedy where known."""
     try:
         yield
     except duckdb.PermissionException as error:
-        raise QueryError(f"{error}\nA query reads the events and no files; `millstream export` writes some.") from error
+        raise QueryError(f"{error}\nA query reads events, not files; `millstream export` writes files.") from error
     except duckdb.CatalogException as error:
-        remedy = "\n`show tables` lists the views that there are." if "Table" in str(error) else ""
+        remedy = "\n`show tables` lists the views." if "Table" in str(error) else ""
         raise QueryError(f"{error}{remedy}") from error
     except duckdb.Error as error:
         raise QueryError(str(error)) from error

@@ -1,8 +1,7 @@
-"""The lines of a collector's files as rows: `store.events`.
+"""Reads a collector's files as rows: `store.events`.
 
-They are read once. What is written later is not in the snapshot, so that its columns and its rows agree. The collector
-may be writing meanwhile: a line that is not finished yet is left out, and if a file has gone before it was read,
-reading begins anew.
+Later events are not in the snapshot, so that its columns and rows agree. The collector may be writing at the same
+time: an incomplete last line is left out, and if a file is deleted before it was read, reading starts over.
 """
 
 from __future__ import annotations
@@ -10,12 +9,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from itertools import zip_longest
 from pathlib import Path
 
 import duckdb
 
 from millstream.errors import QueryError, SettingsError
-from millstream.log import records_in, stored_files
+from millstream.log import FileReader
+from millstream.log.segments import Segment
 
 from .database import Database
 from .names import literal, quoted
@@ -24,12 +25,12 @@ from .tables import OBJECTS, Table, moment
 __all__ = ["Period", "read"]
 
 Period = tuple[datetime | None, datetime | None]
-"""From when (included) until when (not included) events were received."""
+"""The period in which events were received: from (included), until (excluded)."""
 
 _TRIES = 5
-"""How often reading begins anew because a file has gone: retention takes one now and then, not one after another."""
+"""Attempts, when files are deleted during reading: retention deletes one now and then, not many in a row."""
 _LONGEST = 1 << 23
-"""Bytes of a line: no event has as many, and DuckDB refuses a file with a line of twice as many."""
+"""Bytes of a line: more than any event has; DuckDB refuses files with lines of twice as many."""
 _CHUNK = 1 << 20
 
 _TEXTS = {
@@ -47,52 +48,63 @@ _TEXTS = {
     "sentAt": "sent_at",
 }
 _MOMENTS = {"timestamp": "timestamp", "receivedAt": "received_at"}
-"""Times that the collector has written. Those of the sender are read where a question asks for them."""
+"""Times that the collector has written. The sender's times are parsed where a query uses them."""
 
 
 def read(
     database: Database, directory: Path, tables: Collection[Table], period: Period, *, tries: int = _TRIES
 ) -> tuple[int, int]:
-    """Make `store.events` with what these tables need.
+    """Make `store.events` with the columns that these tables need.
 
     Returns:
-        How many files were read, and how many of their lines are no events.
+        The number of files read, and of their lines that are not events.
 
     Raises:
-        SettingsError: there is no such directory.
+        SettingsError: the directory does not exist.
         QueryError: its files cannot be read.
     """
-    files = _files(directory)
+    log = FileReader(directory, unsynced=True, is_record=_anything)
+    files = _files(log)
     database.run("CREATE SCHEMA IF NOT EXISTS store")
     try:
-        return len(files), sum(_load(database, files, tables, period).values())
+        return len(files), sum(_load(database, log, files, tables, period).values())
     except (duckdb.IOException, duckdb.InvalidInputException, OSError) as error:
-        if tries > 1 and not all(path.exists() for path in files):
+        if tries > 1 and not all(file.path.exists() for file in files):
             return read(database, directory, tables, period, tries=tries - 1)
         raise QueryError(f"cannot read the events in {directory}: {error}") from error
+    finally:
+        log.close()
 
 
-def _files(directory: Path) -> list[Path]:
+def _anything(_: bytes) -> bool:
+    return True  # what is no event is counted by the database
+
+
+def _files(log: FileReader) -> list[Segment]:
     try:
-        return stored_files(directory)
+        log.path.stat()
+        return log.segments()
     except OSError as error:
-        raise SettingsError(f"cannot read events in {directory}: {error.strerror}") from error
+        raise SettingsError(f"cannot read events in {log.path}: {error.strerror}") from error
 
 
-def _load(database: Database, files: Sequence[Path], tables: Collection[Table], period: Period) -> dict[str, int]:
+def _load(
+    database: Database, log: FileReader, files: Sequence[Segment], tables: Collection[Table], period: Period
+) -> dict[str, int]:
     """Read the files; how many lines are no events, by the name of the file."""
-    suspects: Collection[str] = [path.name for path in files]
+    suspects: Collection[str] = [file.path.name for file in files]
+    paths = [file.path for file in files]
     try:
-        suspects = damaged = _load_as_they_are(database, files, tables, period)
+        suspects = damaged = _load_as_they_are(database, paths, tables, period)
     except duckdb.InvalidInputException:  # a line has no end for megabytes
         damaged = {}
     if suspects:
         with tempfile.TemporaryDirectory(prefix="millstream-") as folder:
             normalized = [
-                _repaired(path, Path(folder), last=path is files[-1]) if path.name in suspects else path
-                for path in files
+                _repaired(log, file, following, Path(folder)) if file.path.name in suspects else file.path
+                for file, following in zip_longest(files, files[1:])
             ]
-            if normalized != files:
+            if normalized != paths:
                 damaged = _load_as_they_are(database, normalized, tables, period)
     return damaged
 
@@ -105,25 +117,33 @@ def _load_as_they_are(
     return {Path(name).name: count for name, count in rows}
 
 
-def _repaired(path: Path, folder: Path, *, last: bool) -> Path:
+def _repaired(log: FileReader, file: Segment, following: Segment | None, folder: Path) -> Path:
     """A file that DuckDB reads as the collector's other readers do: it, or a copy.
 
     They end a line at a NUL, too: room that was reserved and never written, and what truncating a file has left, is
-    full of them. In the last file, they leave out a line without an end: it is being written.
+    full of them. In the last file, they leave out what the collector has not yet reported as kept.
     """
-    if not last and not _has_holes(path):
-        return path
-    copy = folder / path.name
-    with copy.open("wb") as file:
-        for record in records_in(path, path.stat().st_size):
-            if record.ended or not last:
-                file.write(record.data if len(record.data) <= _LONGEST else b"?")
-                file.write(b"\n")
+    if following is not None and not _has_holes(file.path):
+        return file.path
+    copy = folder / file.path.name
+    at = file.base
+    end = log.durable() if following is None else following.base
+    with copy.open("wb") as lines:
+        while at < end:
+            records, after = log.read(at, 10_000, _CHUNK)
+            for record in records:
+                if record.end > end:
+                    break
+                lines.write(record.data if len(record.data) <= _LONGEST else b"?")
+                lines.write(b"\n")
+            if after <= at:
+                break
+            at = after
     return copy
 
 
 def _has_holes(path: Path) -> bool:
-    """Whether there are NULs in a file, or no ends of lines for megabytes."""
+    """Whether a file has NULs, or no line ends for megabytes."""
     line = 0
     with path.open("rb") as file:
         while data := file.read(_CHUNK):
@@ -149,7 +169,7 @@ def _statement(files: Collection[Path], tables: Collection[Table], period: Perio
         for operator, when in zip((">=", "<"), period, strict=True)
         if when
     ]
-    # A line that cannot be read is a row without anything: it is kept to be counted.
+    # A line that cannot be parsed becomes an empty row, so that it is counted.
     columns.append("CASE WHEN type IS NULL THEN filename END AS damaged")
     where = f"type IS NULL OR ({' AND '.join(conditions)})" if conditions else "true"
     select = f"SELECT {', '.join(columns)} FROM {_source(files, fields)} WHERE {where}"

@@ -1,11 +1,11 @@
-"""From the shapes of JSON objects to the columns of a table.
+"""Makes the columns of a table from the shapes of JSON objects.
 
-    shape    what DuckDB's json_structure says of one object: `{"plan": "VARCHAR", "address": {"city": "VARCHAR"}}`
-    Node     what all shapes of a table's objects are together: a tree
-    Column   a leaf of the tree, or several that have the same name in SQL
+    shape    DuckDB's json_structure of an object: `{"plan": "VARCHAR", "address": {"city": "VARCHAR"}}`
+    Node     all shapes of a table's objects merged: a tree
+    Column   a leaf of the tree, or several with the same name in SQL
 
-Every shape is looked at, and not a sample of the events: so the property that one event in a million has is found.
-Pure: where the shapes come from is the business of `snapshot`.
+All shapes are merged, not a sample of the events, so that a property of one event in a million is found. Pure:
+`inference` reads the shapes.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ __all__ = [
 ]
 
 MAX_COLUMNS = 1_000
-"""Columns that the objects of one table become, the most frequent first: names that are data (`{"user-17": …}`) must
-not make a table without end."""
+"""Columns from the objects of a table, the most frequent first: data used as names (`{"user-17": …}`) must not add
+columns without end."""
 
 _TIME = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?"
 ISO_DATE = rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ]{_TIME}( ?(Z|[+-][0-9]{{2}}(:?[0-9]{{2}})?))?)?"
-"""What a string looks like that is a day or a moment. `re` and DuckDB agree on it."""
+"""The pattern of a date or a time, for `re` and DuckDB."""
 _is_date = re.compile(ISO_DATE).fullmatch
 
 LARGE_NUMBER = r"[0-9]{19}|[0-9][eE][+]?[0-9]{3,}\s*[],}]"
-"""Finds a number that BIGINT or DOUBLE may not hold, in the text of an object: a regular expression of DuckDB's."""
+"""A pattern, for DuckDB, of numbers that may exceed BIGINT or DOUBLE, in the text of an object."""
 
 _INTEGERS = {"BIGINT", "UBIGINT", "HUGEINT", "UHUGEINT"}
 _BRACKET_OR_STRING = re.compile(r'[][{}]|"(?:[^"\\]|\\.)*"')
@@ -49,11 +49,11 @@ _is_index = re.compile("0|[1-9][0-9]*").fullmatch
 
 @dataclass
 class Node:
-    """What is known of one place in the objects of a table.
+    """A place in the objects of a table.
 
-    `types` are those of the values here that are no objects, and `count` is how many there are. `dates` says that
-    each string that was looked at is a date, `large` that a number may be out of the range of its type: two guesses,
-    which only a look at every value can confirm. `objects` and `lists` say that there are such here.
+    `types` are those of the values here that are not objects, and `count` is their number. `dates` guesses that each
+    string is a date, `large` that a number may exceed its type; only checking every value confirms them. `objects` and
+    `lists` say that some values are such.
     """
 
     types: set[str] = field(default_factory=set[str])
@@ -65,12 +65,12 @@ class Node:
     children: dict[str, Node] = field(default_factory=dict[str, "Node"])
 
     def add(self, shape: object, sample: object, count: int = 1, *, large: bool = False) -> None:
-        """Take in one shape.
+        """Merge a shape.
 
         Args:
-            shape: what json_structure says.
+            shape: from json_structure.
             sample: an object that has this shape.
-            count: how many objects have it.
+            count: the number of objects with this shape.
             large: whether LARGE_NUMBER is in one of them.
         """
         if isinstance(shape, dict):
@@ -81,24 +81,24 @@ class Node:
         elif sample == {}:
             self.objects = True
         elif shape == "NULL":
-            pass  # makes no column
+            pass  # adds no column
         elif isinstance(shape, str):
             self.types.add(shape)
             self.count += count
             self.large |= large and shape in {*_INTEGERS, "DOUBLE"}
             self.dates &= shape != "VARCHAR" or (isinstance(sample, str) and bool(_is_date(sample)))
         else:
-            self.types.add("JSON")  # an array, of whatever
+            self.types.add("JSON")  # an array of any type
             self.count += count
             self.lists = True
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where values of a column are: a JSON pointer (RFC 6901).
+    """The place of values in a column: a JSON pointer (RFC 6901).
 
-    With `guarded`, objects may be there too, which have columns of their own. `within` are the places on the way where
-    a list may be, whose elements a pointer would find as well.
+    With `guarded`, some values here are objects, with columns of their own. `within` are places on the way where a
+    list may be, into whose elements a pointer would reach.
     """
 
     pointer: str
@@ -108,9 +108,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: the value of the first of its sources that has one.
+    """A column: the first value among its sources.
 
-    `type` is one of DuckDB's. If it is `doubtful`, it was guessed from some of the values.
+    `type` is a DuckDB type. If `doubtful`, it was inferred from some of the values.
     """
 
     name: str
@@ -122,13 +122,13 @@ class Column:
 def columns_of(
     root: Node, *, not_free: Collection[str], prefix: str = "", taken_in: Collection[str] = ()
 ) -> tuple[list[Column], Counter[str]]:
-    """The columns of a table, by name; and how many values are in none of them, by reason.
+    """Make the columns of a table, by name; count values that are in no column, by reason.
 
     Args:
         root: the objects.
-        not_free: names that no column may have.
-        prefix: the first word of every name.
-        taken_in: members that another column takes in.
+        not_free: reserved column names.
+        prefix: a prefix for all names.
+        taken_in: members shown in another column.
     """
     omitted: Counter[str] = Counter()
     leaves: list[tuple[tuple[str, ...], Source, Node]] = []
@@ -174,7 +174,7 @@ def _column(name: str, places: list[tuple[Source, Node]]) -> Column:
 
 
 def shallow(text: str) -> str:
-    """JSON text with a list in the place of everything that is deeper than MAX_DEPTH."""
+    """Replace everything nested deeper than MAX_DEPTH in a JSON text by a list."""
     if text.count("{") + text.count("[") <= MAX_DEPTH:
         return text
     parts: list[str] = []

@@ -1,4 +1,4 @@
-"""What is in a collector's directory at one moment, as the tables of the warehouse, in a database of its own."""
+"""A snapshot: the tables of a collector's directory at one moment, in a database of its own."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from .tables import STANDARD, Table, event_table
 __all__ = ["ALWAYS", "MAX_TABLES", "OMITTED", "Snapshot", "take"]
 
 MAX_TABLES = 1_000
-"""Tables for events, the most frequent first: names that are data (`Order 17 Paid`) must not make tables without
+"""Tables of events, the most frequent first: data used as names (`Order 17 Paid`) must not add tables without
 end."""
 
 ALWAYS: Period = (None, None)
 
 OMITTED = {
-    "same_name": "values that are not shown, as another of the event has the same column",
+    "same_name": "values hidden by another of the event in the same column",
     "too_many_columns": f"values without a column, as the view has {MAX_COLUMNS:,} already",
     "nul_in_name": "values without a column, as there is a NUL in their name",
-    "too_many_views": f"events without a view of their own, as there are {MAX_TABLES:,} already",
+    "too_many_views": f"events without a view of their own, as the limit of {MAX_TABLES:,} is reached",
 }
-"""Why a value is in no column. It is in the JSON of the view `events`."""
+"""Why a value is in no column. The JSON in the view `events` has it."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """A database with the tables of the warehouse.
 
-    `tables` are all that there are; those that were asked for have a view. `files` were read; in them, `unreadable`
-    lines were no events. `omitted` says of a view how many values are in none of its columns, by reason.
+    `tables` are all tables; the wanted ones have a view. `files` is the number of files read, `unreadable` the number
+    of their lines that are not events. `omitted` counts the values of a view that are in no column, by reason.
     """
 
     database: Database
@@ -47,7 +47,7 @@ class Snapshot:
 
     @property
     def warnings(self) -> list[str]:
-        """Sentences that count the lines and values that are left out."""
+        """Sentences that count omitted lines and values."""
         told = [f"lines that cannot be read, and are left out: {self.unreadable:,}"] if self.unreadable else []
         return told + [
             f"{view}: {OMITTED[reason]}: {count:,}"
@@ -64,17 +64,17 @@ def take(
     on_progress: OnProgress | None = None,
     share: tuple[float, float] = (0, 1),
 ) -> Snapshot:
-    """A snapshot of a collector's directory.
+    """Take a snapshot of a collector's directory.
 
     Args:
-        directory: what `millstream serve` has as `--data`.
-        tables: the ones that are wanted: only what they need is read. None is all, and so is one that does not exist.
-        received: when the events were received.
+        directory: the `--data` directory of `millstream serve`.
+        tables: the wanted tables: only their data is read. None is all, and so is an unknown name.
+        received: only events received in this period.
         on_progress: see OnProgress.
-        share: which part of the whole work this is.
+        share: the part of the whole progress that this makes up.
 
     Raises:
-        SettingsError: there is no such directory.
+        SettingsError: the directory does not exist.
         QueryError: its files cannot be read.
     """
     database = Database(on_progress, share)
@@ -102,7 +102,7 @@ def take(
 
 
 def _keywords(database: Database) -> set[str]:
-    """The words that SQL takes for its own."""
+    """The reserved words of SQL."""
     rows = database.run(
         "SELECT keyword_name FROM duckdb_keywords() GROUP BY 1 HAVING bool_or(keyword_category = 'reserved') "
         "OR (bool_or(keyword_category = 'type_function') AND NOT bool_or(keyword_category = 'column_name'))"
@@ -111,9 +111,9 @@ def _keywords(database: Database) -> set[str]:
 
 
 def _event_tables(database: Database, not_free: set[str]) -> tuple[dict[str, Table], int]:
-    """A table for each name in SQL that tracked events have, and how many events are in none.
+    """Make a table for each SQL name of tracked events; return them with the number of events that are in none.
 
-    `store.named` says which events are in it.
+    `store.named` maps events to tables.
     """
     rows = database.run(
         "SELECT event_text, count(*) FROM store.events WHERE event_text IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"

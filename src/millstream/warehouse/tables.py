@@ -1,9 +1,9 @@
-"""The tables of the warehouse: which there are, and the SQL that makes each.
+"""The tables of the warehouse, and the SQL that makes each.
 
     events                                          every event, its objects as JSON
-    identifies, pages, screens, groups, aliases     the calls of one kind: a column for every trait or property
+    identifies, pages, screens, groups, aliases     events of one type: a column for every trait or property
     tracks                                          all tracked events, without their properties
-    order_completed, …                              the tracked events of one name: a column for every property
+    order_completed, …                              tracked events of one name: a column for every property
     users, accounts                                 one row for every user or group, with the latest traits
 
 They are views over `store.named`, which `snapshot` makes. Pure: text in, text out.
@@ -22,11 +22,11 @@ from .shapes import ISO_DATE, Column, Source
 __all__ = ["OBJECTS", "STANDARD", "Members", "Table", "event_table", "moment"]
 
 OBJECTS = ("properties", "traits", "context")
-"""The fields of an event that hold objects."""
+"""Fields that hold objects."""
 
 _WHO = ("id", "timestamp", "user_id", "anonymous_id")
 _OF_THE_SENDER = ("original_timestamp", "sent_at")
-"""Times that are kept as they came: text, until a question asks for them."""
+"""Times kept as received: text, parsed where a query uses them."""
 _WHENCE = ("original_timestamp", "sent_at", "received_at", "source_id")
 _TRACKED = ("event", "event_text")
 _NAMED = ("name", "category")
@@ -40,9 +40,9 @@ class Table:
         type: of its events; all if empty.
         objects: the field whose members are columns; none if empty.
         own: columns of its own, beside those that every table has.
-        taken_in: those of them in which a member of the same name stands in for the event's own field.
-        event: the name in SQL of the one event that is in it; all if empty.
-        latest_by: what it has one row for each value of; that row has the latest of everything.
+        taken_in: columns of `own` in which a member of the same name replaces a missing field.
+        event: the SQL name of its only event; all if empty.
+        latest_by: the column with one row for each value; the row has the latest of every column.
     """
 
     type: str
@@ -54,34 +54,34 @@ class Table:
 
     @property
     def first(self) -> tuple[str, ...]:
-        """The columns before those that come from objects."""
+        """The columns before those from objects."""
         return ("id", "timestamp") if self.latest_by else (*_WHO, *self.own)
 
     @property
     def last(self) -> tuple[str, ...]:
-        """The columns after them."""
+        """The columns after those from objects."""
         return ("received_at",) if self.latest_by else _WHENCE
 
     @property
     def not_free(self) -> set[str]:
-        """The names that no other column can have; the same for a table and its latest rows."""
+        """Reserved column names; the same for a table and its latest rows."""
         return {*_WHO, *self.own, *_WHENCE, self.latest_by}
 
     @property
     def rows(self) -> str:
-        """The condition that its events fulfil."""
+        """The condition for its events."""
         kind = f"type = {literal(self.type)}" if self.type else "true"
         one = f" AND event = {literal(self.event)}" if self.event else ""
         named = f" AND {self.latest_by} <> ''" if self.latest_by else ""
         return kind + one + named
 
     def view(self, name: str, members: Members, context: Members) -> str:
-        """The statement that makes its view.
+        """Make the statement that creates its view.
 
         Args:
-            name: of the view.
-            members: its columns from `objects`.
-            context: its columns from `context`.
+            name: the view's name.
+            members: columns from `objects`.
+            context: columns from `context`.
         """
         columns = [
             *((column, self._standard(column)) for column in self.first),
@@ -90,7 +90,7 @@ class Table:
             *((column, self._standard(column)) for column in self.last),
         ]
         taken = "".join(f", {texts}" for texts in (members.texts, context.texts) if texts)
-        if self.latest_by:  # by when it happened, as events may arrive in another order
+        if self.latest_by:  # by time, as events may arrive out of order
             columns = [(column, f"arg_max({value}, latest)") for column, value in columns]
             columns[0] = ("id", self.latest_by)
             taken += ", row_number() OVER (ORDER BY timestamp NULLS FIRST, seq) AS latest"
@@ -100,7 +100,7 @@ class Table:
         return f"CREATE VIEW {quoted(name)} AS SELECT {listed} FROM {source}{grouped}"
 
     def hidden(self, column: str) -> str:
-        """How many values of an event one of `taken_in` does not show."""
+        """SQL for the number of an event's values that a column of `taken_in` hides."""
         return f"CASE WHEN {column} <> {self._member(column)} THEN 1 ELSE 0 END"
 
     def _standard(self, column: str) -> str:
@@ -124,21 +124,21 @@ STANDARD: dict[str, Table] = {
     "accounts": Table("group", "traits", latest_by="group_id"),
     "aliases": Table("alias", "traits", own=("previous_id",)),
 }
-"""The tables that are there whatever was sent."""
+"""Tables that exist in every warehouse."""
 
 
 def event_table(event: str) -> Table:
-    """The table of one tracked event, by its name in SQL."""
+    """Make the table of a tracked event, by its SQL name."""
     return Table("track", "properties", own=_TRACKED, event=event)
 
 
 @dataclass(frozen=True)
 class Members:
-    """How the columns that come from one kind of object are read.
+    """Reads the columns that come from one kind of object.
 
     Args:
-        objects: the column that holds the objects, as JSON.
-        columns: what is to be read from them.
+        objects: the column with the objects, as JSON.
+        columns: the columns to read.
     """
 
     objects: str = ""
@@ -146,14 +146,14 @@ class Members:
 
     @property
     def texts(self) -> str:
-        """The texts of all sources, taken at once: so an object is parsed once, and not for every column."""
+        """SQL for the texts of all sources at once, so that an object is parsed once and not for every column."""
         if not self.columns:
             return ""
         pointers = ", ".join(literal(source.pointer) for source in self._places)
         return f"json_extract_string({self.objects}, [{pointers}]) AS {self.objects}_texts"
 
     def value(self, column: Column) -> str:
-        """A column's value in its type."""
+        """SQL for a column's value, in its type."""
         if column.type == "JSON":
             return self._first(column, lambda s: f"nullif(json_extract({self.objects}, {literal(s.pointer)}), 'null')")
         text = self.text(column)
@@ -162,11 +162,11 @@ class Members:
         return moment(text) if column.type == "TIMESTAMP" else f"TRY_CAST({text} AS {column.type})"
 
     def text(self, column: Column) -> str:
-        """The same as text."""
+        """SQL for a column's value as text."""
         return self._first(column, self._text)
 
     def fits(self, column: Column) -> str:
-        """Whether a value is of the column's type, and nothing of it is lost."""
+        """SQL for whether a value fits the column's type without loss."""
         text = self.text(column)
         fits = f"{self.value(column)} IS NOT NULL"
         if column.type == "TIMESTAMP":
@@ -176,7 +176,7 @@ class Members:
         return f"({text} IS NULL OR {fits})"
 
     def hidden(self, column: Column) -> str:
-        """How many values of an event the column does not show, because it shows another of the same name."""
+        """SQL for the number of an event's values that the column hides, because it shows another of the same name."""
         found = [self._guarded(source, self._text(source)) for source in column.sources]
         return f"greatest(len(list_distinct([{', '.join(found)}])) - 1, 0)"
 
@@ -188,7 +188,7 @@ class Members:
         return f"{self.objects}_texts[{self._places[source]}]"
 
     def _first(self, column: Column, read: Callable[[Source], str]) -> str:
-        """The first of a column's sources that has a value."""
+        """SQL for the first value among a column's sources."""
         found = [self._guarded(source, read(source)) for source in column.sources]
         return found[0] if len(found) == 1 else f"coalesce({', '.join(found)})"
 
@@ -200,9 +200,9 @@ class Members:
 
 
 def moment(text: str) -> str:
-    """A text as a TIMESTAMP in UTC; NULL if it is none.
+    """SQL for a text as a TIMESTAMP in UTC; NULL if it is not one.
 
-    Through the type with a zone, as the other one ignores the offset (DuckDB 1.2 and later). Not the words that DuckDB
-    takes for times (`epoch`, `infinity`): a time begins with a digit, and `:` comes after 9.
+    Through the type with a zone, as the other one ignores the offset (DuckDB 1.2 and later). Without the words that
+    DuckDB reads as times (`epoch`, `infinity`): a time begins with a digit, and `:` comes after 9.
     """
     return f"CASE WHEN {text} >= '0' AND {text} < ':' THEN CAST(TRY_CAST({text} AS TIMESTAMPTZ) AS TIMESTAMP) END"

@@ -110,7 +110,7 @@ def test_time_that_is_used_up_is_said_once(lived: Lived, caplog: pytest.LogCaptu
     lived.life.after_end(0.0)
     assert [lived.call() for _ in range(3)] == ["refused"] * 3
     assert [record.getMessage() for record in caplog.records] == [
-        "events that come now are not delivered: exit_timeout=5 s is used up"
+        "later events are not delivered: exit_timeout=5 s is used up"
     ]
 
 

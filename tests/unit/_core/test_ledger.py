@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from millstream._core.ledger import Ledger
-from millstream._core.log import Place
 from millstream._core.outcome import DELIVERED, Outcome
 from millstream._core.receipt import Receipt
+from millstream._core.record import Place
 from millstream._core.ticket import Ticket
 from millstream.errors import Abandoned, ClientClosed, Dropped, EventTooLarge, QueueFull, Rejected
 from millstream.types import FlushResult
@@ -479,7 +479,7 @@ def test_giving_up_tells_whoever_waits_how_far_it_came():
     receipts = book.entered(3)
     ticket, done = book.flushing()
     book.settle(receipts[:1], DELIVERED)
-    book.give_up()
+    book.complete_flushes()
     assert done == ["done"]
     assert ticket.result() == FlushResult(delivered=1, pending=2)
     closing, closed = book.flushing()

@@ -195,7 +195,7 @@ def test_an_unrecoverable_answer_is_told_at_once_and_remembered(status: int):
     world = World()
     error = world.answer(Response(status, {}, b'{"error":"invalid_client","error_description":"who?"}'))
     assert error is not None
-    assert str(error) == f"[{status}] the authorization server grants no token: invalid_client: who?"
+    assert str(error) == f"[{status}] the authorization server granted no token: invalid_client: who?"
     assert world.keeper.refusal(world.now) is error
     world.now = REFUSAL_REMEMBERED - 0.1
     assert world.ask() is None

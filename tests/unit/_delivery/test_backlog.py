@@ -14,7 +14,7 @@ from millstream._core.receipt import SpooledReceipt
 from millstream._delivery.assemble import inline
 from millstream._delivery.backlog import GRACE, Backlog
 from millstream._delivery.driver import Driver
-from millstream.log.inspect import lanes
+from millstream.spool.inspect import lanes
 from support.units import parts, receipt, take_all
 
 Make = Callable[..., Driver]
@@ -98,10 +98,10 @@ def test_an_event_leaves_the_disk_when_every_copy_has_an_outcome(make: Make, tmp
     backlog.copy_made(one)
     backlog.copy_made(one)
     backlog.forget([one])
-    backlog.copy_ended(one, DELIVERED)
+    backlog.copy_ended(one, "Second", DELIVERED)
     backlog.spool.sync_now()
     assert pending(tmp_path) == 1
-    backlog.copy_ended(one, Outcome(Rejected(400), 1))
+    backlog.copy_ended(one, "Second", Outcome(Rejected(400), 1))
     assert pending(tmp_path) == 0
 
 
@@ -113,7 +113,7 @@ def test_at_the_close_an_undelivered_copy_stays_for_the_next_start(make: Make, t
     backlog.copy_made(one)
     backlog.forget([one])
     driver.worker.closing = True
-    backlog.copy_ended(one, Outcome(RetriesExhausted(1, Rejected(503)), 1))
+    backlog.copy_ended(one, "Second", Outcome(RetriesExhausted(1, Rejected(503)), 1))
     driver.worker.closing = False
     assert pending(tmp_path) == 1
 

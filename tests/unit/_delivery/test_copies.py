@@ -72,7 +72,7 @@ def _raise(_: object) -> None:
     ("prepared", "kind", "says"),
     [
         (lambda _: Skip("no use for it"), "dropped", "no use for it"),
-        (lambda _: (), "dropped", "has no use"),
+        (lambda _: (), "dropped", "skips this event"),
         (lambda _: Refused(Rejected(422)), "failed", "422"),
         (_raise, "failed", "Words.prepare raised LookupError: a bug of mine"),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from millstream import AuthError, Request, Response, TransportError
-from millstream._core.oauth import Dialog, Sign
+from millstream._core.oauth import Sign, TokenSteps
 from millstream._delivery.transport import NO_SENDER, Command, ThreadTransport, run_token_request
 from millstream.http import as_client
 from support.units import Told
@@ -99,7 +99,7 @@ def test_a_client_is_made_when_it_is_needed_and_closed_with_its_own() -> None:
     assert told.said == ["http_client: already closed"]
 
 
-def dialog(*, heard: list[object] | None = None) -> Dialog:
+def dialog(*, heard: list[object] | None = None) -> TokenSteps:
     """A token request that signs, sends, and tries once more."""
     heard = [] if heard is None else heard
     heard.append((yield Sign(b"claims")))

@@ -32,9 +32,9 @@ def test_one_bad_line_stops_no_other() -> None:
     """What is no event is a fault in its place, with what is wrong."""
     assert told(read('{"a":1}\nnonsense\n3\n[4]\n{"a":5}')) == [
         ("line 1", {"a": 1}),
-        ("line 2", "this is no JSON"),
-        ("line 3", "this is JSON, but neither an event nor a list of events"),
-        ("line 4", "an event is a JSON object, and this is none"),
+        ("line 2", "not JSON"),
+        ("line 3", "neither an event nor a list of events"),
+        ("line 4", "not a JSON object, as an event must be"),
         ("line 5", {"a": 5}),
     ]
 
@@ -48,7 +48,7 @@ def test_a_document_may_go_over_lines() -> None:
 def test_a_first_line_that_is_cut_off_makes_no_document_of_the_others() -> None:
     """A whole line after a broken first one says that these are lines."""
     assert told(read('{"a":\n{"a":2}\n{"a":3}')) == [
-        ("line 1", "this is no JSON"),
+        ("line 1", "not JSON"),
         ("line 2", {"a": 2}),
         ("line 3", {"a": 3}),
     ]
@@ -81,5 +81,5 @@ def test_other_ids_are_left_as_they_are(event: dict[str, str]) -> None:
 
 def test_what_is_no_utf8_is_a_fault() -> None:
     """A broken byte is told, in lines and in documents, and stops nothing before it."""
-    assert told(read(b'{"a":1}\n{"a":"\xff"}'))[1][1] == "this is no JSON"
+    assert told(read(b'{"a":1}\n{"a":"\xff"}'))[1][1] == "not JSON"
     assert [bool(item.fault) for item in read(b'[\n{"a":1}]\n"\xff"')] == [False, True]

@@ -54,5 +54,5 @@ def test_a_histogram_counts_up(tmp_path: Path) -> None:
     assert buckets == [1, 2, 2, 2, 2, 2, 2, 2, 3, 3, 4]
     assert found[f"{name}_count"] == 4
     assert found[f"{name}_sum"] == 7.303
-    assert "millstream_collector_asides_lost_total" in found
+    assert "millstream_collector_quarantine_lost_total" in found
     assert name + "_count" not in samples(exposition(Counts(), remembered=0, store=Memory()))

@@ -1,4 +1,4 @@
-"""What the engine can ask of a driver. Small frozen values: decisions return work, and drivers do it."""
+"""Actions that the engine requests of a driver: small frozen values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Action", "Done", "Send", "Wait"]
 class Send:
     """Send this batch, and report with this very value. `attempt` counts from 1.
 
-    After `deadline` a report is too late: the engine has counted the attempt as failed.
+    A report after `deadline` is ignored: the engine has counted the attempt as failed.
     """
 
     batch: Batch
@@ -25,14 +25,14 @@ class Send:
 
 @dataclass(frozen=True)
 class Wait:
-    """Nothing to do until this moment, or until something happens. None: until something happens."""
+    """Do nothing until this time or the next fact. None: until the next fact."""
 
     until: float | None
 
 
 @dataclass(frozen=True)
 class Done:
-    """Closed, and nothing is left."""
+    """Closed, and no event is left."""
 
 
 Action = Send | Wait | Done

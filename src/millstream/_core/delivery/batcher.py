@@ -1,4 +1,4 @@
-"""Events that wait to be sent, and the batches that are cut from them."""
+"""Batching: the queue of waiting events, and the batches cut from it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import accumulate, groupby, islice, takewhile
 from typing import Protocol, cast
 
 from ...errors import Abandoned, DeliveryError, TransportError
-from ..events.build import MAX_EVENT_BYTES
+from ...spec import MAX_EVENT_BYTES
 
 __all__ = ["Batch", "Batcher", "Item"]
 
@@ -18,7 +18,7 @@ PATIENCE = 8
 
 
 class Item(Protocol):
-    """All that batching asks of an event: its bytes."""
+    """The part of an event that batching uses: its bytes."""
 
     @property
     def data(self) -> bytes: ...
@@ -32,7 +32,7 @@ class KeyedItem(Item, Protocol):
 
 
 class Batch:
-    """Events that travel together, and what their attempts have met so far."""
+    """Events sent together, and the history of their attempts."""
 
     __slots__ = (
         "attempts",
@@ -49,14 +49,14 @@ class Batch:
 
     def __init__(self, items: list[Item]) -> None:
         self.items = items
-        self.attempts = 0  # all of them: what X-Retry-Count tells
+        self.attempts = 0  # all of them: sent as X-Retry-Count
         self.failures = 0  # those that count against max_retries
-        self.first_failure: float | None = None  # when max_total_backoff_duration began
-        self.last: DeliveryError | None = None  # what its last attempt met with
+        self.first_failure: float | None = None  # start of max_total_backoff_duration
+        self.last: DeliveryError | None = None  # the error of its last attempt
         self.limited = False  # whether it waits because the server asked for it
         self.resting = False  # whether it waits because its retries are exhausted
-        self.attempts_before = 0  # those before its last rest
-        self.reauthorized = False  # whether it has had its one more try with a fresh token
+        self.attempts_before = 0  # attempts before its last rest
+        self.reauthorized = False  # whether it was retried with a fresh token
         self.bisection: Bisection | None = None  # the search that it is part of
 
     def halves(self) -> tuple[Batch, Batch]:
@@ -81,12 +81,12 @@ class Batch:
         return len(self.items) > 1 and self.bisection.refusals <= self.bisection.limit
 
     def accepted(self) -> None:
-        """Note that the server took some of it: what was refused before was a bad event, not the host."""
+        """Note that the server accepted a part: earlier refusals were about bad events, not the host."""
         if self.bisection is not None:
             self.bisection.refusals = 0
 
     def abandoned(self, *, under_way: bool) -> Abandoned:
-        """Why it ends when a close comes to its deadline: that, after what had been met before."""
+        """Make the error for a close at its deadline, with the last error as its cause."""
         error = Abandoned()
         error.__cause__ = self.last
         if under_way and self.last is None:
@@ -95,7 +95,7 @@ class Batch:
         return error
 
     def rest(self) -> None:
-        """Its retries are exhausted, and it is kept: after a rest it has them all again."""
+        """Reset the retries, which are exhausted: the batch is kept and rests."""
         self.resting = True
         self.attempts_before = self.attempts
         self.failures, self.first_failure, self.reauthorized = 0, None, False
@@ -115,16 +115,16 @@ class Bisection:
 
 
 class Batcher:
-    """A queue that knows when a batch is due, and cuts the largest that fits.
+    """A queue that knows when a batch is due, and cuts the largest one that fits.
 
-    `flush_at` starts a flush, it does not cap a batch: a backlog goes out in as few requests as the limits allow.
+    `flush_at` starts a flush, it does not limit a batch: a backlog is sent in as few requests as the limits allow.
     Events with different keys never share a batch: a batch takes all events of the key that has waited longest.
 
     Args:
         flush_at: events that make a batch due; as many as fill one (`max_events`) always do.
         flush_interval: seconds after which the oldest event makes it due.
-        linger: seconds after which a batch that is due by its number is cut, for more to join it. A request costs as
-            much as a hundred events, and in a burst a hundred more come in a millisecond or two.
+        linger: seconds for which a batch that is due by its number waits for more events: a request costs as much as
+            many events, and in a burst many more arrive within the linger.
         max_events: events in a batch, at most.
         max_bytes: bytes of a request body, at most.
         overhead: bytes of a request body that are not events.
@@ -148,27 +148,27 @@ class Batcher:
         self._max_events = max_events
         self._room = max_bytes - overhead + 1  # the last event needs no comma
         self._keyed = keyed
-        # A key that leaves something behind its cut goes to the end, so that none waits for ever behind a busy one.
+        # A key that leaves something behind its cut goes to the end, so that none waits indefinitely behind a busy one.
         # Its rest may then be cut one interval late, if ever there is so little to send.
         self._queues: dict[str, _Queue] = {}
         self._full: set[str] = set()  # keys that fill a batch
         self._forced: dict[str, int] = {}  # of each key, how many of its events are due
         self._length = 0
         self._bytes = 0
-        self._due_since: float | None = None  # since when there are as many as make a batch due
+        self._due_since: float | None = None  # since when enough events wait for a batch
 
     def __len__(self) -> int:
         return self._length
 
     @property
     def full(self) -> bool:
-        """Whether there is enough for a batch as large as they come."""
+        """Whether a largest batch could be filled."""
         return bool(self._full)
 
     def missing(self) -> int | None:
-        """How many more events make a batch due, at least one; fewer, if they might do it by their bytes.
+        """The number of events after which a batch is due, at least one; fewer, if their bytes might suffice.
 
-        None for a batch that lingers: it is due in a moment, also if it is full before.
+        None for a batch that lingers: it is due soon, even if it is full before.
         """
         if self._due_since is not None:
             return None
@@ -197,11 +197,11 @@ class Batcher:
             self._full.add(key)
 
     def force(self) -> None:
-        """What is in the queue is due now; what comes later is not."""
+        """Make all events in the queue due; not later ones."""
         self._forced = {key: len(queue.items) for key, queue in self._queues.items()}
 
     def due_at(self, now: float) -> float | None:
-        """When the next batch is due: `now` if it is, None if nothing waits."""
+        """When the next batch is due: `now` if it is, None for an empty queue."""
         if not self._length:
             return None
         if self._full or self._forced:
@@ -212,7 +212,7 @@ class Batcher:
         return max(now, due)
 
     def cut(self, now: float) -> Batch:
-        """The largest batch that fits, of the key that has waited longest: at least one event."""
+        """Cut the largest batch that fits, of the key that has waited longest: at least one event."""
         key, queue = next(iter(self._queues.items()))
         items, size = queue.cut(self._max_events, self._room)
         self._length -= len(items)
@@ -229,7 +229,7 @@ class Batcher:
         return Batch(items)
 
     def clear(self) -> list[Item]:
-        """Take out everything."""
+        """Remove and return all events."""
         items = [item for queue in self._queues.values() for item in queue.items]
         self._queues, self._full, self._forced = {}, set(), {}
         self._length, self._bytes, self._due_since = 0, 0, None
@@ -239,8 +239,8 @@ class Batcher:
 class _Queue:
     """The events of one key, in order.
 
-    Positions count all events ever put. An arrival is the position after a group of events that came together, and when
-    they came: the oldest event's age is known, and no event carries a time.
+    Positions count all events ever put. An arrival is the position after events put together, with the time: the
+    age of the oldest is known, and no event carries a time.
     """
 
     def __init__(self) -> None:
@@ -252,7 +252,7 @@ class _Queue:
 
     @property
     def since(self) -> float:
-        """When the oldest event came."""
+        """When the oldest event was put."""
         return self._arrivals[0][1]
 
     def put(self, items: Sequence[Item], size: int, now: float) -> None:

@@ -1,11 +1,11 @@
-"""The engine: decides what is sent when, and what became of it. It does nothing itself.
+"""The engine: decides when to send what, and with which outcome. It does no I/O.
 
-It is told facts with a time (events came, an answer came, no answer came) and asked what to do next. It never waits,
-reads a clock or calls back, and is given its random numbers: twelve hours of rate limiting take milliseconds in a test.
+It is given facts with a time (events, an answer, a failure) and asked for the next action. It never waits, reads a
+clock or calls back, and is given its random numbers: a test of twelve hours of rate limiting takes milliseconds.
 
-A batch's life. A batch holds one of `max_in_flight` slots from its cut to its end, also while it backs off: with one
-slot the order of events is kept, retries included, and a host that is down is asked by few batches while the rest
-of the queue keeps its attempts.
+The states of a batch. A batch holds one of `max_in_flight` slots from its cut to its outcome, also while it backs off:
+with one slot the order of events is kept, retries included, and while a host is down, few batches are tried and the
+rest of the queue keeps its attempts.
 
     state       fact                                     next        also
     ─────────── ──────────────────────────────────────── ─────────── ─────────────────────────────────────────
@@ -37,10 +37,9 @@ of the queue keeps its attempts.
                 than max_retries + 20
     any         close deadline                           settled     failed: Abandoned
 
-The gate is one for all batches: a host that asks for patience asks it of the client, not of one request. While it is
-shut nothing is sent, so a success that comes then was sent before, and does not open it. The window, in which
-max_rate_limit_duration is counted, runs from the first request for patience to the next success, or until nothing
-is left that waits.
+The rate limit (`gate`) is one for all batches: a host that limits a request limits the client. While it is shut nothing
+is sent, so that a success in that time belongs to an earlier request, and does not open it. max_rate_limit_duration is
+counted from the first limited request to the next success, or until no batch is left that waits.
 """
 
 from __future__ import annotations
@@ -71,11 +70,11 @@ class Engine:
         self._queue = policy.batcher()
         self._halves: deque[Batch] = deque()  # cut already, in order, waiting for a slot
         self._sent: dict[Batch, Send] = {}  # in flight
-        self._waiting: dict[Batch, float] = {}  # backing off or limited, and when they may go
+        self._waiting: dict[Batch, float] = {}  # backing off or limited, with the time of the next attempt
         self._gate = RateLimit(policy.max_rate_limit)
         self._paused = False
         self.paused_by: DeliveryError | None = None
-        """Why the destination is paused: what it said of the credentials; None while it is not."""
+        """The error of a paused destination, about its credentials; else None."""
         self._closing = False
         self._deadline: float | None = None
         self._settled: list[tuple[list[Item], Outcome]] = []
@@ -86,26 +85,26 @@ class Engine:
     # -- facts --------------------------------------------------------------------------------------
 
     def enqueue(self, items: Sequence[Item], now: float) -> None:
-        """Events to deliver, in order."""
+        """Add events to deliver, in order."""
         if not items:
             return
         if self.idle():
             self._gate.forget()
         self._queue.put(items, now)
-        if self._closing:  # a call that crossed the close
+        if self._closing:  # a call concurrent with the close
             self._queue.force()
 
     def flush(self) -> None:
-        """All that is here is due now."""
+        """Make all waiting events due now."""
         self._queue.force()
-        self._wake()
+        self._end_rests()
 
     def never_linger(self) -> None:
-        """Nobody will be there to cut a batch a moment later."""
+        """Cut batches at once from now on: no driver will be there to cut one later."""
         self._queue.linger = 0.0
 
     def pause(self) -> None:
-        """Send nothing for now (a critical plugin is not loaded)."""
+        """Send nothing until `resume` (a critical plugin is not loaded)."""
         self._paused = True
 
     def resume(self) -> None:
@@ -114,13 +113,13 @@ class Engine:
         self.paused_by = None
 
     def close(self, deadline: float | None) -> None:
-        """All that is here, and what may still come, is due now. What is left at `deadline` is given up."""
+        """Make all events due, later ones too. Those left at `deadline` are abandoned."""
         self.flush()
         self._closing = True
         self._deadline = deadline
 
     def responded(self, send: Send, verdict: Verdict, now: float) -> None:
-        """The world answered."""
+        """Handle an answer."""
         if not self._take_back(send):
             return
         batch = send.batch
@@ -146,21 +145,21 @@ class Engine:
                 self._fail(batch, error)
 
     def failed(self, send: Send, error: DeliveryError, now: float) -> None:
-        """The world did not answer."""
+        """Handle a failed request."""
         if self._take_back(send):
             self._count_failure(send.batch, error, now)
 
     def hold_back(self, send: Send) -> Send:
-        """The request cannot leave yet. Report with what this returns: it has no deadline."""
+        """Hold a request back. Report with the returned value: it has no deadline."""
         self.requests -= 1
         self.retries -= send.attempt > 1
         held = self._sent[send.batch] = replace(send, deadline=math.inf)
         return held
 
     def recalled(self, send: Send, now: float) -> None:
-        """The driver took the request back before there was an answer, or held it back and no longer does.
+        """Handle a request that the driver took back before an answer, or no longer holds back.
 
-        It counts as not sent, and takes its turn.
+        It counts as not sent, and waits for its turn.
         """
         if self._take_back(send):
             send.batch.attempts -= 1
@@ -169,7 +168,7 @@ class Engine:
     # -- questions ----------------------------------------------------------------------------------
 
     def next_action(self, now: float) -> Action:
-        """What to do now. Ask again after doing it, until the answer is Wait or Done."""
+        """Return the next action. Ask again after doing it, until the answer is Wait or Done."""
         self._expire(now)
         batch = self._ready(now)
         if batch is not None:
@@ -179,12 +178,12 @@ class Engine:
         return Wait(self._next_moment(now))
 
     def settled(self) -> list[tuple[list[Item], Outcome]]:
-        """Who has an outcome since this was last asked. Each event appears exactly once."""
+        """Return the events settled since the last call, each exactly once."""
         settled, self._settled = self._settled, []
         return settled
 
     def rested(self) -> list[tuple[Batch, DeliveryError]]:
-        """Which batches have begun to rest since this was last asked, and what they would have failed of."""
+        """Return the batches that began to rest since the last call, with the error they would have failed with."""
         rested, self._rested = self._rested, []
         return rested
 
@@ -193,19 +192,19 @@ class Engine:
         return batch in self._waiting
 
     def fail(self, batch: Batch, error: DeliveryError) -> None:
-        """A batch that rests is not to be kept any longer."""
+        """Fail a batch that rests."""
         if self._waiting.pop(batch, None) is not None:
             self._fail(batch, error)
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing will be tried for a while: each batch that could be has exhausted its retries."""
+        """Whether nothing will be sent for a while: each batch that could be has exhausted its retries."""
         if self._sent or not self._waiting or not all(batch.resting for batch in self._waiting):
             return False
         return not self._slot_free() or not (self._queue or self._halves)
 
     def missing(self, now: float) -> int | None:
-        """How many more events would change what is done next; None if no number would."""
+        """The number of further events that would change the next action; None if no number would."""
         if self._closing or not self._queue:  # the first one sets a time
             return 1
         if self._paused or self._gate.is_shut(now) or not self._slot_free():
@@ -214,22 +213,22 @@ class Engine:
 
     @property
     def hungry(self) -> bool:
-        """Whether there is less than a full batch that waits for a slot."""
+        """Whether less than a full batch waits for a slot."""
         return not (self._queue.full or self._halves)
 
     def idle(self) -> bool:
-        """Whether nothing waits and nothing is on its way."""
+        """Whether no event waits or is in flight."""
         return not (self._queue or self._halves or self._sent or self._waiting)
 
     @property
     def in_flight(self) -> int:
-        """Requests on their way."""
+        """Requests in flight."""
         return len(self._sent)
 
     # -- decisions ----------------------------------------------------------------------------------
 
     def _ready(self, now: float) -> Batch | None:
-        """The next batch that may go now, if any: those that hold a slot first, then in order of arrival."""
+        """The next batch that may be sent now, if any: those that hold a slot first, then in order of arrival."""
         if self._paused or self._gate.is_shut(now):
             return None
         self._gate.opened()
@@ -268,7 +267,7 @@ class Engine:
         batch.accepted()
         outcome = DELIVERED if batch.attempts == 1 else Outcome(attempts=batch.attempts)
         self._settled.append((items, outcome))
-        self._wake()
+        self._end_rests()
 
     def _settle_parts(self, batch: Batch, said: Sequence[verdicts.PartVerdict], now: float) -> None:
         """Settle each part by its own verdict; those that are worth a retry go on as one batch, in order."""
@@ -305,15 +304,15 @@ class Engine:
     def _hold(
         self, batch: Batch, now: float, error: DeliveryError, delay: float = 0.0, *, exhausted: bool = False
     ) -> None:
-        """Have a batch wait for its next attempt, unless it has had them all."""
+        """Schedule the next attempt of a batch, unless its retries are exhausted."""
         batch.last = error
         if exhausted or self._policy.over_cap(batch.attempts - batch.attempts_before):
-            self._give_up(batch, now, RetriesExhausted(batch.attempts, error))
+            self._end_attempts(batch, now, RetriesExhausted(batch.attempts, error))
         else:
             self._waiting[batch] = now + delay
 
-    def _give_up(self, batch: Batch, now: float, error: DeliveryError) -> None:
-        """It has been tried enough: it fails, or has a rest where events are kept."""
+    def _end_attempts(self, batch: Batch, now: float, error: DeliveryError) -> None:
+        """End the attempts of a batch: it fails, or rests where events are kept."""
         if not self._policy.keeps or self._closing:
             self._fail(batch, error)
             return
@@ -321,8 +320,8 @@ class Engine:
         self._waiting[batch] = now + self._policy.rest
         self._rested.append((batch, error))
 
-    def _wake(self) -> None:
-        """The batches that rest may try again: somebody wants it, or the host answers."""
+    def _end_rests(self) -> None:
+        """Retry batches that rest: on a flush or close, or when the host answers."""
         for batch in self._waiting:
             if batch.resting:
                 batch.resting = False
@@ -340,15 +339,15 @@ class Engine:
         self._settled.append((batch.items, Outcome(error, batch.attempts)))
 
     def _expire(self, now: float) -> None:
-        """What time alone decides."""
+        """Apply deadlines."""
         for send in [s for s in self._sent.values() if s.deadline <= now]:
             self.failed(send, TransportError("the HTTP client did not come back in time"), now)
         limit = self._gate.patience_ends()
         if limit is not None and limit <= now:
-            for batch in [b for b in self._waiting if b.limited]:  # the next batch may try its luck
+            for batch in [b for b in self._waiting if b.limited]:  # the next batch may be tried
                 del self._waiting[batch]
-                self._give_up(batch, now, RateLimitExpired(batch.attempts, self._policy.max_rate_limit))
-            self._gate.give_up()
+                self._end_attempts(batch, now, RateLimitExpired(batch.attempts, self._policy.max_rate_limit))
+            self._gate.expire()
         if self._closing and self._deadline is not None and self._deadline <= now:
             self._abandon()
 
@@ -361,13 +360,13 @@ class Engine:
             self._settled.append((self._queue.clear(), Outcome(Abandoned())))
 
     def _next_moment(self, now: float) -> float | None:
-        """When time alone will change something."""
+        """The next time at which something is due without a new fact."""
         moments = [send.deadline for send in self._sent.values() if send.deadline < math.inf]
         if not self._paused:
             gate = self._gate.opens_at(now)
             moments += [max(due, gate) for due in self._waiting.values()]
             due_at = gate if self._halves else self._queue.due_at(now)
-            if due_at is not None and self._slot_free():  # else it is not time that they wait for
+            if due_at is not None and self._slot_free():  # else they wait for a slot, not for a time
                 moments.append(max(due_at, gate))
         limit = self._gate.patience_ends()
         if limit is not None:

@@ -1,9 +1,10 @@
-"""The policy of a destination: batch sizes, retries and their back-off, rests, and the limits on each."""
+"""The policy of a destination: batch sizes, retries, back-off, rests, and their limits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...spec import MAX_BATCH_EVENTS, SENT_BATCH_BYTES
 from .batcher import Batcher
 from .retry import backoff
 
@@ -17,8 +18,8 @@ class Policy:
     flush_at: int = 15
     flush_interval: float = 10.0
     linger: float = 0.0
-    max_batch_events: int = 2500
-    max_batch_bytes: int = 500_000
+    max_batch_events: int = MAX_BATCH_EVENTS
+    max_batch_bytes: int = SENT_BATCH_BYTES
     overhead: int = 0
     keyed: bool = False
     """Whether events have keys, and share a batch with those of their key only."""
@@ -30,7 +31,7 @@ class Policy:
     max_rate_limit: float = 43_200.0
     send_timeout: float = 11.0
     keeps: bool = False
-    """Whether events whose retries are exhausted rest and are tried again, instead of failing: they are on disk."""
+    """Whether events whose retries are exhausted rest and are tried again, instead of failing: for events on disk."""
     rest: float = 30.0
     """Seconds until a batch whose retries are exhausted is tried again, where events are kept."""
     pauses: bool = False

@@ -1,4 +1,4 @@
-"""The gate: shut while the host asks for patience, and for all batches at once."""
+"""The rate limit of a host, for all batches at once: nothing is sent while it is shut."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ __all__ = ["RateLimit"]
 
 
 class RateLimit:
-    """Shut until a moment, and again until a later one; but for no longer than patience lasts.
+    """Shut until a time that the host names, and again for later ones; but not longer than `patience` in all.
 
-    The window in which `patience` (seconds) is counted runs from the first request for patience to the next success.
+    `patience` (seconds) is counted from the first limited request to the next success.
     """
 
     def __init__(self, patience: float) -> None:
@@ -17,38 +17,38 @@ class RateLimit:
         self._since: float | None = None
 
     def is_shut(self, now: float) -> bool:
-        """Whether nothing may be sent."""
+        """Whether sending is blocked."""
         return self._until is not None and now < self._until
 
     def shut(self, now: float, seconds: float) -> None:
-        """The host asks for patience."""
+        """Block sending, as the host asks, for these seconds."""
         if self._since is None:
             self._since = now
         until = now + seconds
         self._until = until if self._until is None else max(until, self._until)
 
     def opened(self) -> None:
-        """It has been seen open: the moment is over."""
+        """Forget the time, which is over."""
         self._until = None
 
     def succeeded(self, now: float) -> None:
-        """A new window begins with the next request for patience; or now, if this success was sent before the last."""
+        """Reset the window at the next limited request; or now, if this success was sent before the last one."""
         self._since = now if self.is_shut(now) else None
 
     def forget(self) -> None:
-        """Nobody waits any more: no window runs."""
+        """Stop the window: no batch waits any more."""
         self._since = None
 
-    def give_up(self) -> None:
-        """Patience is at its end: whoever comes next may try."""
+    def expire(self) -> None:
+        """Open early, because `patience` is exhausted: the next batch may be tried."""
         self._until = self._since = None
 
     def opens_at(self, now: float) -> float:
-        """When something may be sent."""
+        """When sending is possible again."""
         return now if self._until is None else self._until
 
     def patience_ends(self) -> float | None:
-        """When patience ends, if not after the gate opens: a late look must not take the one for the other."""
+        """When `patience` is exhausted, if not after the rate limit opens: a late check must not confuse the two."""
         if self._until is None or self._since is None:
             return None
         end = self._since + self._patience

@@ -1,9 +1,8 @@
-"""How an answer is judged, and how long to wait before the next attempt.
+"""Retries: how an answer is judged, and the back-off before the next attempt.
 
-The statuses follow Segment's newer libraries (docs/reference/answers.md has the table); the differences are meant:
-`Retry-After` is honoured on every status worth a retry and in both forms that RFC 9110 §10.2.3 allows, the jitter
-is kept when the delay has reached its cap, a batch that is refused for what it holds is split, and no 3xx counts as
-success.
+The statuses follow Segment's newer libraries (docs/reference/answers.md has the table), with deliberate differences:
+`Retry-After` is honoured on every status worth a retry and in both forms of RFC 9110 §10.2.3, jitter is kept when the
+delay reaches its cap, a batch refused for its content is split, and no 3xx counts as success.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ RETRY_AFTER_FLOOR = 1.0
 RETRYABLE_4XX = frozenset({408, 410, 429, 460})
 FINAL_5XX = frozenset({501, 505, 511})
 SPLIT = frozenset({400, 413, 422})
-"""The statuses that speak of what a request holds: too much, or one event among many that the server does not take."""
+"""Statuses about a request's content: too much, or one event among many that the server does not accept."""
 CREDENTIALS = frozenset({401, 403})
 
 
@@ -90,9 +89,9 @@ def header(response: Response, name: str) -> str | None:
 
 
 def retry_after(value: str | None, now: float) -> float | None:
-    """Seconds to wait according to a Retry-After header, from 1 to 300; None if it says nothing usable.
+    """Parse a Retry-After header: seconds from 1 to 300; None if it is unusable.
 
-    Both forms count: seconds (a fraction is cut off) and an HTTP date.
+    Both forms are valid: seconds (a fraction is cut off) and an HTTP date.
     """
     if not value:
         return None
@@ -108,12 +107,12 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 
 def server_time(response: Response) -> float | None:
-    """Seconds since the epoch by the server's clock, if its Date header tells."""
+    """The server's time from its Date header, in seconds since the epoch."""
     return _timestamp(header(response, "date") or "")
 
 
 def _timestamp(date: str) -> float | None:
-    """An HTTP date as seconds since the epoch; None if it is none. Without a usable zone it is UTC."""
+    """Parse an HTTP date to seconds since the epoch; None if invalid. Without a usable zone it is UTC."""
     try:
         parsed = parsedate_to_datetime(date)
         return (parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)).timestamp()

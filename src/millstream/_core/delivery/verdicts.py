@@ -28,19 +28,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Delivered:
-    """The batch has arrived."""
+    """The batch was delivered."""
 
 
 @dataclass(frozen=True)
 class Retry:
-    """Try again after a back-off; the attempt counts."""
+    """Retry after a back-off; the attempt counts."""
 
     error: TransportError | Rejected
 
 
 @dataclass(frozen=True)
 class Limited:
-    """Try again when the server says; the attempt does not count, and nothing else is sent until then."""
+    """Retry when the server says; the attempt does not count, and nothing else is sent until then."""
 
     seconds: float
     error: Rejected
@@ -48,28 +48,28 @@ class Limited:
 
 @dataclass(frozen=True)
 class Split:
-    """Try again in two halves: the batch is too large, or one event in it is bad. A single event is refused."""
+    """Retry in two halves: the batch is too large, or one event in it is bad. A single event is refused."""
 
     error: Rejected
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Trying again would change nothing."""
+    """Fail: a retry would change nothing."""
 
     error: Rejected | AuthError
 
 
 @dataclass(frozen=True)
 class Unauthorized:
-    """Try again with a fresh token, once for each batch, at once; the attempt does not count."""
+    """Retry at once with a fresh token, once for each batch; the attempt does not count."""
 
     error: Rejected
 
 
 @dataclass(frozen=True)
 class Paused:
-    """Send nothing until the credentials are mended. Where events cannot be read again, this batch is refused."""
+    """Send nothing until the credentials are corrected. Where events cannot be read again, this batch is refused."""
 
     error: Rejected
 
@@ -88,19 +88,19 @@ Verdict = Delivered | Retry | Limited | Split | Refused | Unauthorized | Paused 
 
 
 class Sorted(Generic[T]):
-    """The parts of a request, by what their verdicts ask for."""
+    """The parts of a request, by the action that their verdicts require."""
 
     def __init__(self) -> None:
         self.delivered: list[T] = []
         self.refused: dict[Rejected | AuthError, list[T]] = {}
         self.again: list[T] = []
-        """Those that are worth a retry, in order."""
+        """Parts to retry, in order."""
         self.retry: Retry | Limited | None = None
-        """The verdict for all of `again`: limited for the longest time that one of them is, else the last Retry."""
+        """The verdict for all of `again`: the longest rate limit among them, else the last Retry."""
 
 
 def sort_parts(parts: Sequence[T], verdicts: Sequence[PartVerdict]) -> Sorted[T]:
-    """Sort parts by their verdicts, of which there are as many."""
+    """Sort parts by their verdicts, one for each part."""
     found = Sorted[T]()
     for part, verdict in zip(parts, verdicts, strict=True):
         match verdict:

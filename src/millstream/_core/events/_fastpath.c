@@ -1,11 +1,10 @@
-/* One look at the values of an event: are they all of the types that are written as documented, whatever the value?
+/* The fast path's check of an event's values: whether all types are encoded as documented, whatever the value.
  *
- * This is the part of a call that Python can only do value by value, in its own steps: 2.6 of 8 µs for an event of 25
- * values, and 0.2 here. It is optional. Where it was not compiled, is_plain (plain.py) alone does the looking; where it
- * was, it only ever spares that: a False means "I do not know", and is_plain decides.
+ * In Python this is the slowest part of a call (docs/decisions/0023). It is optional, and only ever spares work: if it
+ * was not compiled, or returns False ("unknown"), is_plain (fastpath.py) decides.
  *
- * It must never run Python code: another thread would get its turn in there, and could change what is being read. So
- * only exact types are looked into, and by functions that call nothing.
+ * It must never run Python code: another thread could run in there, and change what is being read. So only exact
+ * types are inspected, by functions that call no Python code.
  *
  * The stable ABI of Python 3.10: one binary serves that version and all later ones.
  */
@@ -14,9 +13,9 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#define MAX_DEPTH 100 /* levels of nesting: plain.py has the same */
+#define MAX_DEPTH 100 /* levels of nesting, as in spec.py */
 
-static PyObject *leaves[8]; /* types of which every value is fine, NULL after the last */
+static PyObject *leaves[8]; /* types encoded as documented for every value; NULL after the last */
 static PyObject *datetime_type, *utc, *tzinfo_name;
 
 static int usual(PyObject *value, int depth);
@@ -34,7 +33,7 @@ static int usual_dict(PyObject *dict, int depth)
 
 static int usual_datetime(PyObject *value)
 {
-    /* A C attribute of an exact datetime: no code of the caller's runs. */
+    /* A C attribute of an exact datetime: runs no code of the caller's. */
     PyObject *zone = PyObject_GetAttr(value, tzinfo_name);
     if (zone == NULL) {
         PyErr_Clear();
@@ -53,7 +52,7 @@ static int usual_int(PyObject *value)
         PyErr_Clear();
         return 0;
     }
-    return !overflow; /* a larger one may be too large for a double: let is_plain see */
+    return !overflow; /* a larger one may exceed a double: is_plain decides */
 }
 
 static int usual(PyObject *value, int depth)

@@ -1,7 +1,7 @@
-"""The six calls as events: which fields they have, and what may be in them.
+"""Builds events: the fields of the six calls, and their checks.
 
-The envelope follows the specification of the Tracking API (docs/reference/events.md); what is checked here is what the
-API would discard without a word. What may be inside a mapping is checked when it is encoded.
+The envelope follows the specification of the Tracking API (docs/reference/events.md); checked here is what the API
+would discard silently. Values inside mappings are checked when they are encoded.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from msgspec import Raw, Struct
 
 from ..._version import __version__
 from ...errors import InvalidEvent
-from ...spec import IDS, MAX_EVENT_BYTES, MAX_MESSAGE_ID, OBJECTS, TEXTS
-from ...spec import TYPES as KINDS
+from ...spec import IDS, MAX_MESSAGE_ID, OBJECTS, TEXTS, TYPES
 from ...types import Event
 from . import coerce
 from .encode import decode, encode
@@ -25,10 +24,7 @@ from .fastpath import write
 from .timestamps import iso
 
 __all__ = [
-    "KINDS",
     "LIBRARY",
-    "MAX_EVENT_BYTES",
-    "MAX_MESSAGE_ID",
     "NO_DEFAULTS",
     "Alias",
     "Defaults",
@@ -46,7 +42,7 @@ LIBRARY = {"name": "millstream", "version": __version__}
 
 
 class Defaults(Struct, frozen=True):
-    """`context` and `integrations` for every event of a client; and encoded, for a call that brings none of its own."""
+    """`context` and `integrations` for every event of a client; also encoded, for a call without its own."""
 
     context: Event
     integrations: Event
@@ -55,10 +51,10 @@ class Defaults(Struct, frozen=True):
 
     @classmethod
     def of(cls, context: Mapping[str, Any], integrations: Mapping[str, Any]) -> Defaults:
-        """Encoded and decoded once: what the caller does to these objects later changes nothing.
+        """Encode and decode once: later changes by the caller have no effect.
 
         Raises:
-            InvalidEvent: something in them cannot be sent.
+            InvalidEvent: a value cannot be sent.
         """
         known = decode(encode({"context": dict(context), "integrations": dict(integrations)}))
         return cls(*known.values(), *(Raw(encode(value)) for value in known.values()))
@@ -68,10 +64,10 @@ NO_DEFAULTS = Defaults({}, {}, Raw(b"{}"), Raw(b"{}"))
 
 
 class WireEvent(Struct, rename="camel", tag_field="type", omit_defaults=True, gc=False):
-    """One of the six calls: what its caller gave, and once that is complete, the event as it goes over the wire.
+    """One of the six calls: its arguments, and once completed, the event as sent.
 
-    A struct, because one is made for every call: to make and to encode it takes 0.97 µs, of a dict 1.17 (Python 3.11,
-    an event of 650 bytes). What is None is absent.
+    A struct, because one is made for every call, and structs are faster to make and encode than dicts. None means
+    absent.
     """
 
     kind: ClassVar[str]
@@ -84,19 +80,19 @@ class WireEvent(Struct, rename="camel", tag_field="type", omit_defaults=True, gc
     integrations: Any = None
 
     def complete(self, stamp: tuple[str, str], defaults: Defaults) -> list[object]:
-        """Check what the caller has given, and add what he has not.
+        """Check the arguments, and add what is missing.
 
-        What is right is neither looked at by a call nor written again: either takes 0.05 µs.
+        Correct values are neither inspected by a call nor written again: either costs time.
 
         Args:
-            stamp: the time of the call and a fresh id, for an event that brings none of its own.
+            stamp: the time of the call and a fresh id, for an event without its own.
             defaults: `context` and `integrations` for every event of the client; the event's own are merged over them.
 
         Returns:
-            The mappings that are the caller's: what is in them is checked when it is encoded.
+            The caller's mappings, whose content is checked when it is encoded.
 
         Raises:
-            InvalidEvent: naming the field, what came and what is expected.
+            InvalidEvent: names the field, the value and what is expected.
         """
         now, fresh_id = stamp
         self.message_id = fresh_id if self.message_id is None else _message_id("message_id", self.message_id)
@@ -124,17 +120,17 @@ class WireEvent(Struct, rename="camel", tag_field="type", omit_defaults=True, gc
         return given
 
     def _check_who(self) -> None:
-        """Whose event it is, where that is not said by the text of a user id."""
+        """Check the ids of an event whose user id is not a str."""
         if self.user_id is not None:
             self.user_id = _identity("user_id", self.user_id)
         if self.anonymous_id is not None:
             self.anonymous_id = _identity("anonymous_id", self.anonymous_id)
         elif self.user_id is None:
-            self.check()  # what is wrong with the event itself is said first
-            raise InvalidEvent(f"{self.kind}: user_id or anonymous_id is needed: pass one of them")
+            self.check()  # faults of the event itself are reported first
+            raise InvalidEvent(f"{self.kind}: pass user_id or anonymous_id")
 
     def check(self) -> object:
-        """Check what only this kind has. Returns its mapping."""
+        """Check the fields that only this type has. Return its mapping."""
         raise NotImplementedError
 
 
@@ -147,7 +143,7 @@ class Track(WireEvent, tag="track", gc=False):
     properties: Any = None
 
     def check(self) -> object:
-        # By far the most frequent kind: see `complete`.
+        # The most frequent type: see `complete`.
         name, given = self.event, self.properties
         if type(name) is not str or not name:
             self.event = _name("event", name)
@@ -157,7 +153,7 @@ class Track(WireEvent, tag="track", gc=False):
 
 
 class Identify(WireEvent, tag="identify", gc=False):
-    """Who a user is."""
+    """Traits of a user."""
 
     kind = "identify"
 
@@ -169,7 +165,7 @@ class Identify(WireEvent, tag="identify", gc=False):
 
 
 class Group(WireEvent, tag="group", gc=False):
-    """Whom a user belongs to."""
+    """A group that a user belongs to."""
 
     kind = "group"
 
@@ -220,18 +216,18 @@ class Page(Screen, tag="page", gc=False):
 
     def check(self) -> object:
         given = super().check()
-        if self.category is not None:  # the page call alone makes it a property too (reference library: the same)
+        if self.category is not None:  # only the page call makes it a property too (reference library: the same)
             self.properties = {**mapping("properties", given), "category": self.category}
         return given
 
 
 def _library(given: object) -> Mapping[Any, Any]:
-    """The caller's `context.library`: our name and version over his."""
+    """Merge our name and version over the caller's `context.library`."""
     return LIBRARY if given is None else {**mapping("context.library", given), **LIBRARY}
 
 
 def _identity(field: str, value: object) -> str:
-    """An id: a non-empty str; an int or a UUID is taken as its text, because so many databases have those as keys."""
+    """Check an id: a non-empty str; an int or a UUID becomes its text, because many databases have such keys."""
     if type(value) is str and value:
         return value
     plain = _scalar(value)
@@ -245,7 +241,7 @@ def _identity(field: str, value: object) -> str:
 
 
 def _name(field: str, value: object) -> str:
-    """A name: a non-empty str."""
+    """Check a name: a non-empty str."""
     if type(value) is str and value:
         return value
     plain = _scalar(value)
@@ -264,7 +260,7 @@ def _message_id(field: str, value: object) -> str:
 
 
 def _scalar(value: object) -> object:
-    """What a value is sent as, if that is a str, an int or a UUID; else anything else."""
+    """Convert a value to a str, an int or a UUID, as it is sent, if possible; else return it."""
     try:
         return coerce.scalar(value)
     except Exception:  # noqa: BLE001 - a user's object may raise anything
@@ -272,7 +268,7 @@ def _scalar(value: object) -> object:
 
 
 def mapping(field: str, value: object) -> dict[Any, Any]:
-    """A mapping as a dict that can be merged, not to be changed: the caller's own, or one read from his mapping."""
+    """Return a mapping as a dict to merge, not to change: the caller's own, or one read from a mapping."""
     if type(value) is dict:
         return value  # pyright: ignore[reportUnknownVariableType]
     given = _mapping(field, value)
@@ -287,7 +283,7 @@ def mapping(field: str, value: object) -> dict[Any, Any]:
 
 
 def _mapping(field: str, value: object) -> Mapping[Any, Any]:
-    """A mapping, or nothing, which is an empty one. What is in it is read when it is encoded."""
+    """Check a mapping; None is an empty one. Its content is read when it is encoded."""
     if type(value) is dict:
         return value  # pyright: ignore[reportUnknownVariableType]
     if value is None:
@@ -301,16 +297,16 @@ def _mapping(field: str, value: object) -> Mapping[Any, Any]:
 
 
 def whole(event: object, stamp: tuple[str, str], defaults: Defaults) -> Event:
-    """A whole wire event, as `send` takes it, in a dict of our own; its id, timestamp and extra keys are kept.
+    """Copy a whole wire event, as `send` takes it; its id, timestamp and extra keys are kept.
 
-    It is valid by the rules of `spec`, which are the collector's, too: only a timestamp that cannot be read is refused
-    here, where its caller can mend it.
+    It must be valid by the rules of `spec`, which are the collector's, too; only an unreadable timestamp is refused
+    here but not there, because here its caller can correct it.
 
     Args:
         event: a mapping with `type` and camelCase keys.
-        stamp: a time and an id, for an event that has none.
+        stamp: a time and an id, for an event without.
         defaults: `context` and `integrations` for every event of the client; the event's own win, `library` included.
-            An event that has an id was made elsewhere, and is not given our `library`.
+            An event with an id was made elsewhere, and does not get our `library`.
 
     Raises:
         InvalidEvent: naming the field, what came and what is expected.
@@ -328,7 +324,7 @@ def whole(event: object, stamp: tuple[str, str], defaults: Defaults) -> Event:
     if kind == "track" and not out.get("event"):
         raise InvalidEvent("track: event is needed")
     if "userId" not in out and "anonymousId" not in out:
-        raise InvalidEvent(f"{kind}: userId or anonymousId is needed: pass one of them")
+        raise InvalidEvent(f"{kind}: pass userId or anonymousId")
     now, fresh_id = stamp
     out.setdefault("timestamp", now)
     own = mapping("context", out.get("context"))
@@ -342,9 +338,9 @@ def whole(event: object, stamp: tuple[str, str], defaults: Defaults) -> Event:
 
 def _kind(value: object) -> str:
     plain_text = str.__str__(cast("str", value)) if issubclass(type(value), str) else ""
-    if plain_text in KINDS:
+    if plain_text in TYPES:
         return plain_text
-    raise InvalidEvent(f"type must be one of {', '.join(KINDS)}, got {describe(value)}")
+    raise InvalidEvent(f"type must be one of {', '.join(TYPES)}, got {describe(value)}")
 
 
 def _is_empty(value: object) -> bool:
@@ -370,7 +366,7 @@ def _label(field: str, value: object) -> object:
 
 
 def _kept_time(field: str, value: object) -> str:
-    """A time that came as text stays as it is, once it is known to be one."""
+    """Keep a time given as text unchanged, if it is valid."""
     canonical = iso(value, field)
     return str.__str__(cast("str", value)) if issubclass(type(value), str) else canonical
 
@@ -383,11 +379,11 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "messageId": _own_message_id,
     "timestamp": _kept_time,
 }
-"""The fields of a wire event that are looked at; where one is null, it is absent."""
+"""The fields of a wire event that are checked; null means absent."""
 
 
 def describe(value: object) -> str:
-    """What came, for a message: its type and its size, never its content, which may be a secret."""
+    """Describe a value for a message: its type and its size, never its content, which may be a secret."""
     if value is None:
         return "None"
     kind = type(value)

@@ -1,7 +1,7 @@
-"""What a value of a type that JSON does not know stands for: one step nearer to JSON.
+"""Coercion: converts a value of a type that JSON does not have one step towards JSON.
 
-Foreign types are known by what they can do (`tolist`, `model_dump`, `__fspath__`), so that numpy, pydantic and the
-others need not be there. docs/reference/values.md lists the types, in the order in which they are tried here.
+Foreign types are recognised by their methods (`tolist`, `model_dump`, `__fspath__`), so that numpy, pydantic and others
+need not be installed. docs/reference/values.md lists the types, in the order tried here.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ __all__ = [
 ]
 
 MAX_ITEMS = 100_000
-"""How far a container that is no standard one is read: no event has room for more, and some never end."""
+"""Items read from a non-standard container: no event has room for more, and some never end."""
 MAX_STEPS = 8
-"""How many proxies and enumerations may be around an id."""
+"""Proxies and enumerations around an id, at most."""
 NOTHING: Any = object()
-"""What a value stands for that stands for nothing JSON knows."""
+"""The result for a value that cannot be sent."""
 
 
 class Pairs(list[tuple[Any, Any]]):
-    """A mapping's content before its keys are text: a dict would keep one of two equal keys, and drop one."""
+    """The items of a mapping before keys become text: a dict would drop one of two equal keys."""
 
 
 def simpler(value: Any) -> Any:
-    """What a value stands for, as a standard type or as a container of its parts; NOTHING if it cannot be sent.
+    """Convert a value to a standard type, or to a container of its parts; NOTHING if it cannot be sent.
 
     Raises:
-        Exception: whatever the value's own methods raise.
+        Exception: any that the value's own methods raise.
     """
     kind = cast("type[object]", type(value))
     for base, convert in _STANDARD:
-        if issubclass(kind, base):  # not isinstance: a proxy may claim a class that it has not
+        if issubclass(kind, base):  # not isinstance: a proxy may claim another class
             return convert(value)
     if value.__class__ is not kind and (behind := _behind(value, kind)) is not NOTHING:
         return behind
@@ -72,43 +72,43 @@ def simpler(value: Any) -> Any:
 
 
 def scalar(value: Any) -> Any:
-    """The str, int or UUID that a value stands for, if it does; else what it stands for, or the value itself.
+    """Convert a value to a str, int or UUID, if possible; else one step, or not at all.
 
     Raises:
-        Exception: whatever the value's own methods raise.
+        Exception: any that the value's own methods raise.
     """
     for _ in range(MAX_STEPS):
-        if value is NOTHING or type(value) in _SETTLED:
+        if value is NOTHING or type(value) in _SIMPLE:
             break
         value = simpler(value)
     return value
 
 
 def text(value: str) -> str:
-    """A str that can be encoded: surrogate pairs become the character they stand for, lone halves U+FFFD."""
+    """Make a str encodable: surrogate pairs become their character, lone halves U+FFFD."""
     if value.isascii():
         return value
     return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def moment(value: datetime) -> datetime | None:
-    """A datetime of the standard class, whatever came: without a zone, or with an offset in whole minutes.
+    """Convert to a standard datetime: without a zone, or with an offset in whole minutes.
 
-    None for a data frame's missing time (NaT), which is a datetime that is not equal to itself. An offset with seconds
-    (local mean time, before about 1900) has no place in RFC 3339: such a time becomes the same moment in UTC.
+    None for a data frame's missing time (NaT), which is a datetime not equal to itself. An offset with seconds (local
+    mean time, before about 1900) cannot be written in RFC 3339: such a time is converted to UTC.
     """
     if value != value:  # noqa: PLR0124
         return None
     parts = (value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond)
     offset = value.utcoffset()
     if offset is None:
-        return Standard.datetime(*parts)  # it came without a zone, and is sent without one
+        return Standard.datetime(*parts)  # without a zone, sent without one
     out = Standard.datetime(*parts, tzinfo=timezone(offset))
     return out.astimezone(timezone.utc) if offset % MINUTE else out
 
 
 def clock(value: time) -> time | str:
-    """A time of day of the standard class. An offset with seconds cannot be turned into UTC without a day: as text."""
+    """Convert to a standard time. An offset with seconds cannot be converted to UTC without a date: text instead."""
     out = time(value.hour, value.minute, value.second, value.microsecond)
     offset = value.utcoffset()
     if offset is None:
@@ -118,14 +118,14 @@ def clock(value: time) -> time | str:
 
 
 def is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
-    """Whether it says that it is a mapping: a proxy that behaves like one will do."""
+    """Whether it is declared a mapping: a proxy that behaves like one counts."""
     return isinstance(value, Mapping)
 
 
 def pairs(value: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
     """A mapping's keys and values, read once."""
     if cast("type[object]", type(value)) is dict:
-        # In one step: another thread that changes the dict meanwhile does no harm.
+        # In one step: a concurrent change of the dict does no harm.
         return list(dict(value).items())
     return [(key, inner) for key, inner in _read(value.items())]
 
@@ -148,10 +148,10 @@ def _read(items: Iterable[Any]) -> list[Any]:
 
 
 _STANDARD: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
-    (str, str.__str__),  # these three: the value itself, whatever a subclass makes of it
+    (str, str.__str__),  # these three: the value itself, whatever a subclass overrides
     (int, int.__int__),
     (float, float.__float__),
-    (Enum, lambda value: value._value_),  # `value` may be a property of the class's own
+    (Enum, lambda value: value._value_),  # `value` may be a property of the subclass
     ((bytes, bytearray, memoryview), bytes),
     (Standard.datetime, moment),
     (Standard.date, lambda value: Standard.date(value.year, value.month, value.day)),
@@ -160,16 +160,16 @@ _STANDARD: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
     (Decimal, Decimal),
     (UUID, lambda value: UUID(int=value.int)),
     (UserString, lambda value: value.data),
-    (msgspec.Raw, msgspec.json.decode),  # read and written anew: it may hold anything
+    (msgspec.Raw, msgspec.json.decode),  # decoded and encoded again: it may hold anything
 )
 
 
-_SETTLED = frozenset({str, int, UUID, bool, float, type(None), dict, list, tuple, Pairs})
-"""Types of which it is known whether they are an id."""
+_SIMPLE = frozenset({str, int, UUID, bool, float, type(None), dict, list, tuple, Pairs})
+"""Types that need no step to become an id, or cannot become one."""
 
 
 def _fields(value: Any, kind: type[Any]) -> dict[str, Any] | list[Any] | None:
-    """The fields of a msgspec struct, a dataclass or an attrs class. One that has no value yet is absent."""
+    """The fields of a msgspec struct, a dataclass or an attrs class. Unset fields are omitted."""
     if issubclass(kind, msgspec.Struct):
         return _struct(value)
     if dataclasses.is_dataclass(kind):
@@ -184,7 +184,7 @@ def _fields(value: Any, kind: type[Any]) -> dict[str, Any] | list[Any] | None:
 
 
 def _struct(value: msgspec.Struct) -> dict[str, Any] | list[Any]:
-    """A struct's fields as msgspec itself would send them: renamed, tagged, without defaults, or as an array."""
+    """A struct's fields as msgspec would send them: renamed, tagged, without defaults, or as an array."""
     config = value.__struct_config__
     fields = [(field, getattr(value, field.name)) for field in msgspec.structs.fields(value)]
     if config.array_like:
@@ -198,14 +198,14 @@ def _struct(value: msgspec.Struct) -> dict[str, Any] | list[Any]:
 
 
 def _is_default(value: Any, field: msgspec.structs.FieldInfo) -> bool:
-    """Msgspec's own rule: the very same object, or an empty container that the field's factory makes."""
+    """Apply msgspec's rule: the very same object, or an empty container made by the field's factory."""
     if field.default_factory in {list, dict, set}:
         return type(value) is field.default_factory and not value
     return value is field.default
 
 
 def _behind(value: Any, kind: type) -> Any:
-    """The object that a proxy stands for: werkzeug's, wrapt's and Django's claim the class of that object."""
+    """Return the object behind a proxy: those of werkzeug, wrapt and Django claim that object's class."""
     if hasattr(kind, "_get_current_object"):
         return value._get_current_object()  # noqa: SLF001 - documented, whatever its name says
     for name in ("__wrapped__", "_wrapped"):
@@ -221,14 +221,14 @@ def _container(value: Any, kind: type[Any]) -> Any:
         return value.__fspath__()
     if issubclass(kind, AbstractSet | Sequence | ValuesView):
         return _read(value)
-    if hasattr(kind, "compressed") and hasattr(kind, "exploded"):  # the addresses and networks of ipaddress
+    if hasattr(kind, "compressed") and hasattr(kind, "exploded"):  # addresses and networks of ipaddress
         return value.compressed
     return _lazy_or_missing(value)
 
 
 def _lazy_or_missing(value: Any) -> Any:
-    """A text that is made when it is asked for (a translation, say), or None for what is missing, as pandas.NA is."""
-    # A lazy text has the methods of a str, as its own, or those of the str that it makes.
+    """Evaluate a lazy text (a translation, say), or return None for a missing value such as pandas.NA."""
+    # A lazy text has the methods of a str, as its own, or those of its str.
     owner = getattr(getattr(value, "isidentifier", None), "__self__", None)
     if owner is value or isinstance(owner, str):
         return str(value)
@@ -236,7 +236,7 @@ def _lazy_or_missing(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    """What is in an array, or the number or time that one of its scalars is."""
+    """The items of an array, or the number or time of an array's scalar."""
     dtype = getattr(value, "dtype", None)
     sort = getattr(dtype, "kind", "")
     if sort in {"M", "m"}:
@@ -248,9 +248,9 @@ def _listed(value: Any) -> Any:
 
 
 def _numpy_time(value: Any) -> Any:
-    """A datetime64 or timedelta64 as datetime, date or timedelta, cut to microseconds; it would be an int otherwise."""
+    """Convert a datetime64 or timedelta64, which would become an int, to datetime, date or timedelta."""
     unit = value.dtype.str.partition("[")[2].rstrip("]").lstrip("0123456789")
     if unit in {"ns", "ps", "fs", "as"}:
         value = value.astype(f"{value.dtype.kind}8[us]")
     plain = value.tolist()
-    return NOTHING if isinstance(plain, int) else plain  # months and years have no fixed length; a year past 9999
+    return NOTHING if isinstance(plain, int) else plain  # months and years have no fixed length; or a year past 9999

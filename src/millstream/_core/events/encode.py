@@ -1,7 +1,7 @@
-"""A caller's values become bytes here, once: the snapshot, the exact size, and the proof that they can be sent.
+"""Encodes a caller's values once: takes the snapshot, measures the size, and checks that they can be sent.
 
-The fast path is one look at the values and one call into msgspec. What it leaves aside is normalized (normalize.py):
-slowly and thoroughly. Both give the same bytes for the same value. docs/reference/values.md says how each type is sent.
+The fast path is one check of the values and one call into msgspec. Other values are normalized (normalize.py), which is
+slower. Both encode a value to the same bytes. docs/reference/values.md says how each type is sent.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from .normalize import normalized
 __all__ = ["decode", "encode", "head", "largest_field"]
 
 UNWRITABLE = (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError, AttributeError, msgspec.MsgspecError)
-"""Exceptions of the writer and of the look before it."""
+"""Exceptions of the writer and of the check before it."""
 
 
 def encode(event: Event | Struct, given: list[object] | None = None) -> bytes:
-    """One event as JSON bytes, without a raw newline.
+    """Encode an event as JSON, without a raw newline.
 
     Args:
-        event: the event; as a dict, or as a struct that is written as it stands.
-        given: what in it came from outside, if not all of it.
+        event: the event: a dict, or a struct that is written as it is.
+        given: its values from outside, if not all of it.
 
     Raises:
-        InvalidEvent: something in it cannot be sent; the message has its path and type.
+        InvalidEvent: a value cannot be sent; the message has its path and type.
     """
-    other: Exception | None = None  # a signal handler's, such as a time limit, if nothing is wrong with the event
+    other: Exception | None = None  # a signal handler's, such as a time limit, if the event is valid
     try:
         if is_plain([event], 0) if given is None else all_usual(given) or is_plain(given, 1):
             return write(event)
-    except UNWRITABLE:  # the repair finds out what it was, and where
+    except UNWRITABLE:  # normalizing finds the value and its path
         pass
     except Exception as exc:  # noqa: BLE001 - perhaps a value's own
         other = exc
@@ -54,10 +54,10 @@ def encode(event: Event | Struct, given: list[object] | None = None) -> bytes:
 
 
 def decode(data: bytes) -> Event:
-    """An encoded event as a dict. A number that a float cannot hold exactly (money, say) is a Decimal.
+    """Decode an event to a dict. A number that a float cannot hold exactly (money, say) becomes a Decimal.
 
     Raises:
-        msgspec.DecodeError: it is no JSON.
+        msgspec.DecodeError: it is not JSON.
         RecursionError: it is nested too deeply.
     """
     try:
@@ -74,7 +74,7 @@ def _number(written: str) -> float | Decimal:
         return number
     try:
         exact = Decimal(written)
-    except InvalidOperation:  # an exponent that no Decimal has: as good as zero, or out of every reader's range
+    except InvalidOperation:  # an exponent that no Decimal has: practically zero, or out of every reader's range
         if number:
             raise ValueError(f"a number is out of range: {written[:40]}") from None
         return number
@@ -85,14 +85,14 @@ _decode = msgspec.json.Decoder(float_hook=_number).decode
 
 
 class Head(msgspec.Struct):
-    """What the pipeline asks of an event that nobody has looked at."""
+    """The members of an unchanged event that the pipeline reads."""
 
     timestamp: str = ""
     integrations: dict[str, Any] = {}
 
 
 def head(data: bytes) -> Head:
-    """An encoded event's time and its integrations; the rest is skipped, which is cheaper than decoding it."""
+    """Decode an event's time and integrations; the rest is skipped."""
     return _HEADS.decode(data)
 
 
@@ -100,7 +100,7 @@ _HEADS = msgspec.json.Decoder(Head)
 
 
 def largest_field(data: bytes) -> str:
-    """The top-level field that takes the most bytes, or the part of it that makes most of it: `properties.html`."""
+    """Return the top-level field with the most bytes, or the part that makes up most of it: `properties.html`."""
     name, inner = _largest(data)
     if inner.startswith(b"{") and len(inner) > 2:
         part, size = _largest(inner)

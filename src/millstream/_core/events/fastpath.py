@@ -1,4 +1,4 @@
-"""Which values msgspec alone writes as documented: those of the fast path, and of the repair's result."""
+"""The fast path: recognises values that msgspec alone encodes as documented."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ try:
 except ImportError:  # not compiled: docs/decisions/0023
 
     def all_usual(values: list[Any], /) -> bool:  # noqa: ARG001
-        """Whether all values are known to be plain, without a look of Python's own. Here nothing is known."""
+        """Whether all values are known to be plain; here none are, and Python checks them."""
         return False
 
 
@@ -28,7 +28,7 @@ __all__ = ["KEPT", "MAX_DEPTH", "MAX_NUMBER", "MINUTE", "all_usual", "is_plain",
 MINUTE = timedelta(minutes=1)
 
 KEPT = frozenset({type(None), bool, float, bytes, Standard.date, timedelta, UUID})
-"""Types that are written as documented whatever the value; a NaN and an infinity as null."""
+"""Types encoded as documented whatever the value; NaN and infinity as null."""
 
 _LEAVES = KEPT | {str}
 _SEQUENCES = frozenset({list, tuple, set, frozenset})
@@ -38,13 +38,13 @@ _encode_into = msgspec.json.Encoder(decimal_format="number").encode_into
 
 
 def write(value: Any) -> bytes:
-    """A value as JSON bytes: the one writer.
+    """Encode a value as JSON: the only writer.
 
-    It has no hook for unknown types, so no code of the caller's runs while it reads his objects: another thread would
-    get its turn in there, and could take away what msgspec is reading.
+    It has no hook for unknown types, so that no code of the caller's runs while it reads his objects: another thread
+    could run in there, and change what msgspec is reading.
     """
-    # Into a buffer and out of it again: what `Encoder.encode` returns keeps the room that it has grown by, 950 bytes
-    # for 660, as long as it waits to be sent. With a buffer that is kept this takes no longer.
+    # Into a buffer that is kept, then copied: what `Encoder.encode` returns is overallocated by almost a half for as
+    # long as it waits to be sent. This is as fast.
     try:
         buffer = _buffers.pop()
     except IndexError:
@@ -56,23 +56,20 @@ def write(value: Any) -> bytes:
 
 
 _buffers: list[bytearray] = []
-"""Room to write in, which nobody uses now: as much as threads, or signal handlers, have been writing at once."""
+"""Free buffers: as many as threads, or signal handlers, have written at once."""
 
 
 def is_plain(values: Iterable[Any], depth: int) -> bool:  # noqa: C901 - a call per type would double its time
-    """Whether msgspec alone writes these as documented: only types are here whose every value it does.
+    """Whether msgspec alone encodes these as documented, which holds for every value of the types here.
 
     Left to itself it writes NaN for a Decimal that is none, the same key twice when two keys become the same text, a
-    Decimal key without quotes, and an offset of 53 minutes and 28 seconds without the seconds. So a type is known to be
-    harmless, or is looked into, or goes the long way.
+    Decimal key without quotes, and an offset of 53 minutes and 28 seconds without the seconds. So a type is either
+    known to be safe, or inspected, or normalized.
 
-    This loop is the largest part of a call: 1.7 of 5.2 µs for an event of 650 bytes (Python 3.11). A C function that
-    tells one type from another without a Python object for each was not found; slower were `set(map(type, values))`
-    against a set of types, the same as a tuple against known ones, and a list of work in place of recursion.
-    `msgspec.convert` to a nested union of plain types takes 0.9 µs, but no union may hold both str and datetime.
+    This loop is the largest part of a call. docs/decisions/0022 and 0023 have the alternatives that were measured.
 
-    Another thread that changes a container between this look and the writing can get past it, with no worse effect
-    than the above: only standard types are written, and no code of the caller's runs meanwhile.
+    Another thread that changes a container between this check and the encoding can evade it, with no worse effect than
+    the above: only standard types are encoded, and no code of the caller's runs at the same time.
     """
     for value in values:
         if type(value) in _LEAVES:
@@ -98,12 +95,12 @@ def is_plain(values: Iterable[Any], depth: int) -> bool:  # noqa: C901 - a call 
 
 
 def _is_usual(value: Any, kind: type) -> bool:
-    """Whether a value is one of those that msgspec writes as documented, of a type where that depends on the value."""
+    """Whether msgspec encodes a value as documented, for types where that depends on the value."""
     if kind is datetime or kind is time:
         zone = value.tzinfo
-        # Other zones are asked for their offset by the repair: many are written in Python (see `write`).
+        # Offsets of other zones are read when normalizing: many zones are written in Python (see `write`).
         return zone is None or zone is _UTC or (type(zone) is timezone and not zone.utcoffset(None) % MINUTE)
     if kind is Decimal:
         return bool(value.is_finite() and value.adjusted() < 308)
-    # Of a member msgspec writes the str or int that it is, or else its value; MAX_DEPTH: which is no container.
+    # msgspec writes a member's str or int, or else its value; MAX_DEPTH: which is not a container.
     return issubclass(kind, Enum) and not issubclass(kind, float) and is_plain((value._value_,), MAX_DEPTH)

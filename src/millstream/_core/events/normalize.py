@@ -1,6 +1,6 @@
-"""The slow way from a caller's value to one that is sent: whatever the fast path left aside is rebuilt here.
+"""Normalization: rebuilds values that the fast path cannot encode, into values that it can.
 
-What has one right answer is mended; of what has none, the refusal names the path. The fast path is in encoding.py.
+A value with one right interpretation is converted; for others, the error names the path. The fast path is in encode.py.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Name: TypeAlias = "str | int | None"
 
 
 def normalized(event: object) -> Any:
-    """The value rebuilt from what the writer writes as documented, and from nothing else.
+    """Rebuild a value from types that the writer encodes as documented.
 
     Raises:
-        InvalidEvent: something in it cannot be sent; the message has its path and type, never its content.
+        InvalidEvent: a value cannot be sent; the message has its path and type, never its content.
     """
     try:
         return _Normalizer().value(event, 0)
@@ -37,27 +37,27 @@ def normalized(event: object) -> Any:
 
 
 class _Refusal(Exception):
-    """Why a value cannot be sent. Its path is put together on the way up, so that good values do not pay for one."""
+    """The reason why a value cannot be sent. Its path is built on the way up, at no cost for valid values."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.path: list[str | int] = []  # the innermost part first
 
     def where(self) -> str:
-        """The path, nearly as Python writes it: `properties.cart[3].price`."""
+        """The path, much as Python writes it: `properties.cart[3].price`."""
         parts = [f"[{part}]" if isinstance(part, int) else f".{part[:40]}" for part in reversed(self.path)]
         out = "".join(parts).lstrip(".") or "the event"
         return out if len(out) <= 200 else f"{out[:100]}…{out[-80:]}"
 
 
 def _located(exc: Exception, value: object, name: Name) -> _Refusal:
-    """What was raised while the value of that name was rebuilt, as a refusal that knows the name."""
+    """Convert an exception raised while a value was rebuilt, and add the value's name to its path."""
     if isinstance(exc, _Refusal):
         refusal = exc
     elif isinstance(exc, RecursionError):
         refusal = _Refusal("nested too deeply")
     else:
-        # The exception's own text stays out: it may hold the value.
+        # Without the exception's own text, which may hold the value.
         refusal = _Refusal(f"object of type {coerce.type_name(value)} cannot be read: {coerce.type_name(exc)}")
         refusal.__cause__ = exc
     if name is not None:
@@ -66,10 +66,10 @@ def _located(exc: Exception, value: object, name: Name) -> _Refusal:
 
 
 class _Normalizer:
-    """One pass over one event. It keeps few frames per level, so that MAX_DEPTH fits Python's stack."""
+    """A pass over one event. It uses few frames per level, so that MAX_DEPTH fits Python's stack."""
 
     def __init__(self) -> None:
-        self._above: set[int] = set()  # ids of the containers that the current value is in
+        self._above: set[int] = set()  # ids of the containers around the current value
 
     def value(self, value: Any, depth: int) -> Any:
         kind = type(value)  # pyright: ignore[reportUnknownVariableType] - a cast would cost time
@@ -96,14 +96,14 @@ class _Normalizer:
     def _mapping(self, pairs: list[tuple[Any, Any]], depth: int) -> dict[str, Any]:
         _check(depth)
         out: dict[str, Any] = {}
-        name, inner = None, None  # of the pair that is being looked at, for the handler
+        name, inner = None, None  # of the current pair, for the handler
         try:
             for key, inner in pairs:
-                name = None  # while the key is looked at, what is wrong is the mapping
+                name = None  # faults of a key are the mapping's
                 name = key if type(key) is str and key.isascii() else self._key(key)
                 if name in out:
                     raise _Refusal("two keys of the mapping become this one: rename one of them")  # noqa: TRY301
-                # A call takes longer than the question.
+                # Checked inline: a call would be slower.
                 out[name] = inner if type(inner) in KEPT else self.value(inner, depth)
         except Exception as exc:  # noqa: BLE001
             refusal = _located(exc, inner, name)
@@ -122,7 +122,7 @@ class _Normalizer:
         return out
 
     def _key(self, key: Any) -> str:
-        """A key that is no plain str: the text of the JSON that it would be as a value."""
+        """Convert a key that is not a str: to the text of its JSON value."""
         if type(key) is str:
             return coerce.text(key)
         try:
@@ -130,7 +130,7 @@ class _Normalizer:
         except Exception:  # noqa: BLE001
             simple = []
         if isinstance(simple, dict | list):
-            raise _Refusal(f"a key is an object of type {coerce.type_name(key)}, which is no one text: make it a str")
+            raise _Refusal(f"a key of type {coerce.type_name(key)} has no single text: make it a str")
         written = write(simple)
         return msgspec.json.decode(written, type=str) if written.startswith(b'"') else written.decode()
 

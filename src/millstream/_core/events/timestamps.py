@@ -1,4 +1,4 @@
-"""When an event happened: a datetime or ISO-8601 text, as the Tracking API writes it."""
+"""Timestamps: formats a datetime or ISO 8601 text as the Tracking API does."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _UTC = timezone.utc
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - both sides of the difference are in UTC
 _MILLISECOND = timedelta(milliseconds=1)
 
-# ISO 8601's extended form, down to the day or the minute. The basic form (20240517) and weeks are left out: other
-# readers of the wire do not know them, and `send` keeps what it was given.
+# ISO 8601's extended form, down to the day or the minute. The basic form (20240517) and weeks are excluded: other
+# readers do not know them, and `send` keeps the text unchanged.
 _ISO = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)"
     r"(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,30}))?)?(?:[Zz]|([+-])(\d\d)(?::?(\d\d))?)?)?",
@@ -25,14 +25,14 @@ _ISO = re.compile(
 
 
 def iso(value: object, field: str = "timestamp") -> str:
-    """A time in UTC with milliseconds and `Z`. One without a zone is taken as UTC.
+    """Format a time in UTC with milliseconds and `Z`. Without a zone it is taken as UTC.
 
     Raises:
-        InvalidEvent: it is no time, or has no place in UTC between the years 1 and 9999.
+        InvalidEvent: it is not a time, or outside the years 1 to 9999 in UTC.
     """
     try:
         moment = _moment(value)
-    except Exception as exc:  # a zone is a user's object too
+    except Exception as exc:  # zones are user code, too
         raise _wrong(field, value) from exc
     if moment is None:
         raise _wrong(field, value)
@@ -40,12 +40,12 @@ def iso(value: object, field: str = "timestamp") -> str:
         try:
             moment = moment.replace(tzinfo=_UTC) if moment.tzinfo is None else moment.astimezone(_UTC)
         except OverflowError:
-            raise InvalidEvent(f"{field} has no place in UTC between the years 1 and 9999") from None
+            raise InvalidEvent(f"{field} is outside the years 1 to 9999 in UTC") from None
     return f"{moment.isoformat(timespec='milliseconds')[:23]}Z"
 
 
 def from_epoch(seconds: float) -> str:
-    """Return seconds since the epoch as the same text; what is less than a millisecond is cut off."""
+    """Format seconds since the epoch in the same way; fractions of a millisecond are cut off."""
     milliseconds = int(seconds * 1000)
     moment = datetime.fromtimestamp(milliseconds // 1000, _UTC)
     return f"{moment.isoformat()[:19]}.{milliseconds % 1000:03d}Z"

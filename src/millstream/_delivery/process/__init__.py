@@ -1,8 +1,8 @@
-"""The end of a process, SIGTERM and forks: what all clients do at these moments.
+"""Process events for all clients: exit, SIGTERM and fork.
 
-    end       the exit hook, or what takes its place where exit hooks are skipped (fork_hooks.py)
+    exit      the exit hook, or its replacement where exit hooks are skipped (fork_hooks.py)
     SIGTERM   its handler (sigterm.py) runs the same steps in a thread, and then ends the process by the signal
-    fork      the child's clients begin again, each when it is first used there
+    fork      clients in the child start over, each on first use
 
 One hook of each kind serves all clients, because a fork hook can never be removed.
 """
@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol, TypeVar
 
-from ..._clock import monotonic, start_anew
+from ..._clock import monotonic, reset_after_fork
 from ..._logging import to_stderr, warn
 from . import fork_hooks
 from .ending import EndingGate
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class Client(Protocol):
-    """What a client does at these moments."""
+    """A client, as these hooks use it."""
 
     def at_gate(self) -> None: ...
 
@@ -46,15 +46,15 @@ class _Watched(NamedTuple):
 
 
 gate = EndingGate()
-# In the order of their making. A dict's own methods are one step each, whatever other threads do meanwhile.
+# In order of creation. Each method of a dict is atomic.
 _clients: dict[int, _Watched] = {}
-_retired: dict[int, FinalDelivery] = {}  # of clients that nothing refers to any more, with events on their way
+_retired: dict[int, FinalDelivery] = {}  # of clients that are garbage, with events in delivery
 _hooked = False
-_ended = False  # what is recorded from here on is delivered in its call, because no hook of ours comes after it
+_ended = False  # later events are delivered in their call, because no hook follows
 
 
 def watch(client: Client, final: FinalDelivery, *, handle_sigterm: bool) -> None:
-    """Have this client take part. Called with each driver that it makes: a forked child makes another."""
+    """Register a client. Called for each driver that it makes: a forked child makes another."""
     if sys.is_finalizing():  # in a `__del__`, after all exit hooks; nothing can be imported or started any more
         client.after_end(0.0)
         return
@@ -88,9 +88,9 @@ def _hook() -> None:
 
 
 def _exit_hooks_run() -> bool:
-    """Whether the exit hooks run already, and one that is registered now never will.
+    """Whether exit hooks are running already, so that one registered now would never run.
 
-    They run on the main thread after it has counted as ended. Before that, `threading` waits there for other threads.
+    They run on the main thread after it counts as ended. Before that, `threading` waits there for other threads.
     """
     main = threading.main_thread()
     if main.is_alive() or main.ident != threading.get_ident():
@@ -102,16 +102,16 @@ def _exit_hooks_run() -> bool:
 
 
 def closed(client: Client) -> None:
-    """This client has nothing to lose any more."""
+    """Unregister a client that has nothing to lose any more."""
     _sigterm.release(id(client))
 
 
 def end() -> None:
-    """The end of the process: each client delivers what it has, within its `exit_timeout`."""
+    """Exit hook: each client delivers its events, within its `exit_timeout`."""
     global _ended  # noqa: PLW0603
     began, finals = monotonic(), _finals()
     if _sigterm.delivers:
-        _each(finals, lambda final: final.begin_flush(began))  # what the program has recorded since the signal came
+        _each(finals, lambda final: final.begin_flush(began))  # events recorded since the signal
         _sigterm.wait(began + _timeout(finals))
     _sigterm.at_exit = True
     look_up_without_threads()
@@ -129,7 +129,7 @@ def end() -> None:
 
 
 def flush() -> None:
-    """Deliver what there is, for a program that goes on."""
+    """Deliver pending events, in a program that goes on."""
     began, finals = monotonic(), _finals()
     _each(finals, lambda final: final.driver.request_flush())
     _each(finals, lambda final: final.flush(began))
@@ -142,12 +142,12 @@ def _end_by_signal() -> None:
 
 
 def _deliver_the_rest(began: float, finals: list[FinalDelivery], *, goes_on: bool = False) -> None:
-    """Deliver every event whose call has returned: the rule is in docs/decisions/0031.
+    """Deliver every event whose call has returned: the rules are in docs/decisions/0031.
 
     Args:
-        began: when the end began.
-        finals: the deliveries of all clients; those of clients that are made meanwhile are added.
-        goes_on: whether the program does until it is killed; then a client whose events are on disk does, too.
+        began: the start of the end.
+        finals: the deliveries of all clients; those of clients made during the end are added.
+        goes_on: whether the program goes on until it is killed; then clients with events on disk go on, too.
     """
     _each(finals, lambda final: final.begin_flush(began))
     _each(finals, lambda final: final.flush(began))
@@ -160,7 +160,7 @@ def _deliver_the_rest(began: float, finals: list[FinalDelivery], *, goes_on: boo
     for client, final in _alive():
         if final in closing:
             client.at_gate()
-    _each(finals, FinalDelivery.hush)
+    _each(finals, FinalDelivery.mute)
     gate.wait_until_empty(began + _timeout(finals))
     _each(closing, lambda final: final.begin_close(began))
     _each(closing, lambda final: final.close(began))
@@ -180,7 +180,7 @@ def _timeout(finals: list[FinalDelivery]) -> float:
 
 
 def _each(some: Iterable[T], do: Callable[[T], object]) -> None:
-    """Do this with each, whatever becomes of the others."""
+    """Call this for each, even if others raise."""
     for one in some:
         try:
             do(one)
@@ -189,7 +189,7 @@ def _each(some: Iterable[T], do: Callable[[T], object]) -> None:
 
 
 def _collected(who: int) -> None:
-    """Nothing refers to this client any more: its driver ends when its events are delivered."""
+    """End the driver of a garbage-collected client when its events are delivered."""
     final = _clients.pop(who).final
     if final is None:
         return
@@ -206,7 +206,7 @@ def _collected(who: int) -> None:
 
 def _after_fork() -> None:
     global _ended  # noqa: PLW0603
-    start_anew()  # the ids, too: nothing else may know of the fork
+    reset_after_fork()  # the ids, too: nothing else may know of the fork
     end_copies()
     gate.open()
     _sigterm.after_fork()

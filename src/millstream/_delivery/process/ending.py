@@ -1,10 +1,10 @@
-"""The gate before the event calls while the process ends: an event that got past it is among those delivered last.
+"""The gate for event calls at the end of the process: events that got past it are among those delivered last.
 
     flush, callers go on ──▶ the gate closes ──▶ calls that were inside return ──▶ one more flush ──▶ the end
-                                  └── calls that come now wait in their first line, or are not accepted
+                                  └── later calls wait in their first line, or are not accepted
 
-An open gate costs a call nothing: closing it marks the clients as closed, which every call asks for in any case, and
-the calls that are inside are found by the frames on the stacks of their threads.
+An open gate costs a call nothing: closing it marks the clients as closed, which every call checks anyway, and calls
+inside are found by the frames on the stacks of their threads.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["EndingGate"]
 
 WAIT_PAUSE = 0.005
-"""Seconds between two looks of a call that waits. It polls, because signal handlers may run in the same thread."""
+"""Seconds between two checks of a waiting call. It polls, because signal handlers may run in the same thread."""
 LOOK_PAUSE = 0.001
-"""Seconds between two looks for calls that are inside."""
+"""Seconds between two checks for calls inside."""
 GRACE = 1.0
-"""Seconds after its deadline when a stopped event loop goes on, whatever became of the end."""
+"""Seconds after its deadline at which a stopped event loop goes on in any case."""
 
 PACKAGE = __name__.partition(".")[0]
 OURS = tuple(f"{PACKAGE}.{name}" for name in ("_delivery", "aio", "client", "emitter", "plugins"))
@@ -39,7 +39,7 @@ OURS = tuple(f"{PACKAGE}.{name}" for name in ("_delivery", "aio", "client", "emi
 
 
 class EndingGate:
-    """Holds up event calls while the last events of the process are delivered."""
+    """Blocks event calls while the last events of the process are delivered."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -47,15 +47,15 @@ class EndingGate:
         self._stopped: dict[AbstractEventLoop, threading.Event] = {}
 
     def guard(self, *calls: Callable[..., Any]) -> None:
-        """Name the functions that are event calls. A thread is inside while one of them is on its stack."""
+        """Register the event calls. A thread is inside while one of them is on its stack."""
         self._calls = frozenset(call.__code__ for call in calls)
 
     def close(self) -> None:
-        """Hold up event calls from now on."""
+        """Block event calls from now on."""
         self.closed = True
 
     def open(self) -> None:
-        """Let everything go on."""
+        """Release all blocked calls and loops."""
         self.closed = False
         stopped, self._stopped = self._stopped, {}
         for release in stopped.values():
@@ -66,7 +66,7 @@ class EndingGate:
     def admit(self, until: float) -> bool:
         """Wait until the gate opens, up to the time `until`. False: the event must not be accepted.
 
-        A call never waits where delivery may need the thread that it is on, or a lock that it has interrupted.
+        A call never waits where delivery may need its thread, or a lock that it has interrupted.
         """
         if self.closed and self._may_wait():
             self._wait(until)
@@ -87,7 +87,7 @@ class EndingGate:
         return not any(self._is_nested(frame, handlers) for frame in frames)
 
     def _is_nested(self, frame: FrameType, handlers: set[CodeType]) -> bool:
-        """Whether a call above this frame runs on our behalf, or has interrupted what its thread was doing."""
+        """Whether a call above this frame runs on our behalf, or has interrupted its thread."""
         code = frame.f_code
         if code in self._calls or code in handlers or code.co_name == "__del__":
             return True
@@ -104,8 +104,8 @@ class EndingGate:
         return True
 
     def _is_occupied(self) -> bool:
-        # Greenlets that are not running have no stack here. They are switched away from inside a call only where it
-        # waits for room: what they record then is counted before the end.
+        # Greenlets that are not running have no stack here. Inside a call they are switched only while it waits for
+        # room: what they record then is counted before the end.
         outside = {EndingGate._wait.__code__, EndingGate._is_occupied.__code__}
         for frame in sys._current_frames().values():
             codes = {each.f_code for each in _stack(frame)}
@@ -125,7 +125,7 @@ class EndingGate:
 
         try:
             loop.call_soon_threadsafe(block)
-        except RuntimeError:  # closed at this very moment: it blocks nothing any more
+        except RuntimeError:  # closed just now: it blocks nothing any more
             return True
         self._stopped[loop] = release
         return reached.wait(max(0.0, until - monotonic()))
@@ -143,7 +143,7 @@ def _runs_event_loop() -> bool:
 
 
 def _signal_handlers() -> set[CodeType]:
-    """The code of the signal handlers, which may have interrupted anything."""
+    """The code of the signal handlers, which may have interrupted any code."""
     codes = {_code_of(signal.getsignal(number)) for number in signal.valid_signals()}
     return {code for code in codes if code is not None}
 

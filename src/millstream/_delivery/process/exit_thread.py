@@ -1,7 +1,6 @@
-"""A thread that is kept ready for the end of the process, where from Python 3.12 on no other can be started any more.
+"""A thread that is started in advance for exit: from Python 3.12 on none can be started any more by then.
 
-Without it the main thread would have to do all that may hang (looking up a host's name, above all) itself, and nothing
-could call it back.
+Without it the main thread would run all that may hang (name look-ups, above all), without a time limit.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ T = TypeVar("T")
 
 
 class ExitJob(Generic[T]):
-    """Something that the thread does."""
+    """A job of the thread."""
 
     def __init__(self, do: Callable[[], T]) -> None:
         self._do = do
@@ -36,7 +35,7 @@ class ExitJob(Generic[T]):
             self._done.set()
 
     def result(self, timeout: float) -> T | None:
-        """Return what came of it, or raise what it raised; None if that takes too long."""
+        """Return its result, or raise its exception; None on timeout."""
         self._done.wait(timeout)
         if self._raised is not None:
             raise self._raised
@@ -44,7 +43,7 @@ class ExitJob(Generic[T]):
 
 
 class ExitThread:
-    """At most one daemon thread, for at most one job at a time."""
+    """At most one daemon thread, with at most one job at a time."""
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[ExitJob[object] | None] = SimpleQueue()
@@ -56,7 +55,7 @@ class ExitThread:
             self._start()
 
     def do(self, what: Callable[[], T]) -> ExitJob[T] | None:
-        """Have something done. None: there is no thread to be had."""
+        """Run a job. None: no thread can be started."""
         if not self._there:
             self._start()
         if not self._there:
@@ -66,13 +65,13 @@ class ExitThread:
         return job
 
     def dismiss(self) -> None:
-        """The thread ends when it has done what it was given."""
+        """End the thread after its current job."""
         if self._there:
             self._there = False
             self._jobs.put(None)
 
     def _start(self) -> None:
-        jobs = self._jobs  # not ourselves: the thread would keep us
+        jobs = self._jobs  # not self: the thread would keep it alive
         self._there = True  # first: a signal handler may come here as well
         try:
             start_thread("millstream-exit", lambda: _run(jobs))

@@ -1,4 +1,4 @@
-"""The last delivery of one client: at the end of the process, by a signal, or when nothing refers to the client."""
+"""The final delivery of a client: at exit, on SIGTERM, or when the client is garbage-collected."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ ADVICE = "; a longer exit_timeout gives them more time, and a spool keeps them f
 
 
 class FinalDelivery:
-    """Delivers the events that a client has left, and says in one line what could not be delivered.
+    """Delivers the remaining events of a client, and reports in one line those it could not deliver.
 
-    It refers to the client's driver, not to the client. Times are of the monotonic clock, in seconds.
+    It refers to the client's driver, not to the client. Times are in seconds of the monotonic clock.
 
     Args:
         driver: has the events.
-        summary: counts what the line says.
-        timeout: seconds that it may take: `exit_timeout`.
+        summary: counts for the line.
+        timeout: `exit_timeout`, in seconds.
         shared_http: whether the application made the HTTP client, and may use it elsewhere.
     """
 
@@ -39,22 +39,22 @@ class FinalDelivery:
 
     @property
     def pending(self) -> int:
-        """The number of events without an outcome."""
+        """The number of unsettled events."""
         return self.driver.stats().pending
 
     @property
     def on_disk(self) -> bool:
-        """Whether an event is on disk before its call returns."""
+        """Whether events are on disk before their calls return."""
         return self.driver.stats().spool == "on"
 
     def begin_flush(self, began: float) -> None:
-        """Begin `flush` without waiting, so that those of several clients overlap."""
+        """Start `flush` without waiting, so that those of several clients overlap."""
         if self.pending:
-            self.driver.let_go()
+            self.driver.release_lock()
             self.driver.begin_flush(self._left(began))
 
     def flush(self, began: float) -> None:
-        """Deliver what is there, while callers go on."""
+        """Deliver pending events, while callers go on."""
         if self.pending:
             self.driver.flush(self._left(began))
 
@@ -62,33 +62,33 @@ class FinalDelivery:
         """Leave the event loop, in steps."""
         return self.driver.detach(gate, began + self.timeout)
 
-    def hush(self) -> None:
+    def mute(self) -> None:
         """Log nothing until `report`."""
-        self._summary.hush()
+        self._summary.mute()
 
     def begin_close(self, began: float) -> None:
-        """Begin `close` without waiting."""
+        """Start `close` without waiting."""
         self._closes = bool(self.pending)
         if self._closes:
             self.driver.begin_close(self._left(began))
 
     def close(self, began: float) -> None:
-        """Deliver what is left, and give up what cannot be delivered in time."""
-        if self._closes or self.pending:  # also when what was begun has given everything up meanwhile
+        """Deliver remaining events, and abandon those that cannot be delivered in time."""
+        if self._closes or self.pending:  # also if all events were abandoned since the start
             self._unsent += len(self.driver.close(self._left(began)).unsent)
 
     def report(self, write: Callable[[str], object], by: BaseException | None = None) -> None:
-        """Write the last line, if anything was lost. `by` is what has interrupted the end."""
+        """Write the last line, if events were lost. `by` is the exception that interrupted the end."""
         lost, self._unsent = self._unsent + self.driver.exposed(), 0
         if by is None:
             why, advice = f" within exit_timeout={self.timeout:g} s", ADVICE
         else:
             why, advice = f": the end of the process was interrupted ({type(by).__name__})", ""
         were = "was" if lost == 1 else "were"
-        self._summary.last_words(f"{plural(lost, 'event')} {were} not delivered{why}" if lost else "", advice, write)
+        self._summary.final_line(f"{plural(lost, 'event')} {were} not delivered{why}" if lost else "", advice, write)
 
     def retire(self, then: Callable[[], object]) -> bool:
-        """Have the driver end once its events are delivered. Returns whether there are any; then `then` is called."""
+        """End the driver once its events are delivered. Return whether there are any; then `then` is called."""
         pending = bool(self.pending)
         self.driver.retire(then, close_http=not self._shared_http)
         return pending

@@ -1,10 +1,10 @@
-"""Children that Python's own hooks do not reach, and what reaches them.
+"""Hooks for child processes that Python's own hooks do not reach.
 
-    multiprocessing   its children skip atexit, but run finalizers
+    multiprocessing   children skip atexit, but run finalizers
     Celery            skips those as well, and sends a signal
     uWSGI             forks without telling Python (unless it is set to), but calls a hook of its own
 
-None of these is imported here for those who do not use it.
+None of these is imported here for applications that do not use it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import Any
 __all__ = ["is_daemon", "is_spawned", "of_multiprocessing", "on_fork", "watch"]
 
 LAST = -100
-"""Priority of our finalizer: after those of the application, and of multiprocessing's own queues."""
+"""The finalizer's priority: after those of the application, and of multiprocessing's own queues."""
 
 
 def watch(client: object, end: Callable[[], object]) -> None:
-    """Have `end` called when a child ends in which this client is used.
+    """Call `end` when a child ends in which this client is used.
 
     Called when a client is made, and at its first use in a forked child.
     """
     util: Any = sys.modules.get("multiprocessing.util")
     if util is not None:
-        # Children forget all finalizers when they begin, also those that were registered while they imported modules.
+        # Children forget all finalizers when they begin, also those registered while importing modules.
         util.register_after_fork(client, partial(_again, util, end))
         if of_multiprocessing():
             _finalize(util, end)
@@ -44,9 +44,9 @@ def of_multiprocessing() -> bool:
 
 
 def is_spawned() -> bool:
-    """Whether multiprocessing has started this process with an interpreter of its own.
+    """Whether multiprocessing has started this process with a new interpreter.
 
-    While such a child imports the main module, it does not know its parent yet, nor whether it is a daemon.
+    While such a child imports the main module, it knows neither its parent nor whether it is a daemon.
     """
     return "--multiprocessing-fork" in sys.orig_argv
 
@@ -66,13 +66,13 @@ def _end(end: Callable[[], object], **_: object) -> None:
 
 
 def on_fork(after_in_child: Callable[[], object]) -> None:
-    """Have `after_in_child` called in children that are forked by other means than Python's."""
+    """Call `after_in_child` in children that are forked by other means than Python's."""
     uwsgi: Any = sys.modules.get("uwsgi")
     if uwsgi is None:
         return
     try:
         import_module("uwsgidecorators").postfork(after_in_child)
-    except ImportError:  # a part of uWSGI that need not be there
+    except ImportError:  # an optional part of uWSGI
         if not hasattr(uwsgi, "post_fork_hook"):
             uwsgi.post_fork_hook = after_in_child
 

@@ -1,6 +1,6 @@
-"""Threads of ours, which under gevent are greenlets: a fork copies those, and at the end they cannot look up names.
+"""Threads that are greenlets under gevent: a fork copies them, and at exit they cannot look up names.
 
-gevent is not imported here for those who do not use it.
+gevent is not imported here for applications that do not use it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 __all__ = ["TOO_LATE", "end_copies", "in_hub", "look_up_without_threads", "start_thread"]
 
 TOO_LATE = sys.version_info >= (3, 12)
-"""Whether it is too late to start a thread when the process ends."""
+"""Whether exit is too late to start a thread."""
 
 _greenlets: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -24,11 +24,11 @@ _greenlets: weakref.WeakSet[Any] = weakref.WeakSet()
 def start_thread(name: str, run: Callable[[], object]) -> None:
     """Start a daemon thread, in an empty context.
 
-    Tracing tools carry the context of the thread that starts one into it: requests of every later event would be
-    parts of the trace in which the first one was recorded.
+    Tracing tools carry the context of the starting thread over: requests of every later event would belong to the trace
+    of the first one.
 
     Raises:
-        RuntimeError: there is none to be had.
+        RuntimeError: no thread can be started.
     """
     Context().run(_start, name, run)
 
@@ -48,7 +48,7 @@ def in_hub() -> bool:
 
 
 def end_copies() -> None:
-    """In a forked child: what the parent's greenlets have in hand is the parent's, their connections above all."""
+    """In a forked child: end copies of the parent's greenlets, whose work and connections are the parent's."""
     if _greenlets:
         here = import_module("gevent").getcurrent()
         for greenlet in list(_greenlets):
@@ -58,7 +58,7 @@ def end_copies() -> None:
 
 
 def look_up_without_threads() -> None:
-    """At the end of the process: from here on gevent resolves names in the one thread that is left."""
+    """At exit: make gevent resolve names in the one thread that is left."""
     if TOO_LATE and _patched("socket"):
         hub: Any = import_module("gevent").get_hub()
         hub.resolver = import_module("gevent.resolver.blocking").Resolver()

@@ -1,8 +1,8 @@
-"""SIGTERM: deliver as at the end of the process, and then end by the signal, as if nothing had handled it.
+"""SIGTERM: deliver as at exit, and then end by the signal, as without a handler.
 
-Python runs a handler on the main thread, between two steps of whatever is there. That may be `track()` with a lock in
-hand that the worker needs, or the very event loop that has to deliver. So the handler only starts a thread, which
-delivers and then kills. Until the gate closes (ending.py) the program goes on, as if the signal had come later.
+Python runs a handler on the main thread, between two steps of any code. That may be `track()` holding a lock that the
+worker needs, or the very event loop that delivers. So the handler only starts a thread, which delivers and then kills
+the process. Until the gate closes (ending.py) the program goes on, as if the signal had come later.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ __all__ = ["Sigterm"]
 
 SIGTERM, SIGINT = signal.SIGTERM, signal.SIGINT
 GRACE = 1.0
-"""Seconds after its time is up that an exit hook leaves to the thread that ends the process by the signal."""
+"""Seconds that an exit hook waits for the thread that ends the process, beyond its time."""
 
 
 class Sigterm:
-    """The handler, one for all clients. It is only ever put over the default.
+    """The handler, one for all clients. It only replaces the default.
 
-    A handler that the application installs later has the signal to itself. If it calls ours, that sends what there is
-    to send, and leaves the rest to the application. Children of multiprocessing have none of ours: their parent
-    terminates them with a lock in hand that they wait for, and waits for them without limit.
+    A handler that the application installs later gets the signal alone. If it calls ours, that delivers pending events,
+    and leaves the rest to the application. Children of multiprocessing get no handler: their parent terminates them
+    while holding a lock that they wait for, and waits for them without limit.
 
     Args:
-        flush: has all clients deliver what they have; called in a thread.
-        end: the same for the last time; in a thread, or where none can be started in the handler.
+        flush: delivers all clients' events; called in a thread.
+        end: the same for the last time; in a thread, or if none can be started, in the handler.
     """
 
     def __init__(self, flush: Callable[[], object], end: Callable[[], object]) -> None:
@@ -46,48 +46,48 @@ class Sigterm:
         self._flush = flush
         self._end = end
         self._wanted: set[int] = set()
-        self._pid = 0  # where it is installed
+        self._pid = 0  # the process where it is installed
         self._came = False
         self._sigint: Any = None  # its handler before the signal came
-        self._masks: dict[int, set[int | signal.Signals]] = {}  # of threads that fork, as they were before
+        self._masks: dict[int, set[int | signal.Signals]] = {}  # of threads that fork, before the fork
 
     def want(self, who: int) -> None:
-        """Install it, if it can be: on the main thread of the main interpreter, and over the default alone."""
+        """Install it, if possible: on the main thread of the main interpreter, and only over the default."""
         self._wanted.add(who)
         if self.at_exit or of_multiprocessing():
             return
         if _on_main_thread() and signal.getsignal(SIGTERM) == signal.SIG_DFL and not _caught_by_others():
             try:
                 signal.signal(SIGTERM, self._handle)
-            except ValueError:  # a subinterpreter, whose main thread is not the one
+            except ValueError:  # a subinterpreter, which has no main thread of its own
                 return
             self._pid = os.getpid()
 
     def replace(self, who: int, by: int) -> None:
-        """Keep it installed for another's sake, if it is for this one's."""
+        """Keep it installed for another client, if it is for this one."""
         if who in self._wanted:
             self._wanted.add(by)
             self._wanted.discard(who)
 
     def release(self, who: int) -> None:
-        """One client less. Without any, the default is restored."""
+        """Unregister a client. Without any, the default is restored."""
         self._wanted.discard(who)
         if not self._wanted:
             self._remove()
 
     def before_fork(self) -> None:
-        """Hold the signal back: Python forgets one that comes to a child in its first moments, and its parent waits."""
+        """Block the signal: a child loses one that arrives in its first moments, and its parent waits."""
         if self._is_ours():
             self._masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, {SIGTERM})
 
     def let_through(self) -> None:
-        """What was held back comes now."""
+        """Unblock the signal."""
         mask = self._masks.pop(threading.get_ident(), None)
         if mask is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def after_fork(self) -> None:
-        """In a forked child: the default, until a client is used there."""
+        """In a forked child: restore the default, until a client is used there."""
         self._remove()
         if self._came and self._sigint is not None and _on_main_thread():
             signal.signal(SIGINT, self._sigint)
@@ -97,13 +97,13 @@ class Sigterm:
         self._masks.clear()
 
     def wait(self, until: float) -> None:
-        """Wait for the thread that ends the process; if it does not in time, the exit hook goes on without it."""
+        """Wait for the thread that ends the process; after a timeout, the exit hook goes on without it."""
         until += GRACE
         while self.delivers and monotonic() < until:
             time.sleep(0.01)
 
     def end(self) -> None:
-        """All has been delivered that could be, and the process ends: by the signal, if it has come."""
+        """End the process by the signal, if it was received; all events are delivered that could be."""
         if self._came:
             _die()
         self._remove()
@@ -120,9 +120,9 @@ class Sigterm:
             self._handle_last()
         elif not self.at_exit:
             try:
-                # Not threading.Thread: that waits until the thread runs, and a handler must not (gevent refuses to).
+                # Not threading.Thread, which waits until the thread runs: a handler must not (gevent refuses to).
                 _thread.start_new_thread(self._flush, ())
-            except RuntimeError:  # at the end of the process, which delivers, or where no thread can be had
+            except RuntimeError:  # at exit, which delivers, or where no thread can be started
                 pass
 
     def _handle_last(self) -> None:
@@ -131,7 +131,7 @@ class Sigterm:
         self._sigint = signal.getsignal(SIGINT)
         if self._sigint not in (signal.SIG_IGN, signal.SIG_DFL, None):
             signal.signal(SIGINT, signal.SIG_DFL)
-        if self._pid != os.getpid():  # a child that has not come to restore the default
+        if self._pid != os.getpid():  # a child that has not yet restored the default
             _die()
         if self.at_exit:
             return
@@ -153,7 +153,7 @@ def _on_main_thread() -> bool:
 
 
 def _caught_by_others() -> bool:
-    """Whether something handles the signal of which Python does not know: a server that Python is embedded in."""
+    """Whether other code handles the signal, unknown to Python: a server that embeds Python."""
     try:
         status = Path("/proc/self/status").read_text("ascii", "replace")
     except OSError:  # not Linux
@@ -163,6 +163,6 @@ def _caught_by_others() -> bool:
 
 
 def _die() -> None:
-    """End by the signal, as the default would have it."""
+    """End by the signal, as by default."""
     os.kill(os.getpid(), SIGTERM)
-    os._exit(128 + SIGTERM)  # the first process of a container is immune to it: what its parent would have seen
+    os._exit(128 + SIGTERM)  # the first process of a container ignores it: its parent sees the same status

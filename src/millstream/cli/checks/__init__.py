@@ -1,7 +1,7 @@
-"""What `millstream doctor` looks at. Each check yields findings, and none of them raises.
+"""The checks of `millstream doctor`. Each yields findings, and none raises.
 
-here     this machine: versions, the key, the host's name, OAuth settings, the spool's directory
-there    the way to the server, step by step: name, connection, TLS, answer, clock; and the token server
+local    this machine: versions, the key, the host's name, OAuth settings, the spool's directory
+remote   the way to the server, step by step: name, connection, TLS, answer, clock; and the token server
 """
 
 from __future__ import annotations

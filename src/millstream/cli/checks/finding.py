@@ -1,4 +1,4 @@
-"""What a check has found."""
+"""Findings of a check."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Finding", "Findings", "ok", "problem", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: how it is, and what to do if it is not well."""
+    """A line of the report: the state, and the remedy for a problem."""
 
     status: Literal["ok", "warning", "problem"]
     subject: str
@@ -23,15 +23,15 @@ Findings: TypeAlias = Iterator[Finding]
 
 
 def ok(subject: str, message: str) -> Finding:
-    """As it should be."""
+    """No problem."""
     return Finding("ok", subject, message)
 
 
 def warning(subject: str, message: str, remedy: str) -> Finding:
-    """Events arrive all the same, or may."""
+    """Events are delivered, or may be."""
     return Finding("warning", subject, message, remedy)
 
 
 def problem(subject: str, message: str, remedy: str) -> Finding:
-    """Events do not arrive like this."""
+    """Events are not delivered."""
     return Finding("problem", subject, message, remedy)

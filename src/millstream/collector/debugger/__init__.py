@@ -1,11 +1,11 @@
-"""The live page of the collector: what comes, what becomes of it, and why.
+"""The collector's live page: events as they arrive, their outcomes and the reasons.
 
-    feed      the last events, whatever became of them, and how many there were
-    rows      what is shown of an event in a list, and which events somebody wants to see
-    calls     an event as the Python call that makes one like it
-    follower  what one watcher is told, in which portions
-    guard     who may see it
-    routes    the page and its data over HTTP; the page itself is in `static/`
+    feed        the last events with their outcomes, and counts
+    rows        an event as a row of the list, and the filter
+    snippet     an event as the Python call that makes it
+    subscriber  the stream of one watcher, in portions
+    access      access control
+    routes      the page and its data over HTTP; the page itself is in `static/`
 
 The collector publishes to the feed and mounts the routes; nothing here changes what is stored or answered.
 """

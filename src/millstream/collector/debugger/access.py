@@ -1,4 +1,4 @@
-"""Who may see the page and its data."""
+"""Access control for the live page and its data."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 
-class Forbidden(Exception):  # a verdict on its way up, not a fault
-    """The page is not for this request. `status` is 401 or 403."""
+class Forbidden(Exception):  # control flow, not a fault
+    """The request is refused. `status` is 401 or 403."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -25,17 +25,17 @@ class Forbidden(Exception):  # a verdict on its way up, not a fault
 
 
 class Access:
-    """Keeps the page and its data from strangers: from other machines, and from other sites in the user's browser.
+    """Refuses requests from other machines, and from other sites in the user's browser.
 
-    Without a token only this machine may look. The name in `Host` must be `localhost`, an address, or one of `hosts`:
-    a site whose name was pointed at this address (DNS rebinding) comes under its own name.
+    Without a token only this machine has access. The name in `Host` must be `localhost`, an address, or one of
+    `hosts`: in a DNS rebinding attack the browser sends the attacker's name.
 
     Args:
-        token: a secret that a browser shows once, as `?token=`, and programs as `Authorization: Bearer`.
+        token: a secret: browsers show it once, as `?token=`, programs as `Authorization: Bearer`.
         hosts: other names under which the page is served, as behind a proxy; without scheme, port or wildcard.
 
     Raises:
-        SettingsError: the token or a name cannot be one.
+        SettingsError: the token or a name is invalid.
     """
 
     def __init__(self, token: str | None = None, hosts: Collection[str] = ()) -> None:
@@ -45,7 +45,7 @@ class Access:
             raise SettingsError("hosts is a collection of names: write hosts=[name]")
         for host in hosts:
             if not _NAME.fullmatch(host):
-                raise SettingsError(f"hosts: {host!r} is no name of a host, such as events.example.com")
+                raise SettingsError(f"hosts: {host!r} is not a host name, such as events.example.com")
         self.token = token
         self._hosts = frozenset(host.lower() for host in hosts)
         # Cookies are shared by all ports of a host: neither the token itself, nor one name for all collectors.
@@ -53,16 +53,16 @@ class Access:
         self.cookie_value = _digest("value", token or "")
 
     def check(self, headers: Mapping[str, str], client: str, shown: str = "", *, page: bool = False) -> None:
-        """Let a request pass, or raise.
+        """Return if the request is allowed, or raise.
 
         Args:
-            headers: has lower-case names, or is indifferent to case.
-            client: the address it came from; empty if there is none.
+            headers: has lower-case names, or ignores case.
+            client: the client's address; empty if unknown.
             shown: the token in its query string.
             page: whether it is for the page itself, to which other sites may link.
 
         Raises:
-            Forbidden: saying what to do about it.
+            Forbidden: with the remedy.
         """
         host = headers.get("host", "")
         self._check_host(_hostname(f"//{host}"))
@@ -106,7 +106,7 @@ _NAME = re.compile(r"[0-9A-Za-z_]([0-9A-Za-z_.-]{0,251}[0-9A-Za-z_])?")
 
 
 def _same(given: str, right: str) -> bool:
-    """Whether they are equal, in a time that does not tell how much of it was right."""
+    """Compare in constant time."""
     return hmac.compare_digest(given.encode(errors="replace"), right.encode())
 
 
@@ -115,7 +115,7 @@ def _digest(purpose: str, token: str) -> str:
 
 
 def _cookie(header: str, name: str) -> str:
-    """A cookie's value. By hand: what other applications on this host have set may be malformed."""
+    """Read a cookie. Not by http.cookies: cookies of other applications on this host may be malformed."""
     pairs = (pair.strip().partition("=") for pair in header.split(";"))
     return next((value for key, _, value in pairs if key == name), "")
 

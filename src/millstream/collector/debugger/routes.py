@@ -1,4 +1,4 @@
-"""The page, its files and its data, over HTTP."""
+"""Routes of the live page: its files and its data."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from millstream.spec import REASONS
+from millstream.spec import REASONS, TYPES
 
 from ..clock_skew import moment_of
 from .access import Access, Forbidden
-from .rows import Filter, row_of
+from .rows import RowFilter, row_of
 from .snippet import body_of, call_of
 from .subscriber import AT_ONCE, Subscriber
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from ..feed import Entry, Feed
 
 TICK = 0.1
-"""Seconds between two messages to a watcher, while all that came is told."""
+"""Seconds between two messages to a watcher."""
 STATS_EVERY = 1.0
 
 _STATIC = Path(__file__).parent / "static"
-_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+_MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css"}
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -51,7 +51,7 @@ _Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 def routes(feed: Feed, access: Access) -> list[Route]:
-    """Routes for the page at `/` and for its data under `/debug/`, all behind the access."""
+    """Make the routes: the page at `/`, its data under `/debug/`, all behind `access`."""
     pages = _Pages(feed, access)
     return [
         Route("/", pages.guarded(pages.index, page=True)),
@@ -81,7 +81,8 @@ class _Pages:
         return checked
 
     async def index(self, request: Request) -> Response:
-        response = _file("index.html")
+        page = (_STATIC / "index.html").read_bytes().replace(b"{types}", " ".join(TYPES).encode())
+        response = Response(page, media_type="text/html")
         access = self._access
         if access.shows_token(_token(request)):
             # No redirect to an address without the token: a browser that came by a link from another site would
@@ -96,7 +97,7 @@ class _Pages:
         return _file(request.scope["path"].rpartition("/")[2])
 
     async def events(self, request: Request) -> Response:
-        if request.method == "HEAD":  # or it would never end
+        if request.method == "HEAD":  # else the response would never end
             return Response(media_type=_Stream.media_type)
         return _Stream(self._feed, _follower(self._feed, request))
 
@@ -114,7 +115,7 @@ def _token(request: Request) -> str:
 
 def _file(name: str) -> Response:
     path = _STATIC / name
-    return Response(path.read_bytes(), media_type=_TYPES[path.suffix])
+    return Response(path.read_bytes(), media_type=_MEDIA_TYPES[path.suffix])
 
 
 def _detail(feed: Feed, entry: Entry) -> dict[str, object]:
@@ -168,19 +169,19 @@ class _Times(msgspec.Struct, rename="camel"):
 
 
 def _time_unknown(line: bytes) -> str:
-    """Why a stored event has the time of its receipt, though it brought one."""
+    """Say why a stored event has the time of its receipt, although it has a timestamp."""
     try:
         times = msgspec.json.decode(line, type=_Times)
     except (msgspec.DecodeError, RecursionError):
         return ""
     if not (bytes(times.received_at) and bytes(times.original_timestamp)) or moment_of(times.original_timestamp):
         return ""
-    return "its timestamp names no time for certain: it counts as having happened when it came"
+    return "its timestamp could not be read: the time of receipt is used"
 
 
 def _follower(feed: Feed, request: Request) -> Subscriber:
     asked = request.query_params
-    wanted = Filter(
+    wanted = RowFilter(
         kinds=asked.getlist("kind"),
         types=asked.getlist("type"),
         sources=asked.getlist("source"),
@@ -200,7 +201,7 @@ def _follower(feed: Feed, request: Request) -> Subscriber:
 
 
 def _number(text: str) -> int | None:
-    """The number that a text is; None for anything else, and for more digits than any number here has."""
+    """Parse a number; None for other text, and for more digits than any number here has."""
     return int(text) if text.isdecimal() and len(text) < _DIGITS else None
 
 
@@ -208,14 +209,14 @@ _DIGITS = 19
 
 
 class _Stream(Response):
-    """Server-sent events for one watcher, until he leaves or the feed closes."""
+    """Server-sent events for one watcher, until the client disconnects or the feed closes."""
 
     media_type = "text/event-stream"
 
     def __init__(self, feed: Feed, follower: Subscriber) -> None:
         super().__init__()
         del self.headers["content-length"]
-        self.headers["x-accel-buffering"] = "no"  # nginx would keep the messages back otherwise
+        self.headers["x-accel-buffering"] = "no"  # else nginx buffers the messages
         self._feed = feed
         self._follower = follower
 
@@ -231,7 +232,7 @@ class _Stream(Response):
             while not gone.done():
                 closing = self._feed.closed
                 await self._catch_up(say)
-                if closing:  # all has been told that came before the end
+                if closing:  # all events before the end are sent
                     break
                 if monotonic() >= next_stats:
                     next_stats = monotonic() + STATS_EVERY
@@ -243,7 +244,7 @@ class _Stream(Response):
             await send({"type": "http.response.body", "body": b""})
 
     async def _catch_up(self, say: Callable[[bytes], Awaitable[None]]) -> None:
-        """Tell what came, as far as it is worth telling at once; between two portions, requests get their turn."""
+        """Send the events that are due; yield to other requests between two portions."""
         told = 0
         follower = self._follower
         while follower.in_the_past or (follower.behind and (follower.complete or told < AT_ONCE)):

@@ -1,4 +1,4 @@
-"""What is shown of an event in a list, and which events somebody wants to see there."""
+"""Rows of the live list, and the filter."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from ..feed import Entry
 
 SHOWN = 200
-"""Characters of a name or an id in a list; all of them are in the event itself."""
+"""Characters of a name or an id in a row; the event itself has all of them."""
 
 
 class Row(msgspec.Struct, omit_defaults=True):
-    """One line of the list. `at` is in milliseconds since the epoch, `event` the whole event where it is asked for.
+    """A row of the list. `at` is in milliseconds since the epoch, `event` the whole event where requested.
 
     `name` is a track event's `event`, a page's or screen's category and name, a group's `groupId`, an alias's
-    `previousId`; `traits` those of identify. What an event has not is left out.
+    `previousId`; `traits` those of identify. Missing members are omitted.
     """
 
     id: int
@@ -39,7 +39,7 @@ class Row(msgspec.Struct, omit_defaults=True):
 
 
 class _Shape(msgspec.Struct, gc=False, rename="camel"):
-    """What a row is made of. RejectedEvent events may have anything in any of these."""
+    """The members that a row shows. Rejected events may have any value in them."""
 
     type: Any = None
     event: Any = None
@@ -58,7 +58,7 @@ _NOTHING = _Shape()
 
 
 def row_of(entry: Entry, *, whole: bool = False) -> Row:
-    """An entry as a row; with its event, if `whole` and every reader can read it."""
+    """Make an entry's row; with its event, if `whole` and every reader can parse it."""
     shape = _shape_of(entry.line) if entry.line and entry.kind not in {"refused", "empty"} else _NOTHING
     return Row(
         id=entry.id,
@@ -83,7 +83,7 @@ def _shape_of(line: bytes) -> _Shape:
 
 
 def _is_readable(line: bytes) -> bool:
-    """Whether the line can stand in a message without spoiling it for its reader."""
+    """Whether a message with this line can be parsed by its reader."""
     try:
         _any.decode(line)
     except (msgspec.DecodeError, RecursionError):
@@ -118,14 +118,14 @@ def _text(value: object) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
-class Filter:
-    """Which events somebody wants to see; without arguments, all.
+class RowFilter:
+    """Selects rows; without arguments, all.
 
     Args:
-        kinds: what became of them, any of these.
-        types: any of these.
-        sources: any of these.
-        name: is contained in the row's `name`; small and capital letters are the same, here and below.
+        kinds: outcomes, any of these.
+        types: event types, any of these.
+        sources: sources, any of these.
+        name: is contained in the row's `name`; here and below, case is ignored.
         user: is contained in `userId` or `anonymousId`.
         text: is contained in the event's JSON, or is its reason.
     """
@@ -146,12 +146,12 @@ class Filter:
         self._name = name.casefold()
         self._user = user.casefold()
         self._text = text.casefold()
-        # How JSON may write the text: as it is, with quotes and backslashes escaped, and with all that is not ASCII.
+        # How JSON may write the text: unchanged, with quotes and backslashes escaped, and with non-ASCII escaped.
         ways = (json.dumps(text, ensure_ascii=only_ascii)[1:-1].casefold() for only_ascii in (False, True))
         self._needles = {self._text, *ways}
 
     def keep(self, entry: Entry, *, whole: bool = False) -> Row | None:
-        """The entry's row, if it is wanted."""
+        """Return the entry's row, or None if the filter excludes it."""
         if (self._kinds and entry.kind not in self._kinds) or (self._sources and entry.source not in self._sources):
             return None
         if self._text and not self._has_text(entry):

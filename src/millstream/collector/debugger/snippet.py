@@ -1,4 +1,4 @@
-"""An event as what makes one like it: a Python call, or the body of a request."""
+"""Snippets: an event as the Python call, or the body of a request, that makes such an event."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, cast
 import msgspec
 
 WIDTH = 76
-"""Characters on a line, where there is a choice."""
+"""Characters on a line, where lines can be broken."""
 _INDENT = "    "
 
 _FIRST = {
@@ -18,7 +18,7 @@ _FIRST = {
     "group": "groupId",
     "alias": "userId",
 }
-"""The argument that a call takes without a name."""
+"""The positional argument of each call."""
 _REST = {
     "track": {"userId": "user_id", "anonymousId": "anonymous_id", "properties": "properties"},
     "page": {
@@ -35,7 +35,7 @@ _EVERY = {"context": "context", "integrations": "integrations"}
 _STAMPED = {
     "type", "messageId", "timestamp", "originalTimestamp", "sentAt", "receivedAt", "sourceId", "version", "_metadata",
 }  # fmt: skip
-"""What a call says by itself: the new event is another one, at another time."""
+"""Members that the call sets by itself: the new event has its own id and time."""
 
 
 def body_of(line: bytes) -> str:
@@ -52,7 +52,7 @@ def body_of(line: bytes) -> str:
 
 
 class _Number(str):
-    """A JSON number that is no integer, as it was written: Python reads it the same way."""
+    """A JSON number that is not an integer, as it was written: Python reads it the same way."""
 
     __slots__ = ()
 
@@ -61,10 +61,10 @@ _decoder = msgspec.json.Decoder(dict[str, Any], float_hook=_Number)
 
 
 def call_of(line: bytes) -> str:
-    """The call, formatted; empty if there is none, as for an event that is not valid.
+    """Return the call, formatted; empty for an invalid event.
 
-    The time and the ids that a call gives its event are left out, and so is the library. What no argument can say is
-    named in a comment.
+    The time and the ids that a call sets by itself are left out, and so is the library. Members without an argument
+    are named in a comment.
     """
     try:
         return _call(_decoder.decode(line))
@@ -98,7 +98,7 @@ def _without_what_the_call_adds(kind: str, event: dict[str, Any]) -> None:
 
 
 def _literal(value: object, depth: int, before: int = 0) -> str:
-    """A value as Python writes it. `before` is how much of its first line is taken."""
+    """Write a value in Python. `before` is the width already used on its first line."""
     if isinstance(value, _Number):
         return str(value)
     if isinstance(value, str):
@@ -114,7 +114,7 @@ def _literal(value: object, depth: int, before: int = 0) -> str:
 
 
 def _enclosed(opening: str, items: list[str], closing: str, depth: int, before: int) -> str:
-    """On one line where that is short enough, else each item on its own."""
+    """Join on one line if that is short enough, else one item per line."""
     flat = ", ".join(items)
     if "\n" not in flat and len(_INDENT) * depth + before + len(flat) + 2 <= WIDTH:
         return opening + flat + closing
@@ -126,7 +126,7 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def _visible(text: str) -> str:
-    """Text between double quotes: what cannot be seen, or would turn the line around, is escaped."""
+    """Escape invisible and bidirectional characters, for text between double quotes."""
     if text.isprintable() and '"' not in text and "\\" not in text:
         return text
     return "".join(_ESCAPES.get(char) or (char if char.isprintable() else _escape(ord(char))) for char in text)

@@ -1,4 +1,4 @@
-"""What one watcher is told, as server-sent events, and in which portions. It never waits."""
+"""The stream of one watcher as server-sent events, in portions. It never waits."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .rows import Filter, Row
+from .rows import Row, RowFilter
 
 if TYPE_CHECKING:
     from ..feed import Feed
 
 PORTION = 500
-"""Events that are looked at in one go: a millisecond or so, in which the collector does nothing else."""
+"""Events examined at a time: about a millisecond, in which the collector does nothing else."""
 AT_ONCE = 2000
-"""Rows that a watcher gets at a time, ten times a second: more is of no use to eyes, and this much freezes no tab."""
+"""Rows per message, at most: more than anyone can read, few enough for the browser."""
 TOO_FAR = 5000
-"""So many events behind, a watcher skips to the present."""
+"""A watcher that is further behind, in events, skips to the present."""
 _DIGITS = 19
-"""No number of a message has so many; Python would not read one of some thousands."""
+"""Digits of a message's number, at most: Python refuses to parse thousands."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Subscriber:
-    """Follows a feed for one watcher, who sees first what is remembered, then what comes.
+    """Follows a feed for one watcher: first the remembered events, then new ones.
 
     Args:
-        feed: which one.
-        wanted: what the watcher wants to see.
-        whole: whether each row brings its event.
-        after: the id of the last message that the watcher had, where it had one: what came since then follows.
-        last: look back on so many events; None is all that are remembered.
-        complete: whether nothing is skipped that is still remembered, however far behind the watcher is.
+        feed: the feed to follow.
+        wanted: the watcher's filter.
+        whole: whether each row includes its event.
+        after: the id of the watcher's last message, if any: the stream resumes there.
+        last: the number of past events to send; None is all that are remembered.
+        complete: never skip a remembered event, however far behind the watcher is.
     """
 
     def __init__(
         self,
         feed: Feed,
-        wanted: Filter | None = None,
+        wanted: RowFilter | None = None,
         *,
         whole: bool = False,
         after: str = "",
@@ -48,28 +48,28 @@ class Subscriber:
     ) -> None:
         self.complete = complete
         self._feed = feed
-        self._wanted = wanted or Filter()
+        self._wanted = wanted or RowFilter()
         self._whole = whole
         since = feed.last - feed.size if last is None else feed.last - last
         boot, _, number = after.partition("-")
         if boot == BOOT and number.isdecimal() and len(number) < _DIGITS:
             since = int(number)
-        elif after:  # from before this process was started: all is new
+        elif after:  # from a previous process: all events are new
             since = 0
         self._at = min(max(since, feed.first - 1), feed.last)
         self._skipped = max(self._at - since, 0) if after else 0
         self._present = feed.last
-        """Up to here it is history, and nothing of it is skipped."""
+        """The last number of the history, of which nothing is skipped."""
         self._told = 0
 
     @property
     def behind(self) -> bool:
-        """Whether there is something to look at."""
+        """Whether there are events to examine."""
         return self._at < self._feed.last
 
     @property
     def in_the_past(self) -> bool:
-        """Whether it still tells what came before it was there, in which nothing has to be waited for."""
+        """Whether the stream is still in the history, where nothing has to be waited for."""
         return self._at < self._present
 
     def hello(self) -> bytes:
@@ -77,7 +77,7 @@ class Subscriber:
         return _message("hello", {"boot": BOOT, "first": self._feed.first, "last": self._feed.last})
 
     def portion(self) -> tuple[bytes, int]:
-        """The next message, empty where nothing was wanted, and how many rows it has."""
+        """The next message, empty if the filter excludes all, and its number of rows."""
         self._keep_up()
         rows: list[Row] = []
         for looked_at, entry in enumerate(self._feed.entries(self._at)):
@@ -93,13 +93,13 @@ class Subscriber:
         return message, len(rows)
 
     def stats(self, now: float) -> bytes:
-        """A message with the counts at `now`: all seconds that are remembered, later those that may have changed."""
+        """A message with the counts at `now`: at first all seconds, later those that may have changed."""
         snapshot = self._feed.tally.snapshot(self._told)
         self._told = int(now) - 2
         return _message("stats", {"at": int(now), **snapshot})
 
     def _keep_up(self) -> None:
-        """Leave out what is no longer there, and what cannot be caught up with."""
+        """Skip events that are no longer remembered, or too far behind."""
         forgotten = self._feed.first - 1
         if not (self.complete or self.in_the_past) and self._feed.last - self._at > TOO_FAR:
             forgotten = max(forgotten, self._feed.last - AT_ONCE)
@@ -109,10 +109,10 @@ class Subscriber:
 
 
 BOOT = secrets.token_hex(4)
-"""Names this process: after another start, the numbers begin again."""
+"""Identifies this process: after a restart, numbers start over."""
 
 
 def _message(name: str, data: dict[str, Any], message_id: str = "") -> bytes:
-    """One server-sent event. JSON has no line break in it, so one `data` line holds it."""
+    """Make a server-sent event. JSON has no line breaks, so one `data` line holds it."""
     told = f"id: {message_id}\n" if message_id else ""
     return b"%bevent: %b\ndata: %b\n\n" % (told.encode(), name.encode(), _encode(data))

@@ -546,7 +546,7 @@ def test_nothing_but_invalid_event_gets_out(case: str, place: str) -> None:
     event: dict[Any, Any] = {"properties": {"value": value}}
     path = r"properties\.value"
     if place == "key":
-        event, path = {"properties": Items([(value, 1)])}, "properties: a key is an object of type"
+        event, path = {"properties": Items([(value, 1)])}, "properties: a key of type"
     elif place == "in a list":
         event, path = {"properties": {"value": (1, [value])}}, r"properties\.value\[1\]\[0\]"
     elif place == "in a dataclass":

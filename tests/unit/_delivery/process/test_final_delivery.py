@@ -32,7 +32,7 @@ class Last:
 
     def end(self, by: BaseException | None = None, began: float | None = None) -> list[str]:
         began = monotonic() if began is None else began
-        self.final.hush()
+        self.final.mute()
         self.final.begin_close(began)
         self.final.close(began)
         self.final.report(self.said.append, by)

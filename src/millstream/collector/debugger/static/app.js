@@ -1,11 +1,11 @@
-// The live page. Everything that comes from an event is attacker-controlled text: it goes into the page as
-// textContent and nothing else, and the page's content security policy would stop it where this file failed.
+// The live page. Everything that comes from an event is attacker-controlled text: it enters the page only
+// as textContent, and the page's content security policy is a second line of defence.
 
 const MOST = 10_000; // rows in the list, as many as the collector remembers
 const WINDOW = 300; // seconds in the chart
-const SILENCE = 10_000; // milliseconds without a message after which a connection is taken for dead
-const CALM = 20; // as many rows may light up when they arrive
-const TYPES = ["track", "identify", "page", "screen", "group", "alias"];
+const SILENCE = 10_000; // milliseconds of silence after which a connection counts as lost
+const CALM = 20; // rows that may light up on arrival
+const TYPES = document.getElementById("types").dataset.types.split(" ");
 const KINDS = {
   stored: "Kept: in the collector's files",
   duplicate: "Came before, with the same messageId, and is kept once",
@@ -34,7 +34,7 @@ const UNSEEN =
   /[\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]/gu;
 const SHORT = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
-/** Text with what cannot be seen, or would turn the line around, written as an escape. */
+/** Escape invisible and bidirectional characters. */
 const visible = (text) =>
   text.replace(UNSEEN, (char) => {
     const code = char.codePointAt(0);
@@ -47,11 +47,11 @@ const few = (number) => (number < 10_000 ? many(number) : compact.format(number)
 const clock = (date) => date.toLocaleTimeString("en-GB");
 const milliseconds = (date) => String(date.getMilliseconds()).padStart(3, "0");
 
-// -- what is known ------------------------------------------------------------------------------------------------
+// -- state ------------------------------------------------------------------------------------------------
 
 const filters = { text: "", name: "", user: "", kind: new Set(), type: new Set(), source: new Set() };
 let rows = []; // oldest first
-let waiting = []; // rows that came while the list stands still
+let waiting = []; // rows received while the list is paused
 let skipped = 0;
 let serial = 0;
 let stats = null;
@@ -60,7 +60,7 @@ let names = new Set();
 let paused = false;
 let cleared = false;
 let selected = null; // a row
-let open = false; // whether the selected row is shown beside the list
+let open = false; // whether the detail panel is open
 let raw = false;
 
 const still = () => paused || list.scrollTop > 0;
@@ -81,7 +81,7 @@ function arrive(fresh, lit) {
   draw();
 }
 
-/** Take what came meanwhile into the list. */
+/** Add the waiting rows to the list. */
 function release() {
   if (!waiting.length) return;
   rows = [...rows, ...waiting].slice(-MOST);
@@ -108,11 +108,11 @@ const stream = {
   boot: "",
   last: "", // id of the last message
   heard: 0,
-  replacing: false, // the rows of the next message take the place of those in the list
-  past: false, // what comes was there before us
+  replacing: false, // the rows of the next message replace the list
+  past: false, // events from before this page was opened
   retry: 0,
 
-  /** Connect; with `anew`, for other filters, the list begins again. */
+  /** Connect; with `anew`, for other filters, reset the list. */
   start(anew = false) {
     this.source?.close();
     clearTimeout(this.retry);
@@ -169,7 +169,7 @@ const stream = {
     draw();
   },
 
-  /** The server answered, but not with events: an EventSource gives up then, and does not say why. */
+  /** Find out why the server did not answer with events: an EventSource gives up without a reason. */
   async refused() {
     clearTimeout(this.retry);
     this.retry = setTimeout(() => this.start(), 2000);
@@ -177,7 +177,7 @@ const stream = {
       const answer = await fetch("debug/events/0");
       if (answer.status === 401 || answer.status === 403) showState("lost", (await answer.text()).trim());
     } catch {
-      // Not reachable: the next attempt will tell.
+      // Not reachable: try again.
     }
   },
 };
@@ -196,7 +196,7 @@ function showState(state = paused ? "paused" : "live", text = paused ? "Paused" 
 
 // -- filters ------------------------------------------------------------------------------------------------------
 
-/** The filters as the query of an address; the collector understands the same one. */
+/** The filters as a query string, for the page's address and the collector. */
 function query() {
   const asked = new URLSearchParams();
   for (const field of ["text", "name", "user"]) if (filters[field]) asked.set(field, filters[field]);
@@ -211,7 +211,7 @@ function readAddress() {
   for (const field of ["text", "name", "user"]) $(`filter-${field}`).value = filters[field];
 }
 
-/** The filters have changed: what is shown is asked for again. */
+/** Reload the list after a change of filters. */
 function refilter() {
   const asked = query();
   history.replaceState(null, "", asked ? `?${asked}` : location.pathname);
@@ -251,7 +251,7 @@ function showAll() {
 
 // -- the overview -------------------------------------------------------------------------------------------------
 
-/** A button that shows a count and switches a filter; made once, then kept up to date. */
+/** A button that shows a count and toggles a filter; made once, then updated. */
 function switchFor(field, value, label, title) {
   const number = make("b");
   const words = make("span", {}, label);
@@ -370,7 +370,7 @@ let lit = false;
 
 const height = () => (narrow.matches ? 60 : 36);
 const indexOf = (row) => {
-  // Serial numbers rise without gaps, but for those that were cut off at the old end.
+  // Serial numbers have no gaps; the oldest are cut off.
   const index = row && rows.length ? rows.length - 1 - (rows.at(-1).serial - row.serial) : -1;
   return rows[index] === row ? rows.length - 1 - index : -1; // 0 is the newest
 };
@@ -477,7 +477,7 @@ function move(step) {
   if (!rows.length) return;
   const from = indexOf(selected);
   select(rowAt(Math.min(rows.length - 1, Math.max(0, from < 0 ? 0 : from + step))));
-  list.focus({ preventScroll: true }); // so that a screen reader says where one is
+  list.focus({ preventScroll: true }); // so that a screen reader announces the row
 }
 
 function select(row) {
@@ -701,12 +701,12 @@ function sample(code, plain = false) {
   return make("pre", { class: "sample", tabIndex: 0 }, copier(code), make("code", {}, ...(plain ? [text] : coloured(text))));
 }
 
-/** What stands between line breaks, made visible. */
+/** Escape invisible characters, except line breaks. */
 const printable = (code) => code.split("\n").map(visible).join("\n");
 
 const TOKEN = /("(?:[^"\\]|\\.)*")(\s*:)?|\b(True|False|None|true|false|null)\b|-?\b\d[\d.]*(?:[eE][+-]?\d+)?\b|(#.*)/g;
 
-/** Code as pieces of text with a class each: JSON and Python are alike enough. */
+/** Highlight code: pieces of text with a class each, for JSON and Python. */
 function* coloured(code) {
   let from = 0;
   for (const match of code.matchAll(TOKEN)) {
@@ -734,7 +734,7 @@ async function copy(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // Over plain HTTP from another machine there is no clipboard.
+    // No clipboard over plain HTTP from another machine.
   }
   const field = make("textarea", { value: text, class: "hidden" });
   document.body.append(field);
@@ -746,7 +746,7 @@ async function copy(text) {
 
 // -- the tree -----------------------------------------------------------------------------------------------------
 
-/** A number that JavaScript cannot hold as it was written. */
+/** A number that JavaScript cannot represent exactly. */
 class Exactly {
   constructor(source) {
     this.source = source;
@@ -760,7 +760,7 @@ const parse = (json) =>
 
 const SHOWN = 100; // members at first
 const LONG = 400; // characters at first
-const ROOMY = 60; // so many leaves are shown at once
+const ROOMY = 60; // leaves shown expanded
 const branching = (value) => typeof value === "object" && value !== null && !(value instanceof Exactly);
 const leaves = (value, most = ROOMY) => {
   let count = 0;
@@ -804,7 +804,7 @@ function member(name, value, depth, counted) {
   };
   branch.addEventListener("toggle", grow);
   branch.open = depth < 3 && leaves(value) <= ROOMY;
-  grow(); // the event comes later, and the panel is to stand at once
+  grow(); // show the panel at once; the event follows
   return branch;
 }
 
@@ -849,7 +849,7 @@ document.addEventListener("keydown", (event) => {
   const within = event.target.closest?.("a, input, textarea, select, button, summary, pre");
   if (within?.matches("input") && event.key === "Escape") {
     if (!within.value) within.blur();
-    return; // a search field empties itself
+    return; // a search field clears itself
   }
   if (within?.matches("input, textarea, select")) return;
   if (within && (event.key === "Enter" || event.key === " " || event.key.startsWith("Arrow"))) return;
@@ -865,7 +865,7 @@ $("help").addEventListener("click", (event) => event.target === $("help") && $("
 // -- begin --------------------------------------------------------------------------------------------------------
 
 readAddress();
-history.replaceState(null, "", query() ? `?${query()}` : location.pathname); // a token is not left in the address
+history.replaceState(null, "", query() ? `?${query()}` : location.pathname); // remove the token from the address
 $("filters-clear").hidden = !filtered();
 drawOverview();
 stream.start();
