@@ -105,9 +105,10 @@ def _name(shape: _Shape) -> str:
 
 
 def _traits(shape: _Shape) -> str:
-    if shape.type != "identify" or not isinstance(shape.traits, dict):
+    traits: object = shape.traits
+    if shape.type != "identify" or not isinstance(traits, dict):
         return ""
-    members = cast("dict[str, object]", shape.traits).items()
+    members = cast("dict[str, object]", traits).items()
     return _text(", ".join(f"{name}: {_text(value)}" for name, value in islice(members, SHOWN)))
 
 
