@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from ._core.context import Context, ErrorEvent
 from .errors import DropEvent, SettingsError
-from .spec import TYPES as KINDS
+from .spec import TYPES
 from .types import Event, Request, Response
 
 __all__ = [
@@ -44,7 +44,7 @@ OnNames: TypeAlias = Callable[[list[str]], object]
 OnNothing: TypeAlias = Callable[[], object]
 
 EVENTS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(KINDS, ("ctx",)),
+    **dict.fromkeys(TYPES, ("ctx",)),
     "error": ("error",),
     "http_request": ("request",),
     "http_response": ("request", "response"),
