@@ -21,15 +21,15 @@ $(BIN)/python:
 
 # Two stamps, so that the demo does not wait for tools it does not use.
 $(VENV)/.run: pyproject.toml setup.py requirements/newest.txt src/millstream/_core/events/_fastpath.c src/millstream/collector/_validate.c | $(BIN)/python
-	$(PIP) --editable '.[async,collector,oauth]'
+	$(PIP) --editable '.[async,collector,duckdb,oauth]'
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt requirements/test.txt $(VENV)/.run
 	$(PIP) --requirement requirements/dev.txt --editable '.[all]'
 	@touch $@
 
-demo: $(VENV)/.run  ## a shop, its traffic and a collector: every event counted at both ends
-	@$(BIN)/python -m examples.demo
+demo: $(VENV)/.run  ## a shop, a collector, three destinations: every event counted at all ends; KEEP=1 to look
+	@$(BIN)/python -m examples.demo $(if $(KEEP),--keep)
 
 # Segment's own JavaScript libraries, which the collector is tested with; without npm these tests are skipped.
 NODE := tests/collector/node

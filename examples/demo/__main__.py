@@ -8,6 +8,9 @@ import json
 import shutil
 import signal
 import sys
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,8 +18,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from . import table
-from .audit import Audit, audit, events_in
+from .audit import Audit, audit, count_destinations, count_in_sql, drain, events_in
 from .children import ROOT, Child, DemoError, interruptible
+from .destinations import StandIn, configuration
 from .traffic import Traffic, drive
 
 DATA = ROOT / "demo-data"
@@ -31,35 +35,63 @@ def main() -> int:
     console = Console(highlight=False)
     try:
         with interruptible():
-            found = run(console, _emptied(options.data), sessions=options.sessions, seed=options.seed)
+            keep = _keep(console, options.data) if options.keep else None
+            found = run(console, _emptied(options.data), sessions=options.sessions, seed=options.seed, keep=keep)
     except DemoError as exc:
         print(f"FAILED: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the shop and the collector are stopped", file=sys.stderr)
         return 130
-    table.show(console, found, _shown(options.data))
+    if keep is None:
+        table.show(console, found, _shown(options.data))
     if options.json:
         options.json.write_text(json.dumps(asdict(found), default=str, indent=2))
     return 1 if found.problems else 0
 
 
-def run(console: Console, data: Path, *, sessions: int, seed: int) -> Audit:
-    """A collector, a shop that sends to it, visitors; then both are stopped, and what is left is counted."""
-    store, report = data / "collector", data / "shop.json"
-    serve = Child("collector", "millstream", "serve", "--port", "0", "--data", str(store), log=data / "collector.log")
-    with serve as collector:
-        host = collector.start(until=r"millstream collector: (http://\S+)")
+def run(console: Console, data: Path, *, sessions: int, seed: int, keep: Callable[[Audit], None] | None) -> Audit:
+    """A collector with its destinations, a shop that sends to it, visitors. What all of them have is counted."""
+    store, report, second = data / "collector", data / "shop.json", data / "second"
+    with ExitStack() as stack:
+        another = stack.enter_context(Child("second collector", *_serve(second), log=data / "second.log"))
+        webhook, mixpanel = (stack.enter_context(StandIn(name)) for name in ("webhook", "mixpanel"))
+        urls = {"webhook": webhook.url, "mixpanel": mixpanel.url, "second": another.start(until=COLLECTOR)}
+        config = configuration(data / "collector.toml", store, **urls)
+        collector = stack.enter_context(
+            Child("collector", *_serve(store), "--config", str(config), log=data / "collector.log")
+        )
+        host = collector.start(until=COLLECTOR)
         console.print(f"  collector  {host}")
         with _shop(data, MILLSTREAM_HOST=host, MILLSTREAM_WRITE_KEY="shop", SHOP_REPORT=str(report)) as shop:
             url = shop.start(until=r"Uvicorn running on (http://\S+)")
             console.print(f"  shop       {url}")
-            traffic = _drive(console, url, sessions, seed)
+            mixpanel.down = True  # for the first half of the visits
+            traffic = _drive(console, url, sessions, seed, mixpanel)
             shop.stop(codes=(0, STOPPED_BY_SIGNAL))
+        if not report.exists():
+            raise shop.error("wrote no report when it stopped")
+        drained = drain(store)
+        found = audit(
+            traffic,
+            json.loads(report.read_text()),
+            events_in(store),
+            count_destinations(store, second, webhook.received, mixpanel.received),
+            count_in_sql(store),
+        )
+        found.problems.extend(drained)
+        if keep is not None:
+            keep(found)
         collector.stop()
-    if not report.exists():
-        raise shop.error("wrote no report when it stopped")
-    return audit(traffic, json.loads(report.read_text()), events_in(store))
+        another.stop()
+    return found
+
+
+COLLECTOR = r"millstream collector: (http://\S+)"
+
+
+def _serve(store: Path) -> tuple[str, ...]:
+    return "millstream", "serve", "--port", "0", "--data", str(store)
 
 
 def _shop(data: Path, **environment: str) -> Child:
@@ -67,12 +99,29 @@ def _shop(data: Path, **environment: str) -> Child:
     return Child("shop", "uvicorn", "examples.shop.app:app", *options, log=data / "shop.log", **environment)
 
 
-def _drive(console: Console, url: str, sessions: int, seed: int) -> Traffic:
+def _drive(console: Console, url: str, sessions: int, seed: int, mixpanel: StandIn) -> Traffic:
     columns = TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("visitors ", total=sessions)
         deadline = 60 + sessions / 5
-        return drive(url, sessions=sessions, seed=seed, seconds=deadline, on_visit=lambda: progress.advance(task))
+
+        def on_visit() -> None:
+            progress.advance(task)
+            mixpanel.down = progress.tasks[task].completed < sessions / 2
+
+        return drive(url, sessions=sessions, seed=seed, seconds=deadline, on_visit=on_visit)
+
+
+def _keep(console: Console, data: Path) -> Callable[[Audit], None]:
+    """Return what shows the counts, and leaves the collector running until it is interrupted."""
+
+    def keep(found: Audit) -> None:
+        table.show(console, found, _shown(data))
+        console.print("  The collector and its destinations are still there: look at its page. Ctrl-C ends them.")
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+    return keep
 
 
 def _options() -> argparse.Namespace:
@@ -80,6 +129,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sessions", type=int, default=400, help="visitors, in all (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=7, help="other seeds bring other visitors")
     parser.add_argument("--data", type=Path, default=DATA, help="an empty directory (default: demo-data, emptied)")
+    parser.add_argument("--keep", action="store_true", help="leave the collector running until Ctrl-C")
     parser.add_argument("--json", type=Path, help="write the counts to this file, too")
     return parser.parse_args()
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from millstream.errors import MissingExtra
+from millstream.log import FileReader
+from millstream.router import statuses
+
+from .destinations import Received, expected_of_mixpanel
 from .traffic import Traffic
 
+DRAIN_SECONDS = 60.0
 SHOWN = 3
 """Of a long list of problems, this many are enough to start looking."""
 
@@ -31,8 +38,25 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Destination:
+    """One destination: what it should have got, and what it has. An event can be several things to it, or none."""
+
+    name: str
+    expected: int
+    received: int
+    lost: int
+    duplicates: int
+    refused: int
+    """Requests that it has answered 503: it was down."""
+    problems: list[str]
+
+
+@dataclass(frozen=True)
 class Audit:
     rows: list[Row]
+    destinations: list[Destination]
+    in_sql: int | None
+    """Events that SQL finds; None without DuckDB."""
     requests: int
     served: int
     sessions: int
@@ -64,13 +88,21 @@ class Audit:
         return sum(row.duplicates for row in self.rows)
 
 
-def audit(traffic: Traffic, report: dict[str, Any], stored: list[dict[str, Any]]) -> Audit:
-    """Compare the visitors' count, the shop's report and the collector's events."""
+def audit(
+    traffic: Traffic,
+    report: dict[str, Any],
+    stored: list[dict[str, Any]],
+    destinations: Sequence[Destination] = (),
+    in_sql: int | None = None,
+) -> Audit:
+    """Compare the visitors' count, the shop's report, the collector's events, and those of its destinations."""
     stats = report["stats"]
     books = {order: Decimal(revenue) for order, revenue in report["orders"].items()}
     sold = _sold(stored)
     return Audit(
         rows=[_row(kind, report, stored) for kind in report["events"]],
+        destinations=list(destinations),
+        in_sql=in_sql,
         requests=traffic.requests,
         served=report["requests"],
         sessions=traffic.sessions,
@@ -86,16 +118,83 @@ def audit(traffic: Traffic, report: dict[str, Any], stored: list[dict[str, Any]]
             *_differing_events(report["events"], stored),
             *_differing_counts(traffic, report),
             *_differing_orders(books, sold),
+            *_differing_destinations(destinations),
+            *(
+                [f"SQL finds {in_sql:,} events, the store has {len(stored):,}"]
+                if in_sql not in {None, len(stored)}
+                else ()
+            ),
         ],
     )
 
 
 def events_in(folder: Path) -> list[dict[str, Any]]:
     """All events that the collector has on disk. Numbers with a point are read as they were written: exactly."""
+    return [json.loads(line, parse_float=Decimal) for line in lines_in(folder)]
+
+
+def lines_in(folder: Path) -> list[bytes]:
+    """The same, as they stand in the files; what is reserved there and not written yet is left out."""
     files = sorted(folder.glob("events-*.jsonl"))
+    return [line for file in files for line in file.read_bytes().strip(b"\0").split(b"\n") if line]
+
+
+def drain(folder: Path) -> list[str]:
+    """Wait until each destination has got what is stored. Returns what is wrong, if one has not."""
+    end = FileReader(folder).durable()
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while True:
+        behind = [each for each in statuses(folder, time.time()) if each.position < end]
+        if not behind:
+            return []
+        if time.monotonic() > deadline:
+            return [f"{each.name} is {each.lag_events:,} events behind: {each.last_error}" for each in behind]
+        time.sleep(0.1)
+
+
+def count_destinations(store: Path, second: Path, webhook: Received, mixpanel: Received) -> list[Destination]:
+    """Count what the destinations have got of what is stored."""
+    lines = lines_in(store)
+    stored = Counter(str(json.loads(line)["messageId"]) for line in lines)
+    forwarded = Received(Counter(str(json.loads(line)["messageId"]) for line in lines_in(second)))
     return [
-        json.loads(line, parse_float=Decimal) for file in files for line in file.read_text("utf-8").splitlines() if line
+        _counted("webhook", stored, webhook),
+        _counted("second", stored, forwarded),
+        _counted("mixpanel", expected_of_mixpanel(lines), mixpanel),
     ]
+
+
+def count_in_sql(store: Path) -> int | None:
+    """Count the stored events in SQL; None without DuckDB."""
+    try:
+        from millstream.warehouse import query  # noqa: PLC0415 - an extra
+    except MissingExtra:
+        return None
+    views = ("tracks", "identifies", "pages", "screens", "groups", "aliases")
+    question = " union all ".join(f"select count(*) from {view}" for view in views)  # noqa: S608 - names of our own
+    with query(store, question) as counts:
+        return sum(int(row[0]) for row in counts)
+
+
+def _counted(name: str, expected: Counter[str], received: Received) -> Destination:
+    lost, more = expected - received.things, received.things - expected
+    return Destination(
+        name,
+        expected.total(),
+        received.things.total(),
+        lost.total(),
+        more.total(),
+        received.refused,
+        received.problems,
+    )
+
+
+def _differing_destinations(destinations: Sequence[Destination]) -> Iterable[str]:
+    for each in destinations:
+        if each.lost or each.duplicates:
+            more = f"{each.duplicates:,} came twice or should not have come"
+            yield f"{each.name}: {each.lost:,} things are missing, {more}"
+        yield from _shortened(each.name, each.problems)
 
 
 def _row(kind: str, report: dict[str, Any], stored: list[dict[str, Any]]) -> Row:

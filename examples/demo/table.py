@@ -18,6 +18,8 @@ WIDTH_WITH_COSTS = 72
 def show(console: Console, audit: Audit, data: Path) -> None:
     """Print the audit; `data` is where the demo has left its files."""
     console.print(_table(audit, with_costs=console.width >= WIDTH_WITH_COSTS))
+    if audit.destinations:
+        console.print(_destinations(audit))
     console.print(_facts(audit))
     console.print()
     for problem in audit.problems:
@@ -25,9 +27,11 @@ def show(console: Console, audit: Audit, data: Path) -> None:
     if audit.problems:
         console.print(f"  FAILED: see above, and the logs in {data}", style="bold red", soft_wrap=True)
     else:
-        console.print("  Every event arrived, and none twice.", style="bold green")
+        console.print("  Every event arrived, everywhere, and none twice.", style="bold green")
     console.print(f"\n  The events are in {data}/collector. One of them:", soft_wrap=True)
-    console.print(f"  grep -hm1 'Order Completed' {data}/collector/*.jsonl | python3 -m json.tool\n", soft_wrap=True)
+    console.print(
+        f"  grep -hm1 'Order Completed' {data}/collector/events-*.jsonl | python3 -m json.tool\n", soft_wrap=True
+    )
 
 
 def _table(audit: Audit, *, with_costs: bool) -> Table:
@@ -49,6 +53,17 @@ def _table(audit: Audit, *, with_costs: bool) -> Table:
     return table
 
 
+def _destinations(audit: Audit) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("destination")
+    for name in ("expected", "received", "lost", "duplicates", "503s"):
+        table.add_column(name, justify="right")
+    for each in audit.destinations:
+        counts = (each.expected, each.received, each.lost, each.duplicates, each.refused)
+        table.add_row(each.name, *(f"{count:,}" for count in counts))
+    return table
+
+
 def _facts(audit: Audit) -> Table:
     track = next(row for row in audit.rows if row.type == "track")
     facts = Table.grid(padding=(0, 2), pad_edge=True)
@@ -59,6 +74,7 @@ def _facts(audit: Audit) -> Table:
         ("events delivered", f"{audit.delivered:,} in {audit.batches:,} batches, {audit.retries:,} retries"),
         ("cost of track()", f"{track.p50:.1f} µs (p50), {track.p99:.1f} µs (p99)"),
         ("orders", f"{audit.orders:,} of {audit.revenue:,} EUR; their events say {audit.revenue_received:,} EUR"),
+        ("in SQL", "DuckDB is not installed" if audit.in_sql is None else f"{audit.in_sql:,} events"),
     ):
         facts.add_row(name, fact)
     return facts

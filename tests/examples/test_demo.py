@@ -48,9 +48,36 @@ def test_every_event_of_a_small_run_is_counted_at_both_ends(tmp_path: Path) -> N
     assert recorded > 100
     assert recorded == found["delivered"] == sum(row["received"] for row in found["rows"])
     assert recorded == sum(len(file.read_bytes().splitlines()) for file in (data / "collector").glob("events-*.jsonl"))
+    assert found["in_sql"] in {recorded, None}
     assert found["requests"] == found["served"] > 80
     assert re.search(rf"all +{recorded:,} +{recorded:,} +0 +0", done.stdout)
-    assert "Every event arrived, and none twice." in done.stdout
+    assert "Every event arrived, everywhere, and none twice." in done.stdout
+
+
+def test_three_destinations_get_every_event_once_though_one_was_down(tmp_path: Path) -> None:
+    """A webhook, a second collector and Mixpanel's stand-in get what is stored; the last one after it was down."""
+    counts = tmp_path / "counts.json"
+    done = run("--sessions", "20", "--data", str(tmp_path / "data"), "--json", str(counts))
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    destinations = {each["name"]: each for each in json.loads(counts.read_text())["destinations"]}
+    assert set(destinations) == {"webhook", "second", "mixpanel"}
+    for each in destinations.values():
+        assert each["expected"] == each["received"] > 100
+        assert (each["lost"], each["duplicates"], each["problems"]) == (0, 0, [])
+    assert destinations["mixpanel"]["refused"] > 0
+
+
+def test_with_keep_the_collector_stays_until_it_is_interrupted(tmp_path: Path) -> None:
+    """With --keep the counts are shown while everything still runs, and Ctrl-C ends all of it."""
+    command = [*DEMO, "--sessions", "5", "--keep", "--data", str(tmp_path / "data")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout
+        url = demo.stdout.readline().split()[-1]
+        assert any("still there" in line for line in iter(demo.stdout.readline, ""))
+        assert is_open(url)
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(30) == 0
+    assert not is_open(url)
 
 
 def test_its_output_fits_into_80_columns(tmp_path: Path) -> None:
@@ -80,7 +107,7 @@ def test_a_child_that_does_not_start_is_named_with_its_last_words(tmp_path: Path
     (tmp_path / "uvicorn.py").write_text("raise SystemExit('no uvicorn today')")
     done = run("--sessions", "5", "--data", str(tmp_path / "data"), PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
-    assert "FAILED: the collector did not start (exit code 1)" in done.stderr
+    assert "FAILED: the second collector did not start (exit code 1)" in done.stderr
     assert "no uvicorn today" in done.stderr
     assert "Traceback" not in done.stderr
 

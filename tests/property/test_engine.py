@@ -622,7 +622,7 @@ class Delivery(RuleBasedStateMachine):
         """What is pending is in exactly one place, found by looking and not by subtracting."""
         engine = self.engine
         held = [item for queue in engine._queue._queues.values() for item in queue.items]
-        for batch in [*engine._halves, *engine._sent, *engine._waiting]:
+        for batch in [*engine._under_way.halves, *engine._under_way.sent, *engine._under_way.waiting]:
             held += batch.items
         for items, _ in engine._settled:
             held += items
@@ -642,7 +642,7 @@ class Delivery(RuleBasedStateMachine):
 
     @invariant()
     def slots_are_respected(self) -> None:
-        assert self.engine.in_flight + len(self.engine._waiting) <= self.policy.max_in_flight
+        assert self.engine.in_flight + len(self.engine._under_way.waiting) <= self.policy.max_in_flight
 
     @invariant()
     def everybody_is_told_once(self) -> None:

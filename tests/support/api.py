@@ -82,9 +82,9 @@ class Seen:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The events in the body; none if it is no batch of a Tracking API."""
-        found = self.json if self.body else None
-        return found["batch"] if isinstance(found, dict) else []
+        """The events in the body, that of the Tracking API or of a webhook; none if it is no batch."""
+        found = self.json if self.body else []
+        return found if isinstance(found, list) else found.get("batch", [found])
 
     def header(self, name: str) -> str | None:
         """The header of this name, in any case; None if there is none."""

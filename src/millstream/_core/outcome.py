@@ -16,6 +16,8 @@ class Outcome(msgspec.Struct, frozen=True, eq=False):
     attempts: int = 0
     host: str = ""
     """Where it failed; empty if that was before any request."""
+    since: float | None = None
+    """When the first attempt began that failed for good, by the engine's clock."""
 
     @property
     def kind(self) -> str:

@@ -42,9 +42,10 @@ class Channel:
         summary: counts requests that fail, for the log.
         tokens: the OAuth tokens that requests need, if any.
         clock: monotonic seconds.
-        copies: makes parts of events, and an event's outcome of theirs. None: events are sent as they are, and the
-            outcome is the event's own.
+        copies: splits events into parts, and settles the events by their parts. None: events are sent whole, and their
+            outcome is the receipt's.
         host: what log lines call the host until a request says where it is.
+        masks: take the destination's secrets out of quoted answers, also without copies.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Channel:
         copies: Copies | None = None,
         *,
         host: str,
+        masks: bool = False,
     ) -> None:
         self.name = destination.name
         self.engine = engine
@@ -74,7 +76,7 @@ class Channel:
         self._summary = summary
         self.host = host
         self._tokens = tokens
-        self._secrets = () if copies is None else secrets_of(destination)
+        self._secrets = secrets_of(destination) if masks or copies is not None else ()
         self._closing = False
         self._limit: float | None = None  # the latest end of requests: the process or the client is ending
 
@@ -116,7 +118,7 @@ class Channel:
         """Pass on the events settled here, if their outcome is the receipt's."""
         for items, outcome in self.engine.settled():
             if outcome.error is not None:
-                outcome = Outcome(outcome.error, outcome.attempts, self.host)  # noqa: PLW2901 - says where, too
+                outcome = Outcome(outcome.error, outcome.attempts, self.host, outcome.since)  # noqa: PLW2901 - says where, too
             if self.copies is None:
                 receipts = cast("list[Receipt]", items)
                 if self.notes_deliveries:

@@ -8,13 +8,16 @@ import typer
 
 from millstream._version import __version__
 
+from .deadletters import app as deadletters
 from .doctor import doctor
 from .export import export
 from .keygen import keygen
 from .options import help_of, spelled
 from .plan import app as plan
 from .query import query
+from .reload import reload
 from .replay import replay
+from .route import app as route
 from .send import send
 from .serve import serve
 from .spool import app as spool
@@ -51,10 +54,12 @@ def millstream(
 # In the order of the help.
 for panel, commands in {
     SEND: (send, replay),
-    RECEIVE: (serve, tail, query, export),
+    RECEIVE: (serve, reload, tail, query, export),
     OPERATE: (doctor, keygen, suppress, transform),
 }.items():
     for command in commands:
         app.command(help=help_of(command), rich_help_panel=panel)(command)
+app.add_typer(route, name="route", rich_help_panel=RECEIVE)
+app.add_typer(deadletters, name="deadletters", rich_help_panel=RECEIVE)
 app.add_typer(spool, name="spool", rich_help_panel=OPERATE)
 app.add_typer(plan, name="plan", rich_help_panel=OPERATE)

@@ -5,27 +5,46 @@ from __future__ import annotations
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+import typer
 
+from millstream.errors import SettingsError
 from millstream.log import FileReader
 
 from . import options, output
+from .configured import Config, configuration_of, data_of
 from .delivery import QUEUE, Delivery
 from .options import Target, option
 from .report import report
 from .stored import Selection, Stored, moment, open_log, stored
 
+if TYPE_CHECKING:
+    from millstream.router import Configuration, RouteStatus
+
 _WHICH = "Which events"
 
 
 def replay(
-    to: Annotated[str, option(help="Base URL of the receiving Tracking API.", metavar="URL", panel=options.WHERE)],
+    to: Annotated[
+        str,
+        option(
+            help="Base URL of the receiving Tracking API, or the name of a destination in --config.",
+            metavar="URL|NAME",
+            panel=options.WHERE,
+        ),
+    ],
+    config: Config = None,
     write_key: options.WriteKey = None,
-    data: Annotated[Path, option(help="The collector's data directory.", metavar="DIR", panel=_WHICH)] = Path(
-        "millstream-data"
-    ),
+    data: Annotated[
+        Path | None,
+        option(
+            help="The collector's directory. Default: the configuration's, or millstream-data.",
+            metavar="DIR",
+            panel=_WHICH,
+        ),
+    ] = None,
     since: Annotated[
         str | None,
         option(help="Received since: a time (ISO 8601), or an age such as 90m, 2h, 7d.", metavar="TIME", panel=_WHICH),
@@ -47,12 +66,15 @@ def replay(
     oauth_auth_server: options.OAuthAuthServer = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Send a collector's stored events to any Tracking API.
+    """Send a collector's stored events to any Tracking API, or to one of its own destinations.
 
     [bold]millstream replay --to https://api.segment.io --since 2h --dry-run[/]
 
+    [bold]millstream replay --to product --config collector.toml --since 2h[/]
+
     Events keep their ids and times, so that a receiver that deduplicates stores each once, however often this runs. The
-    collector may be running.
+    collector may be running. A destination gets what its integrations and filters allow, and no other gets anything;
+    what it does not take becomes a dead letter.
 
     Exit code: 0 if all events were delivered, 1 if not, 2 for wrong usage.
     """
@@ -63,15 +85,53 @@ def replay(
         events=frozenset(event or ()),
         sources=frozenset(source or ()),
     )
-    log = open_log(data)
+    configuration = None if config is None else configuration_of(config)
+    directory = data_of(data, configuration)
+    log = open_log(directory)
     if dry_run:
         _count(log, selection, as_json=as_json)
+        return
+    if "://" not in to:
+        _resend(to, configuration_of(config), directory, log, selection, as_json=as_json)
         return
     target = Target(to, write_key, oauth_client_id, oauth_client_key, oauth_key_id, oauth_auth_server)
     client = target.client(
         max_retries=max_retries, max_in_flight=1 if in_order else 4, max_queue_events=QUEUE, overflow="block"
     )
     _send(Delivery(client, rate), log, selection, timeout, as_json=as_json)
+
+
+def _resend(
+    name: str, configuration: Configuration, directory: Path, log: FileReader, selection: Selection, *, as_json: bool
+) -> None:
+    """Send them to a destination of the configuration."""
+    from millstream.router.resend import resend  # noqa: PLC0415 - other replays need no router
+
+    if name not in configuration.routes:
+        known = ", ".join(configuration.routes) or "none"
+        raise SettingsError(f"--to {name!r} is no URL, and the configuration has no such destination; it has {known}")
+    began, begin, end = time.monotonic(), log.first(), log.durable()
+    with output.progress("replaying", end - begin) as advance:
+
+        def watch(status: RouteStatus) -> bool:
+            advance(status.position - begin, f"{status.counters.delivered:,} events; {status.last_error[:60]}")
+            return status.state != "paused"
+
+        found = resend(configuration.routes[name], directory, begin, end, selection.wants, watch)
+    counters = found.counters
+    dropped = sum(counters.dropped.values())
+    if as_json:
+        output.print_json(
+            {"delivered": counters.delivered, "dropped": dropped, "dead": counters.dead, "error": found.last_error}
+        )
+    else:
+        output.say(f"Delivered {counters.delivered:,} events to {name} in {time.monotonic() - began:.1f} s.")
+        if dropped:
+            output.say(f"{dropped:,} were not for it.")
+        if counters.dead or found.state == "paused":
+            output.say(f"{counters.dead:,} are dead letters. {output.printable(found.last_error)}", "red")
+    if counters.dead or found.state == "paused":
+        raise typer.Exit(1)
 
 
 def _send(delivery: Delivery, log: FileReader, selection: Selection, timeout: float, *, as_json: bool) -> None:

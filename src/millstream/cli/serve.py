@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import ipaddress
 import re
-import sys
-from collections.abc import Collection
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from millstream.errors import MissingExtra, SettingsError
+from millstream.errors import SettingsError
 
+from .configured import configuration_of
 from .options import option
 from .output import announce, warn
+
+if TYPE_CHECKING:
+    from millstream.collector import Collector
+    from millstream.router import Configuration
 
 WHERE, WHO, WHAT, TOKENS = "Where", "Access", "Storage", "OAuth"
 """Panels of the help."""
@@ -30,7 +34,7 @@ def _setting(name: str, **more: Any) -> Any:
 def _configured(context: typer.Context, path: Path | None) -> Path | None:
     """Load defaults of the other options from a file."""
     if path is not None:
-        context.default_map = _settings_in(path, {str(param.name) for param in context.command.params} - {"_config"})
+        context.default_map = dict(configuration_of(path).options)
     return path
 
 
@@ -39,7 +43,8 @@ def serve(
         Path | None,
         _setting(
             "config",
-            help="TOML file with options as name = value; the command line and the environment override it.",
+            help="TOML file with options as name = value, sources and destinations; the command line and the "
+            "environment override it.",
             metavar="FILE",
             panel=WHERE,
             is_eager=True,
@@ -125,8 +130,10 @@ def serve(
         "max_bytes": None if max_size is None else size("max-size", max_size),
         "sync_interval": _sync_interval(sync),
     }
+    configuration = None if _config is None else configuration_of(_config)
     settings: dict[str, Any] = {
         "keys": key or None,
+        "sources": {} if configuration is None else configuration.sources,
         "rate_limit": rate_limit,
         "token": token,
         "hosts": allow_host or (),
@@ -136,6 +143,8 @@ def serve(
         "applications": [collector.Application.parse(text) for text in oauth_key or ()],
         "audience": oauth_audience or "",
     }
+    if _config is not None and configuration is not None:
+        settings["destinations"] = collector.Destinations(data, configuration.routes, _config)
     if oauth_key and not oauth_audience:
         warn(
             "--oauth-key without --oauth-audience accepts assertions for any Host header: "
@@ -144,12 +153,40 @@ def serve(
     with collector.listen(host, port) as listener:
         app = collector.Collector(collector.Files(data, **storing), **settings)
         where = f"{collector.url_of(listener)}  (events in {data}/, Ctrl-C to stop)"
-        gc.freeze()  # objects that stay: the garbage collector need not scan them again
-        try:
-            collector.serve(app, listener, ready=lambda: _say(where), stopping=app.stop)
-        finally:
-            app.close()
+        with _routing(_config, configuration, data, app) as reload:
+            gc.freeze()  # objects that stay: the garbage collector need not scan them again
+            try:
+                collector.serve(app, listener, ready=lambda: _say(where), stopping=app.stop, reload=reload)
+            finally:
+                app.close()
     _say(f"stopped; {app.counts}")
+
+
+@contextmanager
+def _routing(
+    path: Path | None, configuration: Configuration | None, data: Path, app: Collector
+) -> Generator[Callable[[], object] | None, None, None]:
+    """Keep a router running beside the collector. Yields what reads the configuration again; None without one."""
+    if path is None or configuration is None:
+        yield None
+        return
+    from millstream.log import FileCursorStore  # noqa: PLC0415
+    from millstream.router import Supervisor  # noqa: PLC0415
+    from millstream.router.start import begin_all  # noqa: PLC0415
+
+    from .reload import Reloading  # noqa: PLC0415
+
+    cursors = FileCursorStore(data)
+    begin_all(list(configuration.routes.values()), data, cursors)
+    cursors.close()
+    router = Supervisor("router", ["route", "run", "--config", str(path), "--data", str(data), "--supervised"])
+    reloading = Reloading(path, data, configuration, app, router)
+    if configuration.routes:
+        router.start()
+    try:
+        yield reloading.request
+    finally:
+        router.stop()
 
 
 def _say(what: str) -> None:
@@ -161,29 +198,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _settings_in(path: Path, names: Collection[str]) -> dict[str, Any]:
-    """Read options from a TOML file, by name.
-
-    Raises:
-        SettingsError: the file cannot be read, or has an unknown option.
-    """
-    try:
-        toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
-    except ImportError:
-        raise MissingExtra("--config on Python 3.10", "collector") from None
-    try:
-        settings = {name.replace("-", "_"): value for name, value in toml.loads(path.read_text("utf-8")).items()}
-    except OSError as error:
-        raise SettingsError(f"cannot read --config {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise SettingsError(f"--config {path} is not TOML: {error}") from error
-    for name in settings:
-        if name not in names:
-            known = ", ".join(sorted(each.replace("_", "-") for each in names))
-            raise SettingsError(f"--config {path}: unknown option {name.replace('_', '-')}; there are {known}")
-    return settings
 
 
 _SECONDS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}

@@ -59,6 +59,13 @@ class Selection:
             and (not self.sources or head.source_id in self.sources)
         )
 
+    def wants(self, record: Record) -> bool:
+        """Whether a record is an event among them. One that cannot be read is none."""
+        try:
+            return self.has(_head.decode(record.data))
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            return False
+
 
 @dataclass(frozen=True)
 class Stored:

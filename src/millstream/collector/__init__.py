@@ -18,6 +18,7 @@
     direct      requests to the Tracking API, past ASGI
     internals   the names of uvicorn's that these two use, checked at start
     server      the socket, uvicorn and the signals
+    destinations  where a router sends the events, as the page and `/metrics` see it
     debugger    the live page
 
 `Collector(directory)` is an ASGI application: serve it with `millstream serve`, or mount it in another.
@@ -29,12 +30,13 @@ from millstream.errors import MissingExtra
 
 try:
     from .app import Collector
+    from .destinations import Destinations
     from .oauth import Application
     from .server import listen, serve, url_of
     from .store import Files, Memory, Store
 except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] not in {"starlette", "uvicorn"}:
+    if (error.name or "").partition(".")[0] not in {"prometheus_client", "starlette", "uvicorn"}:
         raise
     raise MissingExtra("the collector", "collector") from error
 
-__all__ = ["Application", "Collector", "Files", "Memory", "Store", "listen", "serve", "url_of"]
+__all__ = ["Application", "Collector", "Destinations", "Files", "Memory", "Store", "listen", "serve", "url_of"]

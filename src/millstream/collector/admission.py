@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from .request import RequestRefused, body_key, header_key, header_token, source_of
@@ -26,14 +27,28 @@ class Admission:
         keys: accepted write keys; None accepts any, and requests without one.
         tokens: with these, every request needs a valid OAuth token as well. The write key names the source.
         rate: events per second for each write key, on average; None is unlimited.
+        sources: named sources by write key; their keys are accepted, too.
     """
 
     def __init__(
-        self, keys: Collection[str] | None = None, *, tokens: TokenVerifier | None = None, rate: Rate | None = None
+        self,
+        keys: Collection[str] | None = None,
+        *,
+        tokens: TokenVerifier | None = None,
+        rate: Rate | None = None,
+        sources: Mapping[str, NamedSource] | None = None,
     ) -> None:
-        self._keys = None if keys is None else frozenset(keys)
+        self._given = None if keys is None else frozenset(keys)
         self._tokens = tokens
         self._rate = rate
+        self.use(sources or {})
+
+    def use(self, sources: Mapping[str, NamedSource]) -> None:
+        """Let these sources write, and no others that have a name."""
+        self.sources = sources
+        only_named = frozenset[str]() if sources else None
+        keys = only_named if self._given is None else self._given
+        self._keys = None if keys is None else keys | sources.keys()
 
     def admit(self, headers: Mapping[str, str], in_body: Raw, events: int, now: float) -> str:
         """Return the source of a request with this many events, at `now` in seconds since the epoch.
@@ -48,10 +63,30 @@ class Admission:
             if not key:
                 raise RequestRefused(401, "no_key", "no write key: send it as Basic auth or as writeKey")
             raise RequestRefused(401, "unknown_key", "this write key is not known here")
-        source = source_of(key)
-        if self._rate is not None and (wait := self._rate.take(source, events, now)):
+        named = self.sources.get(key)
+        source = source_of(key) if named is None else named.name
+        if named is not None and named.origins and not _from_one_of(named.origins, headers):
+            raise RequestRefused(403, "unknown_origin", "this write key is for the pages of other sites")
+        rate = self._rate if named is None or named.rate is None else named.rate
+        if rate is not None and (wait := rate.take(source, events, now)):
             raise RequestRefused(429, "rate_limited", "too many events for this write key", retry_after=math.ceil(wait))
         return source
+
+
+@dataclass(frozen=True)
+class NamedSource:
+    """A source that has a name: what stands for its write key, and what is special about it."""
+
+    name: str
+    rate: Rate | None = None
+    origins: frozenset[str] = frozenset()
+    ip: str | None = None
+
+
+def _from_one_of(origins: Collection[str], headers: Mapping[str, str]) -> bool:
+    """Whether a request is from a page of one of these sites. One without an origin is from no page."""
+    origin = headers.get("origin")
+    return origin is None or origin.lower() in origins
 
 
 class Rate:

@@ -18,14 +18,16 @@ from starlette.types import Receive, Scope, Send
 
 from millstream._public import publish
 from millstream.errors import SettingsError
+from millstream.router.configuration import Source
 from millstream.spec import REASONS
 
 from . import metrics
-from .admission import Admission, Rate
+from .admission import Admission, NamedSource, Rate
 from .asgi import BodyReader, HTTPAnswer, error_response, headers_of
 from .debugger import Access, routes
 from .debugger.access import Forbidden
 from .dedup import Dedup
+from .destinations import Destinations
 from .feed import Feed
 from .ingest import Ingest, utc_now
 from .judge import ROUTES, Route, Verdict
@@ -59,6 +61,8 @@ class Collector:
         token: secret that opens the page, `/stats` and `/metrics` to other machines; None keeps them local.
         hosts: names under which the page is served, beside localhost and addresses.
         prefix: a path that a proxy adds, as in `/tracking/v1/batch`; requests may have it or not.
+        sources: named sources; their write keys are accepted, too. With any, `keys` defaults to none but these.
+        destinations: where a router sends the events, for the page and `/metrics`.
         clock: returns the time in UTC.
 
     Raises:
@@ -79,6 +83,8 @@ class Collector:
         token: str | None = None,
         hosts: Collection[str] = (),
         prefix: str = "",
+        sources: Mapping[str, Source] | None = None,
+        destinations: Destinations | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         if isinstance(keys, str):
@@ -94,7 +100,9 @@ class Collector:
             keys,
             tokens=self._tokens if applications else None,
             rate=None if rate_limit is None else Rate(rate_limit),
+            sources=_by_key(sources or {}),
         )
+        self._admission = admission
         self.store = Files(store) if isinstance(store, str | os.PathLike) else store
         try:
             suppressions = SuppressionList(self.store.path) if isinstance(self.store, Files) else None
@@ -108,13 +116,15 @@ class Collector:
         self._strict = strict
         self._clock = clock
         self._reader = BodyReader()
+        self.destinations = destinations
         self._app = Starlette(
             routes=[
                 routing.Route("/token", self._token, methods=["POST"]),
                 routing.Route("/health", self._health),
+                routing.Route("/ready", self._ready),
                 routing.Route("/stats", self._guarded(self._stats)),
                 routing.Route("/metrics", self._guarded(self._metrics)),
-                *routes(self._ingest.feed, self._access),
+                *routes(self._ingest.feed, self._access, destinations),
             ],
             lifespan=self._lifespan,
         )
@@ -162,6 +172,10 @@ class Collector:
             done(_with_cors(self._answer(verdict, headers), headers))
 
         self._ingest.take(ROUTES[path[len(_API) :]], headers, body, taken, strict=self._is_strict(headers))
+
+    def use_sources(self, sources: Mapping[str, Source]) -> None:
+        """Let these sources write, in place of those before that had a name. Call it on the event loop."""
+        self._admission.use(_by_key(sources))
 
     def stop(self) -> None:
         """End the streams of the live page, which would stay open otherwise. Safe in a signal handler."""
@@ -240,16 +254,36 @@ class Collector:
         return JSONResponse(self.counts.snapshot())
 
     def _metrics(self) -> Response:
-        text = metrics.exposition(self.counts, remembered=len(self._ingest.dedup), store=self.store)
+        states = () if self.destinations is None else self.destinations.statuses()
+        text = metrics.exposition(self.counts, remembered=len(self._ingest.dedup), store=self.store, routes=states)
         return Response(text, media_type=metrics.CONTENT_TYPE)
 
     async def _health(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
+    async def _ready(self, _: Request) -> Response:
+        """Whether events can be taken: 503 once it is stopping, and while the last ones could not be stored."""
+        if self._ingest.feed.closed or self._ingest.failing:
+            why = "stopping" if self._ingest.feed.closed else "events could not be stored"
+            return JSONResponse({"status": why}, 503)
+        return JSONResponse({"status": "ready"})
+
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncGenerator[None, None]:
         yield
         self.close()
+
+
+def _by_key(sources: Mapping[str, Source]) -> dict[str, NamedSource]:
+    return {
+        each.key: NamedSource(
+            name,
+            None if each.rate_limit is None else Rate(each.rate_limit),
+            frozenset(origin.lower().rstrip("/") for origin in each.origins),
+            each.ip,
+        )
+        for name, each in sources.items()
+    }
 
 
 def _prefix(text: str) -> str:

@@ -39,6 +39,8 @@ class Entry(NamedTuple):
     at: float
     line: bytes
     reason: str = ""
+    position: int | None = None
+    """Where it is in the log, if it is there."""
 
 
 Events: TypeAlias = Kept | Sequence[Accepted | Rejection]
@@ -55,13 +57,18 @@ class _Group(msgspec.Struct, frozen=True, gc=False):
     events: Events
     count: int
     bytes: int
+    position: int | None = None
 
     def entries(self, after: int) -> Iterator[Entry]:
         first = max(self.first, after + 1)
         skipped = first - self.first
         if isinstance(self.events, Kept):
-            for number, line in enumerate(self.events.lines(skipped), first):
-                yield Entry(number, self.kind, self.source, self.at, line)
+            position = self.position
+            for number, line in enumerate(self.events.lines(), self.first):
+                if number >= first:
+                    yield Entry(number, self.kind, self.source, self.at, line, position=position)
+                if position is not None:
+                    position += len(line) + 1
             return
         for number, event in enumerate(islice(self.events, skipped, None), first):
             reason = event.reason if isinstance(event, Rejection) else ""
@@ -90,7 +97,7 @@ class Feed:
         self._held = 0
         self._bytes = 0
 
-    def publish(self, kind: Kind, events: Events, source: str, at: datetime) -> None:
+    def publish(self, kind: Kind, events: Events, source: str, at: datetime, position: int | None = None) -> None:
         """Remember the events of one request. The sequence is not copied: do not change it afterwards.
 
         Args:
@@ -98,13 +105,14 @@ class Feed:
             events: in their order.
             source: the name of the write key, never the key itself.
             at: the time of receipt.
+            position: of the first of them in the log.
         """
         count = len(events)
         if not count:
             return
         moment = at.timestamp()
         size = len(events.text) if isinstance(events, Kept) else sum(len(event.line) + _OVERHEAD for event in events)
-        self._groups.append(_Group(self.last + 1, kind, source, moment, events, count, size))
+        self._groups.append(_Group(self.last + 1, kind, source, moment, events, count, size, position))
         self.last += count
         self._held += count
         self._bytes += size

@@ -52,6 +52,8 @@ class Ingest:
     ) -> None:
         self.counts = Counts()
         self.feed = Feed()
+        self.failing = False
+        """Whether the last events could not be stored."""
         self.dedup = dedup
         self._store = store
         self._admission = admission
@@ -85,10 +87,11 @@ class Ingest:
         def kept(outcome: Position | BaseException) -> None:
             nonlocal answered
             answered = True
+            self.failing = isinstance(outcome, BaseException)
             if isinstance(outcome, BaseException):
                 self._not_stored(verdict, fresh, outcome)
             try:
-                self._publish(verdict, now)
+                self._publish(verdict, now, None if isinstance(outcome, BaseException) else outcome)
             finally:  # the client is answered even if a counter or the page fails
                 done(verdict)
 
@@ -125,11 +128,11 @@ class Ingest:
         why = error.strerror if isinstance(error, OSError) else error
         verdict.reason, verdict.message = "not_stored", f"the events could not be stored: {why}"
 
-    def _publish(self, verdict: Verdict, now: datetime) -> None:
+    def _publish(self, verdict: Verdict, now: datetime, position: Position | None = None) -> None:
         stored = verdict.status != HTTPStatus.SERVICE_UNAVAILABLE
         self.counts.note(verdict, stored=stored)
         if stored:
-            self.feed.publish("stored", verdict.kept, verdict.source, now)
+            self.feed.publish("stored", verdict.kept, verdict.source, now, position)
             if verdict.duplicates:
                 self.feed.publish("duplicate", verdict.duplicates, verdict.source, now)
             if verdict.rejected:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -60,11 +61,14 @@ def serve(
     *,
     ready: Callable[[], object],
     stopping: Callable[[], object] = lambda: None,
+    reload: Callable[[], object] | None = None,
     patience: int = 5,
     request_timeout: float = 30.0,
     keep_alive: int = 75,
 ) -> None:
     """Serve until SIGINT, SIGTERM or SIGHUP, then finish requests in progress and return. Call it on the main thread.
+
+    With `reload`, a SIGHUP calls that instead, in the signal's handler, unless it comes because the terminal is gone.
 
     `ready` is called once requests are answered, `stopping` when no new ones are. On shutdown, clients have `patience`
     seconds to finish a request they have begun; otherwise `request_timeout` seconds, from its first byte or from the
@@ -88,8 +92,13 @@ def serve(
     server = _Server(config, ready, stopping, request_timeout)
     _raise_file_limit()
 
-    def stop(_signal: int, _frame: object) -> None:
-        server.should_exit = True
+    has_terminal = _has_terminal()
+
+    def stop(number: int, _frame: object) -> None:
+        if number == _HANGUP and reload is not None and _has_terminal() == has_terminal:
+            reload()
+        else:
+            server.should_exit = True
 
     # uvicorn installs handlers of its own while it runs, and then raises the signal for the previous ones: the
     # default handlers would end the process with an error before the caller can report what was stored.
@@ -99,6 +108,18 @@ def serve(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+_HANGUP = getattr(signal, "SIGHUP", None)
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a controlling terminal: it has none any more once that has been closed."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _stopping_signals() -> list[int]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from itertools import accumulate, groupby, islice, takewhile
+from itertools import accumulate, islice, takewhile
 from typing import Protocol, cast
 
 from ...errors import Abandoned, DeliveryError, TransportError
@@ -31,25 +32,36 @@ class KeyedItem(Item, Protocol):
     def key(self) -> str: ...
 
 
+class OrderedItem(Item, Protocol):
+    """An event that shares a batch with those of its queue only, and is sent in order with them."""
+
+    @property
+    def queue(self) -> str: ...
+
+
 class Batch:
     """Events sent together, and the history of their attempts."""
 
     __slots__ = (
         "attempts",
         "attempts_before",
+        "began",
         "bisection",
         "failures",
         "first_failure",
         "items",
+        "key",
         "last",
         "limited",
         "reauthorized",
         "resting",
     )
 
-    def __init__(self, items: list[Item]) -> None:
+    def __init__(self, items: list[Item], key: str = "") -> None:
         self.items = items
+        self.key = key  # that its events share
         self.attempts = 0  # all of them: sent as X-Retry-Count
+        self.began: float | None = None  # when it was first sent
         self.failures = 0  # those that count against max_retries
         self.first_failure: float | None = None  # start of max_total_backoff_duration
         self.last: DeliveryError | None = None  # the error of its last attempt
@@ -66,11 +78,11 @@ class Batch:
 
     def part(self, items: list[Item]) -> Batch:
         """Return a batch of some of these events, with the history of this one."""
-        part = Batch(items)
+        part = Batch(items, self.key)
         part.attempts, part.failures = self.attempts, self.failures
         part.first_failure, part.reauthorized = self.first_failure, self.reauthorized
         part.attempts_before, part.last = self.attempts_before, self.last
-        part.bisection = self.bisection
+        part.bisection, part.began = self.bisection, self.began
         return part
 
     def worth_splitting(self) -> bool:
@@ -129,6 +141,7 @@ class Batcher:
         max_bytes: bytes of a request body, at most.
         overhead: bytes of a request body that are not events.
         keyed: whether events have a `key`.
+        ordered: whether they have a `queue`, which then is the key that counts.
     """
 
     def __init__(
@@ -141,13 +154,14 @@ class Batcher:
         overhead: int,
         linger: float = 0.0,
         keyed: bool = False,
+        ordered: bool = False,
     ) -> None:
         self._flush_at = min(flush_at, max_events)
         self._interval = flush_interval
         self.linger = linger
         self._max_events = max_events
         self._room = max_bytes - overhead + 1  # the last event needs no comma
-        self._keyed = keyed
+        self._key_of = _queue_of if ordered else _key_of if keyed else None
         # A key that leaves something behind its cut goes to the end, so that none waits indefinitely behind a busy one.
         # Its rest may then be cut one interval late, if ever there is so little to send.
         self._queues: dict[str, _Queue] = {}
@@ -177,9 +191,12 @@ class Batcher:
 
     def put(self, items: Sequence[Item], now: float) -> None:
         """Add events at the end."""
-        if self._keyed:
-            for key, alike in groupby(cast("Sequence[KeyedItem]", items), lambda item: item.key):
-                self._put(key, list(alike), now)
+        if self._key_of is not None:
+            alike: dict[str, list[Item]] = {}
+            for item in items:
+                alike.setdefault(self._key_of(item), []).append(item)
+            for key, those in alike.items():
+                self._put(key, those, now)
         else:
             self._put("", items, now)
         self._length += len(items)
@@ -200,20 +217,27 @@ class Batcher:
         """Make all events in the queue due; not later ones."""
         self._forced = {key: len(queue.items) for key, queue in self._queues.items()}
 
-    def due_at(self, now: float) -> float | None:
-        """When the next batch is due: `now` if it is, None for an empty queue."""
-        if not self._length:
+    def due_at(self, now: float, held: AbstractSet[str] = frozenset()) -> float | None:
+        """When the next batch is due: `now` if it is, None for an empty queue. None is cut of the keys in `held`."""
+        key = self._first(held)
+        if key is None:
             return None
-        if self._full or self._forced:
+        if not (self._full <= held and self._forced.keys() <= held):
             return now
-        due = next(iter(self._queues.values())).since + self._interval
+        due = self._queues[key].since + self._interval
         if self._due_since is not None:
             due = min(due, self._due_since + self.linger)
         return max(now, due)
 
-    def cut(self, now: float) -> Batch:
+    def _first(self, held: AbstractSet[str]) -> str | None:
+        """The key that has waited longest, of those that are not held."""
+        return next((key for key in self._queues if key not in held), None) if self._length else None
+
+    def cut(self, now: float, held: AbstractSet[str] = frozenset()) -> Batch:
         """Cut the largest batch that fits, of the key that has waited longest: at least one event."""
-        key, queue = next(iter(self._queues.items()))
+        key = self._first(held)
+        assert key is not None  # noqa: S101 - only what is due is cut
+        queue = self._queues[key]
         items, size = queue.cut(self._max_events, self._room)
         self._length -= len(items)
         self._bytes -= size
@@ -226,7 +250,7 @@ class Batcher:
         if (forced := self._forced.pop(key, 0) - len(items)) > 0:
             self._forced[key] = forced
         self._due_since = now if self._length >= self._flush_at else None
-        return Batch(items)
+        return Batch(items, key)
 
     def clear(self) -> list[Item]:
         """Remove and return all events."""
@@ -234,6 +258,14 @@ class Batcher:
         self._queues, self._full, self._forced = {}, set(), {}
         self._length, self._bytes, self._due_since = 0, 0, None
         return items
+
+
+def _key_of(item: Item) -> str:
+    return cast("KeyedItem", item).key
+
+
+def _queue_of(item: Item) -> str:
+    return cast("OrderedItem", item).queue
 
 
 class _Queue:

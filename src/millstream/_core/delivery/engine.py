@@ -10,7 +10,7 @@ rest of the queue keeps its attempts.
     state       fact                                     next        also
     ─────────── ──────────────────────────────────────── ─────────── ─────────────────────────────────────────
     queued      due (count, age, bytes, flush, close),   in flight   Send
-                slot free, gate open
+                slot free, gate open, key free if ordered
     in flight   delivered                                settled     the rate-limit window ends; a shut gate stays shut
     in flight   limited: retry after t                   limited     the gate is shut until t; not counted
     in flight   failed, or an answer worth a retry       backing off counted
@@ -45,7 +45,6 @@ counted from the first limited request to the next success, or until no batch is
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -56,6 +55,7 @@ from .actions import Action, Done, Send, Wait
 from .batcher import Batch, Item
 from .policy import Policy
 from .ratelimit import RateLimit
+from .under_way import UnderWay
 from .verdicts import Verdict, sort_parts
 
 __all__ = ["Engine"]
@@ -68,9 +68,7 @@ class Engine:
         self._policy = policy
         self._random = random
         self._queue = policy.batcher()
-        self._halves: deque[Batch] = deque()  # cut already, in order, waiting for a slot
-        self._sent: dict[Batch, Send] = {}  # in flight
-        self._waiting: dict[Batch, float] = {}  # backing off or limited, with the time of the next attempt
+        self._under_way = UnderWay(policy)
         self._gate = RateLimit(policy.max_rate_limit)
         self._paused = False
         self.paused_by: DeliveryError | None = None
@@ -107,6 +105,10 @@ class Engine:
         """Send nothing until `resume` (a critical plugin is not loaded)."""
         self._paused = True
 
+    def pause_for(self, error: DeliveryError) -> None:
+        """Send nothing until `resume`: the destination refuses whatever it is sent."""
+        self._paused, self.paused_by = True, error
+
     def resume(self) -> None:
         """Send again."""
         self._paused = False
@@ -139,8 +141,8 @@ class Engine:
                 self._hold(batch, now, error)
             case verdicts.Paused(error) if self._policy.pauses and not self._closing:
                 batch.attempts -= 1
-                self._waiting[batch] = now
-                self._paused, self.paused_by = True, error
+                self._under_way.waiting[batch] = now
+                self.pause_for(error)
             case verdicts.Refused(error) | verdicts.Unauthorized(error) | verdicts.Paused(error):
                 self._fail(batch, error)
 
@@ -153,7 +155,7 @@ class Engine:
         """Hold a request back. Report with the returned value: it has no deadline."""
         self.requests -= 1
         self.retries -= send.attempt > 1
-        held = self._sent[send.batch] = replace(send, deadline=math.inf)
+        held = self._under_way.sent[send.batch] = replace(send, deadline=math.inf)
         return held
 
     def recalled(self, send: Send, now: float) -> None:
@@ -163,7 +165,7 @@ class Engine:
         """
         if self._take_back(send):
             send.batch.attempts -= 1
-            self._waiting[send.batch] = now
+            self._under_way.waiting[send.batch] = now
 
     # -- questions ----------------------------------------------------------------------------------
 
@@ -189,77 +191,82 @@ class Engine:
 
     def is_retried(self, batch: Batch) -> bool:
         """Return whether a batch that has failed waits for another attempt."""
-        return batch in self._waiting
+        return batch in self._under_way.waiting
 
     def fail(self, batch: Batch, error: DeliveryError) -> None:
         """Fail a batch that rests."""
-        if self._waiting.pop(batch, None) is not None:
+        if self._under_way.waiting.pop(batch, None) is not None:
             self._fail(batch, error)
 
     @property
     def at_rest(self) -> bool:
         """Whether nothing will be sent for a while: each batch that could be has exhausted its retries."""
-        if self._sent or not self._waiting or not all(batch.resting for batch in self._waiting):
+        if (
+            self._under_way.sent
+            or not self._under_way.waiting
+            or not all(batch.resting for batch in self._under_way.waiting)
+        ):
             return False
-        return not self._slot_free() or not (self._queue or self._halves)
+        return not self._under_way.slot_free or not (self._queue or self._under_way.halves)
 
     def missing(self, now: float) -> int | None:
         """The number of further events that would change the next action; None if no number would."""
         if self._closing or not self._queue:  # the first one sets a time
             return 1
-        if self._paused or self._gate.is_shut(now) or not self._slot_free():
+        if self._paused or self._gate.is_shut(now) or not self._under_way.slot_free:
             return None
         return self._queue.missing()
 
     @property
     def hungry(self) -> bool:
         """Whether less than a full batch waits for a slot."""
-        return not (self._queue.full or self._halves)
+        return not (self._queue.full or self._under_way.halves)
 
     def idle(self) -> bool:
         """Whether no event waits or is in flight."""
-        return not (self._queue or self._halves or self._sent or self._waiting)
+        return not (self._queue or self._under_way)
+
+    @property
+    def troubled_by(self) -> DeliveryError | None:
+        """The last error of the batches that wait for another attempt; None if none waits."""
+        return next((batch.last for batch in reversed(self._under_way.waiting) if batch.last is not None), None)
+
+    def limited_until(self, now: float) -> float | None:
+        """When the rate limit of the server ends, if there is one."""
+        return self._gate.opens_at(now) if self._gate.is_shut(now) else None
 
     @property
     def in_flight(self) -> int:
         """Requests in flight."""
-        return len(self._sent)
+        return len(self._under_way.sent)
 
     # -- decisions ----------------------------------------------------------------------------------
 
     def _ready(self, now: float) -> Batch | None:
         """The next batch that may be sent now, if any: those that hold a slot first, then in order of arrival."""
-        if self._paused or self._gate.is_shut(now):
+        if self._paused or self._gate.is_shut(now) or not self._under_way.may_send:
             return None
         self._gate.opened()
-        for batch, due in self._waiting.items():
-            if due <= now:
-                del self._waiting[batch]
-                return batch
-        if not self._slot_free():
-            return None
-        if self._halves:
-            return self._halves.popleft()
-        due_at = self._queue.due_at(now)
-        return self._queue.cut(now) if due_at is not None and due_at <= now else None
-
-    def _slot_free(self) -> bool:
-        return len(self._sent) + len(self._waiting) < self._policy.max_in_flight
+        batch = self._under_way.take_waiting(now)
+        if batch is None and self._under_way.slot_free:
+            batch = self._under_way.take_next(self._queue, now)
+        return batch
 
     def _send(self, batch: Batch, now: float) -> Send:
         batch.attempts += 1
+        batch.began = now if batch.began is None else batch.began
         batch.limited = batch.resting = False
         self.requests += 1
         self.retries += batch.attempts > 1
         send = Send(batch, batch.attempts, now + self._policy.send_timeout)
-        self._sent[batch] = send
+        self._under_way.sent[batch] = send
         return send
 
     def _take_back(self, send: Send) -> bool:
         """Whether this report is about a request that still counts."""
-        if self._sent.get(send.batch) is not send:
+        if self._under_way.sent.get(send.batch) is not send:
             return False
-        del self._sent[send.batch]
+        del self._under_way.sent[send.batch]
         return True
 
     def _arrived(self, batch: Batch, items: list[Item], now: float) -> None:
@@ -280,7 +287,7 @@ class Engine:
         if parts.delivered:
             self._arrived(batch, parts.delivered, now)
         for reason, items in parts.refused.items():
-            self._settled.append((items, Outcome(reason, batch.attempts)))
+            self._settled.append((items, Outcome(reason, batch.attempts, since=batch.began)))
         match parts.retry:
             case verdicts.Limited(seconds, error):
                 self._limit(rest, seconds, error, now)
@@ -309,7 +316,7 @@ class Engine:
         if exhausted or self._policy.over_cap(batch.attempts - batch.attempts_before):
             self._end_attempts(batch, now, RetriesExhausted(batch.attempts, error))
         else:
-            self._waiting[batch] = now + delay
+            self._under_way.waiting[batch] = now + delay
 
     def _end_attempts(self, batch: Batch, now: float, error: DeliveryError) -> None:
         """End the attempts of a batch: it fails, or rests where events are kept."""
@@ -317,56 +324,56 @@ class Engine:
             self._fail(batch, error)
             return
         batch.rest()
-        self._waiting[batch] = now + self._policy.rest
+        self._under_way.waiting[batch] = now + self._policy.rest
         self._rested.append((batch, error))
 
     def _end_rests(self) -> None:
         """Retry batches that rest: on a flush or close, or when the host answers."""
-        for batch in self._waiting:
+        for batch in self._under_way.waiting:
             if batch.resting:
                 batch.resting = False
-                self._waiting[batch] = -math.inf
+                self._under_way.waiting[batch] = -math.inf
 
     def _split(self, batch: Batch, error: DeliveryError, now: float) -> None:
         if not batch.worth_splitting():
             self._fail(batch, error)
             return
         first, second = batch.halves()
-        self._waiting[first] = now
-        self._halves.appendleft(second)
+        self._under_way.waiting[first] = now
+        self._under_way.halves.appendleft(second)
 
     def _fail(self, batch: Batch, error: DeliveryError) -> None:
-        self._settled.append((batch.items, Outcome(error, batch.attempts)))
+        self._settled.append((batch.items, Outcome(error, batch.attempts, since=batch.began)))
 
     def _expire(self, now: float) -> None:
         """Apply deadlines."""
-        for send in [s for s in self._sent.values() if s.deadline <= now]:
+        for send in [s for s in self._under_way.sent.values() if s.deadline <= now]:
             self.failed(send, TransportError("the HTTP client did not come back in time"), now)
         limit = self._gate.patience_ends()
         if limit is not None and limit <= now:
-            for batch in [b for b in self._waiting if b.limited]:  # the next batch may be tried
-                del self._waiting[batch]
+            for batch in [b for b in self._under_way.waiting if b.limited]:  # the next batch may be tried
+                del self._under_way.waiting[batch]
                 self._end_attempts(batch, now, RateLimitExpired(batch.attempts, self._policy.max_rate_limit))
             self._gate.expire()
         if self._closing and self._deadline is not None and self._deadline <= now:
             self._abandon()
 
     def _abandon(self) -> None:
-        for batch in [*self._sent, *self._waiting, *self._halves]:
-            self._fail(batch, batch.abandoned(under_way=batch in self._sent))
-        for emptied in (self._sent, self._waiting, self._halves):
-            emptied.clear()
+        for batch in self._under_way:
+            self._fail(batch, batch.abandoned(under_way=batch in self._under_way.sent))
+        self._under_way.clear()
         if self._queue:
             self._settled.append((self._queue.clear(), Outcome(Abandoned())))
 
     def _next_moment(self, now: float) -> float | None:
         """The next time at which something is due without a new fact."""
-        moments = [send.deadline for send in self._sent.values() if send.deadline < math.inf]
-        if not self._paused:
+        moments = [send.deadline for send in self._under_way.sent.values() if send.deadline < math.inf]
+        if not self._paused and self._under_way.may_send:
             gate = self._gate.opens_at(now)
-            moments += [max(due, gate) for due in self._waiting.values()]
-            due_at = gate if self._halves else self._queue.due_at(now)
-            if due_at is not None and self._slot_free():  # else they wait for a slot, not for a time
+            moments += [max(due, gate) for due in self._under_way.waiting.values()]
+            # Without one, they wait for a slot, not for a time.
+            due_at = self._under_way.next_due(self._queue, now) if self._under_way.slot_free else None
+            if due_at is not None:
                 moments.append(max(due_at, gate))
         limit = self._gate.patience_ends()
         if limit is not None:

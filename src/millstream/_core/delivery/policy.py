@@ -23,7 +23,11 @@ class Policy:
     overhead: int = 0
     keyed: bool = False
     """Whether events have keys, and share a batch with those of their key only."""
+    ordered: bool = False
+    """Whether events have queues, and those of a queue are sent in order: a batch at a time, its retries included."""
     max_in_flight: int = 4
+    max_unsettled: int = 0
+    """Batches in flight or waiting for another attempt, at most. 0: as many as may be in flight."""
     max_retries: int = 3
     extra_attempts: int = 20
     """Attempts beyond `max_retries` after which a batch fails, whatever the answers were (as the reference library)."""
@@ -47,6 +51,7 @@ class Policy:
             overhead=self.overhead,
             linger=self.linger,
             keyed=self.keyed,
+            ordered=self.ordered,
         )
 
     def delay(self, failures: int, jitter: float) -> float:

@@ -14,9 +14,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from millstream.errors import DeliveryError
 from millstream.spec import REASONS, TYPES
 
 from ..clock_skew import moment_of
+from ..destinations import letter_of
 from .access import Access, Forbidden
 from .rows import RowFilter, row_of
 from .snippet import body_of, call_of
@@ -25,6 +27,7 @@ from .subscriber import AT_ONCE, Subscriber
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+    from ..destinations import Destinations
     from ..feed import Entry, Feed
 
 TICK = 0.1
@@ -50,22 +53,28 @@ _HEADERS = {
 _Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
-def routes(feed: Feed, access: Access) -> list[Route]:
+def routes(feed: Feed, access: Access, destinations: Destinations | None = None) -> list[Route]:
     """Make the routes: the page at `/`, its data under `/debug/`, all behind `access`."""
-    pages = _Pages(feed, access)
+    pages = _Pages(feed, access, destinations)
+    about = _About(feed, destinations)
     return [
         Route("/", pages.guarded(pages.index, page=True)),
         Route("/debug/app.js", pages.guarded(pages.static)),
         Route("/debug/style.css", pages.guarded(pages.static)),
         Route("/debug/events", pages.guarded(pages.events)),
         Route("/debug/events/{id}", pages.guarded(pages.event)),
+        Route("/debug/events/{id}/{name}", pages.guarded(about.preview)),
+        Route("/debug/destinations", pages.guarded(about.states)),
+        Route("/debug/deadletters/{name}", pages.guarded(about.letters)),
+        Route("/debug/deadletters/{name}/{id}", pages.guarded(about.retry), methods=["POST"]),
     ]
 
 
 class _Pages:
-    def __init__(self, feed: Feed, access: Access) -> None:
+    def __init__(self, feed: Feed, access: Access, destinations: Destinations | None) -> None:
         self._feed = feed
         self._access = access
+        self._destinations = destinations
 
     def guarded(self, endpoint: _Endpoint, *, page: bool = False) -> _Endpoint:
         async def checked(request: Request) -> Response:
@@ -106,7 +115,75 @@ class _Pages:
         entry = None if number is None else self._feed.get(number)
         if entry is None:
             return Response(b"{}", 404, media_type="application/json")
-        return Response(msgspec.json.encode(_detail(self._feed, entry)), media_type="application/json")
+        detail = _detail(self._feed, entry)
+        if self._destinations is not None:
+            detail["destinations"] = self._destinations.fates(entry.position)
+        return _json(detail)
+
+
+class _About:
+    """What the page shows of destinations, and the one thing that it does: another attempt for a dead letter."""
+
+    def __init__(self, feed: Feed, destinations: Destinations | None) -> None:
+        self._feed = feed
+        self._destinations = destinations
+
+    async def states(self, _: Request) -> Response:
+        if self._destinations is None:
+            return _json([])
+        now = time()
+        fields = ("name", "type", "state", "since", "lag_events", "lag_seconds", "rate", "last_error", "lost")
+        return _json(
+            [
+                {name: getattr(each, name) for name in fields}
+                | {
+                    "seconds": max(0.0, now - each.since) if each.since else 0.0,
+                    "delivered": each.counters.delivered,
+                    "retried": each.counters.retried,
+                    "dropped": each.counters.dropped,
+                    "dead": each.counters.dead,
+                }
+                for each in self._destinations.statuses()
+            ]
+        )
+
+    async def preview(self, request: Request) -> Response:
+        number = _number(request.path_params["id"])
+        entry = None if number is None else self._feed.get(number)
+        if entry is None or self._destinations is None:
+            return _json({}, 404)
+        try:
+            return _json(self._destinations.preview(request.path_params["name"], entry.line))
+        except KeyError:
+            return _json({}, 404)
+        except DeliveryError as error:
+            return _json({"message": str(error)}, 422)
+
+    async def letters(self, request: Request) -> Response:
+        if self._destinations is None or request.path_params["name"] not in self._destinations.routes:
+            return _json({}, 404)
+        return _json([letter_of(each) for each in self._destinations.letters(request.path_params["name"])])
+
+    async def retry(self, request: Request) -> Response:
+        """Send a dead letter again.
+
+        A page of another site can make a browser send a POST with cookies, but not one with a header of ours: for that
+        it would have to ask first, and is not allowed.
+        """
+        if request.headers.get(ACTION) != "retry":
+            raise Forbidden(403, f"this needs the header {ACTION}: retry")
+        name = request.path_params["name"]
+        if self._destinations is None or name not in self._destinations.routes:
+            return _json({}, 404)
+        problem = await self._destinations.retry(name, request.path_params["id"])
+        return _json({"delivered": not problem, "message": problem})
+
+
+ACTION = "x-millstream-action"
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
 def _token(request: Request) -> str:

@@ -664,7 +664,7 @@ def test_what_is_recalled_goes_again_uncounted():
     """A request that the driver had to take back counts as not sent, and a report about it is ignored."""
     world = World(After(5, 400), 200, max_retries=0)
     world.put("a").run(until=1)
-    (send,) = world.engine._sent.values()
+    (send,) = world.engine._under_way.sent.values()
     world.engine.recalled(send, 1)
     world.engine.recalled(send, 1)
     assert world.run() == [(0, "send a"), (1, "send a"), (1, "delivered a")]

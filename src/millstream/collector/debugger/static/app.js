@@ -551,6 +551,108 @@ const BLANKS = {
   },
 };
 
+// -- destinations -------------------------------------------------------------------------------------------------
+
+const EVERY = 2000; // milliseconds between two looks at the destinations
+const MOODS = { running: "", delivered: "", starting: "wait", retrying: "wait", limited: "wait", pending: "wait", settled: "", dropped: "wait", stopped: "bad" };
+const mark = (state, title = "") => make("span", { class: `mark ${MOODS[state] ?? "bad"}`, title }, state);
+
+async function lookAtDestinations() {
+  try {
+    const answer = document.hidden ? null : await fetch("debug/destinations");
+    if (answer?.ok) drawDestinations(await answer.json());
+  } catch {
+    // The collector is gone: the state at the top says so.
+  }
+  setTimeout(lookAtDestinations, EVERY);
+}
+
+function drawDestinations(found) {
+  $("destinations").hidden = !found.length;
+  $("destinations-rows").replaceChildren(...found.map((each) => make("tr", {}, ...cells(each))));
+}
+
+function cells(each) {
+  const dropped = Object.entries(each.dropped);
+  const dead = each.dead
+    ? make("button", { type: "button", class: "link", title: "Show them", on: { click: () => showLetters(each.name) } }, many(each.dead))
+    : "0";
+  return [
+    make("td", { title: each.type }, visible(each.name)),
+    make("td", {}, mark(each.state)),
+    make("td", {}, each.lag_events ? `${few(each.lag_events)} events, ${Math.round(each.lag_seconds)} s` : "0"),
+    make("td", {}, few(each.delivered)),
+    make("td", {}, few(each.retried)),
+    make("td", { title: dropped.map(([why, count]) => `${many(count)}: ${visible(why)}`).join("\n") }, few(dropped.reduce((sum, [, count]) => sum + count, 0))),
+    make("td", {}, dead),
+    make("td", { class: "error", title: visible(each.last_error) }, visible(each.last_error)),
+  ];
+}
+
+async function showLetters(name) {
+  $("letters-title").textContent = `Dead letters of ${visible(name)}`;
+  const answer = await fetch(`debug/deadletters/${encodeURIComponent(name)}`);
+  const letters = answer.ok ? await answer.json() : [];
+  const head = ["When", "Code", "Attempts", "messageId", "Reason", ""].map((text) => make("th", { scope: "col" }, text));
+  $("letters-list").replaceChildren(
+    letters.length
+      ? make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...letters.map((each) => letterRow(name, each))))
+      : make("p", {}, "None is left."),
+  );
+  if (!$("letters").open) $("letters").showModal();
+}
+
+function letterRow(name, letter) {
+  const said = make("span", { class: "note", role: "status" });
+  const again = make("button", { type: "button", on: { click: () => retry(name, letter.id, again, said) } }, "Retry");
+  const texts = [letter.lastAttemptedAt, letter.code, many(letter.attempts), letter.messageId];
+  return make(
+    "tr",
+    {},
+    ...texts.map((text) => make("td", {}, visible(text))),
+    make("td", { class: "error", title: visible(letter.reason) }, visible(letter.reason)),
+    make("td", {}, again, said),
+  );
+}
+
+async function retry(name, id, button, said) {
+  button.disabled = true;
+  said.textContent = " …";
+  const path = `debug/deadletters/${encodeURIComponent(name)}/${encodeURIComponent(id)}`;
+  const answer = await fetch(path, { method: "POST", headers: { "X-Millstream-Action": "retry" } });
+  const found = answer.ok ? await answer.json() : { delivered: false, message: await answer.text() };
+  button.hidden = found.delivered;
+  button.disabled = false;
+  said.textContent = found.delivered ? "delivered" : ` ${visible(found.message)}`;
+}
+
+/** What became of an event at each destination, and what it would be sent. */
+function fates(row, found) {
+  return make(
+    "ul",
+    { class: "fates", "aria-label": "Destinations" },
+    ...found.map((each) => {
+      const item = make("li", {}, make("span", {}, visible(each.destination)), mark(each.state), make("span", { class: "note" }, visible(each.why)));
+      item.append(make("button", { type: "button", class: "quiet", on: { click: (event) => preview(row, each.destination, item, event.target) } }, "Preview"));
+      return item;
+    }),
+  );
+}
+
+async function preview(row, name, item, button) {
+  button.hidden = true;
+  const answer = await fetch(`debug/events/${row.id}/${encodeURIComponent(name)}`);
+  const found = await answer.json();
+  const text = Array.isArray(found) ? found.map(requestText).join("\n\n") || "It gets nothing of this event." : found.message || "It cannot be shown any more.";
+  item.append(make("pre", {}, printable(text)));
+}
+
+const requestText = ({ method, url, headers, body }) =>
+  [`${method} ${url}`, ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`), "", body].join("\n");
+
+$("letters-close").addEventListener("click", () => $("letters").close());
+lookAtDestinations();
+
 // -- one event ----------------------------------------------------------------------------------------------------
 
 const detail = $("detail");
@@ -613,6 +715,7 @@ function drawDetail(row, found, problem) {
   if (shown.kind !== "stored") parts.push(verdict(shown, found));
   else if (found?.why) parts.push(make("p", { class: "callout" }, make("strong", {}, "Time unknown"), ` Stored, but ${found.why}.`));
   if (problem) parts.push(make("p", { class: "callout" }, problem));
+  if (found?.destinations?.length) parts.push(fates(row, found.destinations));
   if (found?.json) parts.push(...views(found));
   const scrolled = detail.dataset.serial === String(row.serial) ? detail.scrollTop : 0;
   detail.dataset.serial = row.serial;
