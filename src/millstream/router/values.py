@@ -37,7 +37,8 @@ def resolved(value: Any, place: str, environment: Mapping[str, str] = os.environ
         table = cast("dict[str, Any]", value)
         return {key: resolved(each, f"{place}.{key}", environment) for key, each in table.items()}
     if isinstance(value, list):
-        return [resolved(each, f"{place}[{index}]", environment) for index, each in enumerate(value)]
+        items = cast("list[Any]", value)
+        return [resolved(each, f"{place}[{index}]", environment) for index, each in enumerate(items)]
     return value
 
 
