@@ -22,7 +22,7 @@ from .drivers import Millstream, PostHog, Rudder, Segment
 
 EVENTS = 1000
 SINK = Path(__file__).with_name("sink.py")
-CLIENTS = {"millstream": Millstream, "segment": Segment, "rudderstack": Rudder, "posthog": PostHog}
+CLIENTS: dict[str, Any] = {"millstream": Millstream, "segment": Segment, "rudderstack": Rudder, "posthog": PostHog}
 
 
 def child(name: str, how: str, host: str, spool: str) -> None:

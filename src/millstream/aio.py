@@ -32,14 +32,13 @@ class AsyncAnalytics(EventCalls):
         async with AsyncAnalytics("WRITE_KEY") as analytics:
             analytics.track("Item Purchased", user_id="019mr8mf4r", properties={"revenue": 39.95})
 
-    It may be made before the loop runs (in a module, say), and is then the client of the loop on which it is first
-    used.
+    It may be made before the loop runs (in a module, say), and then belongs to the loop on which it is first used.
     """
 
     _may_await = True
 
     async def register(self, *plugins: PluginLike | Destination) -> None:
-        """Load plugins, and run them for the events that are recorded from now on.
+        """Load plugins, and run them for later events.
 
         While a critical plugin is being loaded delivery is paused; if it fails to load, delivery stops for good, and
         `close_and_flush` returns the events. Other plugins that fail to load are reported (`error`, the log) and left

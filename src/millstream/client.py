@@ -20,7 +20,7 @@ class Analytics(EventCalls):
     """Records customer-data events and delivers them in the background.
 
     Calls take microseconds and never wait for the network. The worker, a daemon thread, starts with the first event;
-    what is left when the process ends is delivered then, within `exit_timeout`. Settings are keyword arguments.
+    events pending when the process ends are delivered then, within `exit_timeout`. Settings are keyword arguments.
 
         with Analytics("WRITE_KEY") as analytics:
             analytics.track("Item Purchased", user_id="019mr8mf4r", properties={"revenue": 39.95})
@@ -29,7 +29,7 @@ class Analytics(EventCalls):
     _may_await = False
 
     def register(self, *plugins: PluginLike | Destination) -> None:
-        """Load plugins, and run them for the events that are recorded from now on.
+        """Load plugins, and run them for later events.
 
         While a critical plugin is being loaded delivery is paused; if it fails to load, delivery stops for good, and
         `close_and_flush` returns the events. Other plugins that fail to load are reported (`error`, the log) and left

@@ -137,7 +137,7 @@ class Settings:
     http_request_timeout: float = 10.0
     """Seconds for one request, from connecting to the end of the answer."""
     disable: bool = False
-    """Check calls and do nothing else: receipts succeed, no key is needed. `$MILLSTREAM_DISABLE` does the same."""
+    """Validate calls and do nothing else: receipts succeed, no key is needed. `$MILLSTREAM_DISABLE` does the same."""
     debug: bool = False
     """Show requests, answers, retries and outcomes in the log, without keys and contents. `$MILLSTREAM_DEBUG` does the
     same, and so does the level DEBUG of the logger `millstream`."""
@@ -168,7 +168,7 @@ class Settings:
     integrations: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Integrations for every event; a call's own are merged over them."""
     context_providers: Sequence[Callable[[], Mapping[str, Any]]] = ()
-    """Called in the event call itself: what they return is merged under the call's own context."""
+    """Called in the event call: their results are merged under the call's own context."""
     on_invalid: OnInvalid = "report"
     """What a call does that cannot become an event: `report` it (a line in the log, an `error` event, a failed receipt)
     or `raise` InvalidEvent, for tests and scripts. Without it `$MILLSTREAM_ON_INVALID` counts."""
@@ -205,8 +205,8 @@ class Settings:
         for name in given:
             if name not in known:
                 near = get_close_matches(name, known, 1)
-                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-                raise SettingsError(f"there is no setting {name!r}; {setting_hint(name) or hint}")
+                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+                raise SettingsError(f"no setting {name!r}; {setting_hint(name) or hint}")
         values: dict[str, Any] = {
             name: value for name, value in given.items() if value is not None or name not in LEFT_OUT
         }

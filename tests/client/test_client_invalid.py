@@ -30,7 +30,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 CALLS: dict[str, tuple[Callable[[Analytics], Any], tuple[str, ...]]] = {
     "no user": (
         lambda a: a.track("Order Completed"),
-        ("Analytics.track('Order Completed')", "user_id or anonymous_id is needed"),
+        ("Analytics.track('Order Completed')", "pass user_id or anonymous_id"),
     ),
     "a value": (
         lambda a: a.track("A", user_id="u", properties={"cart": [{"price": object()}]}),
@@ -46,7 +46,7 @@ CALLS: dict[str, tuple[Callable[[Analytics], Any], tuple[str, ...]]] = {
     ),
     "a whole event": (
         lambda a: a.send({"type": "track", "event": "Paid"}),
-        ("Analytics.send('Paid')", "userId or anonymousId is needed"),
+        ("Analytics.send('Paid')", "pass userId or anonymousId"),
     ),
 }
 

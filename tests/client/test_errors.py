@@ -20,6 +20,7 @@ from millstream.errors import (
     DropEvent,
     Dropped,
     EventTooLarge,
+    Fenced,
     InvalidEvent,
     MillstreamError,
     MissingExtra,
@@ -33,6 +34,7 @@ from millstream.errors import (
     SpoolError,
     TransportError,
 )
+from millstream.log import Cursor, MemoryCursorStore
 from millstream.settings import OAuthSettings
 from millstream.types import Request
 from support.api import Api, drop, stall, status
@@ -46,6 +48,7 @@ SAMPLES: dict[str, BaseException] = {
     "InvalidEvent": InvalidEvent("user_id is needed"),
     "MissingExtra": MissingExtra("OAuth", "oauth"),
     "QueryError": QueryError("2 statements: pass one at a time"),
+    "Fenced": Fenced("another router has moved the cursor of crm"),
     "SpoolError": SpoolError("events are in memory alone: No space left on device"),
     "DeliveryError": DeliveryError("did not arrive"),
     "EventTooLarge": EventTooLarge(40_000, 32_768, "properties.html"),
@@ -249,6 +252,13 @@ def _(api: Api, client: Make) -> object:
     analytics.on("error", told.append)
     analytics.track("A", user_id="u").wait(timeout=10)
     raise told[0].reason
+
+
+@meets(Fenced)
+def _(api: Api, client: Make) -> object:
+    store = MemoryCursorStore()
+    store.save("crm", "0", Cursor(0), 0)
+    return store.save("crm", "0", Cursor(0), 0)
 
 
 @meets(TransportError)

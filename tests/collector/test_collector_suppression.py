@@ -49,7 +49,9 @@ def test_no_event_of_a_suppressed_user_is_kept(tmp_path: Path):
     collector.close()
     assert stored(tmp_path) == ["here", "gone too", "here"]
     assert (counts["stored"], counts["rejected_by_reason"]) == (3, {"user_suppressed": 3})
-    everything = "".join(file.read_text() for file in tmp_path.iterdir() if file.name != "suppressed.jsonl")
+    everything = "".join(
+        file.read_text() for file in tmp_path.rglob("*") if file.is_file() and file.name != "suppressed.jsonl"
+    )
     assert "s3cret" not in everything
 
 

@@ -84,7 +84,7 @@ def test_the_remaining_time_is_the_deadline(
         else:
             handler({}, LambdaContext(6.0))
     assert 0.2 < time.monotonic() - begin < 6.0
-    assert "1 events were not delivered" in caplog.text
+    assert "1 event not delivered" in caplog.text
     held.release()
 
 

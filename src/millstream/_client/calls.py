@@ -53,7 +53,7 @@ from .registration import Registration
 
 __all__ = ["EventCalls"]
 
-FED_BACK = "a log handler recorded a line that a request of ours has written, which would go on endlessly"
+FED_BACK = "a log handler recorded a line about one of our requests, which would repeat endlessly"
 MORE_PLACES = "not recorded: InvalidEvent, at more places than have lines of their own (listen to `error`)"
 
 COUNTERS = ("accepted", "delivered", "failed", "dropped", "pending")

@@ -103,7 +103,7 @@ class Tokens:
         if error is None:
             return
         self._summary.request_failed(origin(self._grant.auth_server), error, now)
-        if not held:  # in the background: no event fails of it, not yet
+        if not held:  # in the background: no event fails because of it yet
             self._emitter.report(ErrorEvent("auth", error))
         elif error is self._state.refusal(now):
             for send in held:

@@ -230,11 +230,11 @@ class Worker:
         integrations = head(receipt.data).integrations if receipt._integrations else {}
         channels = [channel for channel in self.channels if channel.takes(integrations)]
         if not channels:
-            self.settled([receipt], Outcome(Dropped("its integrations allow no destination that there is")))
+            self.settled([receipt], Outcome(Dropped("its integrations allow none of the destinations")))
         elif self.backlog is not None and (settled := self.backlog.settled_by(receipt)):
             channels = [channel for channel in channels if channel.name not in settled]
             if not channels:
-                self.settled([receipt], Outcome(Dropped("all destinations that there are have had it")))
+                self.settled([receipt], Outcome(Dropped("every destination has had it already")))
         first, now = self.channels[0], self.clock()
         for channel in channels:
             if channel is not first:

@@ -22,7 +22,7 @@ class Row(msgspec.Struct, omit_defaults=True):
     """A row of the list. `at` is in milliseconds since the epoch, `event` the whole event where requested.
 
     `name` is a track event's `event`, a page's or screen's category and name, a group's `groupId`, an alias's
-    `previousId`; `traits` those of identify. What an event has not is left out.
+    `previousId`; `traits` those of identify. Missing members are omitted.
     """
 
     id: int
@@ -105,9 +105,10 @@ def _name(shape: _Shape) -> str:
 
 
 def _traits(shape: _Shape) -> str:
-    if shape.type != "identify" or not isinstance(shape.traits, dict):
+    traits: object = shape.traits
+    if shape.type != "identify" or not isinstance(traits, dict):
         return ""
-    members = cast("dict[str, object]", shape.traits).items()
+    members = cast("dict[str, object]", traits).items()
     return _text(", ".join(f"{name}: {_text(value)}" for name, value in islice(members, SHOWN)))
 
 

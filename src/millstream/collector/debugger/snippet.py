@@ -1,4 +1,4 @@
-"""An event as what makes one like it: a Python call, or the body of a request."""
+"""Snippets: an event as the Python call, or the body of a request, that makes such an event."""
 
 from __future__ import annotations
 
