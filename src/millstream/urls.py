@@ -10,6 +10,7 @@ __all__ = ["hidden", "objection", "origin", "redacted"]
 HIDDEN = "…"
 _SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//")
 _AT = "@\ufe6b\uff20"
+_QUERY = re.compile(r"[?#].", re.DOTALL)  # compiled: at the end of the interpreter, `re.sub` can import nothing
 _QUOTED = re.compile(rf"//[^\s/?#]*[{_AT}]")
 
 
@@ -43,7 +44,8 @@ def redacted(url: str) -> str:
         rest = HIDDEN + "@" + re.split(f"[{_AT}]", rest)[-1]
     elif secret := re.match(r"[^\[:]*:(?!\d{0,5}$)", authority):  # as if the URL ended within user and password
         rest = secret[0] + HIDDEN
-    return scheme + re.sub(r"([?#]).+", rf"\1{HIDDEN}", rest, flags=re.DOTALL)
+    query = _QUERY.search(rest)
+    return scheme + (rest if query is None else rest[: query.start() + 1] + HIDDEN)
 
 
 def origin(url: str) -> str:

@@ -374,7 +374,8 @@ def test_what_cannot_be_delivered_at_exit_is_said_once() -> None:
         asyncio.run(main())
         """
     )
-    (line,) = out.splitlines()
+    attempt, line = out.splitlines()
+    assert attempt.startswith("1 request to http://127.0.0.1:1 failed: ")
     assert line.startswith("3 events were not delivered within exit_timeout=0.2 s (3 events failed at ")
 
 

@@ -186,7 +186,7 @@ def test_a_receiver_that_goes_away_ends_it_and_it_goes_on_from_there(replay: Pro
         (["--until", "5x"], "--until '5x' must be a time such as"),
         (["--data", "/no/such/place"], "cannot read the events in /no/such/place: No such file or directory"),
         (["--data", "/"], "no events in /"),
-        (["--to", "elsewhere"], "must be an absolute URL"),
+        (["--to", "elsewhere"], "there is no configuration: pass --config"),
         (["--write-key", ""], "no write key"),
     ],
 )

@@ -187,10 +187,10 @@ def test_an_interval_and_a_limit_for_age_can_be_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("prot = 1", "unknown option prot; there are allow-host, data, dedup-window, host, key, max-age,"),
-        ("port = ", "is not TOML: "),
+        ("prot = 1", "there is no option prot; did you mean port?"),
+        ("port = ", "is no TOML: "),
         ('port = "x"', "--port"),
-        (None, "cannot read --config"),
+        (None, "it cannot be read: "),
     ],
 )
 def test_a_file_that_cannot_be_used_is_exit_code_2(

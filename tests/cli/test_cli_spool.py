@@ -18,8 +18,9 @@ pytestmark = pytest.mark.process
 Program = Callable[..., Done]
 
 RECORD = """
-    import os, signal, sys
+    import logging, os, signal, sys
     from millstream import Analytics
+    logging.getLogger("millstream").setLevel("ERROR")  # the host is dead
     directory, key, count, wait = sys.argv[1:]
     analytics = Analytics(key, host="http://127.0.0.1:1", spool=directory, max_retries=0)
     for n in range(int(count)):

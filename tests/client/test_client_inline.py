@@ -58,6 +58,7 @@ def test_wait_and_retry(api: Api) -> None:
     api.script(status(429, retry_after=1))
     out = _run(
         """
+    import logging; logging.getLogger("millstream").setLevel(logging.CRITICAL)
     analytics = Analytics("key", host=host, max_retries=1)
     print(analytics.track("A", user_id="u").wait(timeout=10).attempts, analytics.stats().retries)
     """,

@@ -203,7 +203,7 @@ def test_each_client_is_ended_on_its_own(api: Api) -> None:
     dead.close()
     assert done.code == 0
     assert len(api.accepted) == 2
-    lines = done.err.splitlines()
+    lines = [line for line in done.err.splitlines() if not line.startswith("1 request to ")]
     assert [line[:36] for line in lines] == ["1 event was not delivered within exi"] * 2
     assert all("(logging this raised LookupError)" in line for line in lines)
 
@@ -211,7 +211,8 @@ def test_each_client_is_ended_on_its_own(api: Api) -> None:
 def test_a_retry_at_the_end_is_seen_through(api: Api) -> None:
     """Within `exit_timeout` a failed attempt is repeated, as at any other time."""
     api.script(status(429, retry_after=1))
-    run_script(script(SYNC), api.url)
+    done = ended(start_script(script(SYNC), api.url))
+    assert (done.code, done.err.splitlines()[1:]) == (0, [])  # one line about the first attempt
     assert len(api.accepted) == 3
 
 
@@ -254,8 +255,8 @@ def test_the_end_does_not_wait_for_ever(api: Api, client: str, how: object, time
     assert re.fullmatch(
         rf"3 events were not delivered within exit_timeout={timeout} s "
         r"\(3 events failed at http://[\d.:]+: Abandoned after TransportError \([\w ]+\); check [^)]+\); "
-        r"a longer exit_timeout gives them more time, and a spool keeps them for the next start\n",
-        done.err,
+        r"a longer exit_timeout gives them more time, and a spool keeps them for the next start",
+        done.err.splitlines()[-1],  # before it there may be one about the first attempt
     )
 
 
@@ -268,8 +269,8 @@ def test_whatever_hangs(api: Api, client: str, hindrance: str) -> None:
     url = "http://millstream.example" if hindrance is NO_NAMES else api.url
     source = script(client, before=hindrance, exit_timeout=0.3, http_request_timeout=60.0)
     done = ended(start_script(source, url), timeout=20)
-    assert (done.code, done.err.count("\n")) == (0, 1)
-    assert "3 events were not delivered within exit_timeout=0.3 s" in done.err
+    assert done.code == 0
+    assert done.err.splitlines()[-1].startswith("3 events were not delivered within exit_timeout=0.3 s")
 
 
 @BOTH
