@@ -70,7 +70,7 @@ class Shop:
     @contextmanager
     def started(self, folder: Path, host: str, *options: str, **settings: str) -> Iterator[RunningShop]:
         variables = {
-            "MILLSTREAM_WRITE_KEY": "key",
+            "MILLSTREAM_WRITE_KEY": "k3y-of-the-shop",
             "MILLSTREAM_HOST": host,
             "DATABASE": str(folder / "shop.sqlite3"),
             **settings,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -103,7 +102,7 @@ def test_pages_are_served_without_the_host(shop: Shop, start: Start, api: Api, i
         visitor.post(f"{path}/teapot")
     said = end(running)
     assert "event" in said
-    assert "key" not in re.findall(r"[\w-]+", said)
+    assert "k3y-of-the-shop" not in said
 
 
 @pytest.mark.parametrize("login_at", [0, -1], ids=["first login", "last login"])

@@ -89,5 +89,4 @@ def test_logging_is_instrumented(api: Api, run: Run, client: str) -> None:
     """With every line of every library handed to OpenTelemetry, events are delivered, and our lines are among them."""
     said = run("opentelemetry_logging", client)
     assert_delivered(api, said)
-    (line,) = said["lines"]
-    assert line.startswith("1 event failed at ")
+    assert any(line.startswith("1 event failed at ") for line in said["lines"])

@@ -280,7 +280,6 @@ def _by_key(sources: Mapping[str, Source]) -> dict[str, NamedSource]:
             name,
             None if each.rate_limit is None else Rate(each.rate_limit),
             frozenset(origin.lower().rstrip("/") for origin in each.origins),
-            each.ip,
         )
         for name, each in sources.items()
     }

@@ -152,6 +152,8 @@ def _parameters(made_by: Any) -> list[tuple[inspect.Parameter, Any]]:
 def _plain(hint: Any) -> tuple[Any, Meta | None]:
     """Return a type as msgspec takes it, and what is said of it. Where a Secret may be, a text becomes one."""
     meta: Meta | None = None
+    if get_origin(hint) in (Union, UnionType) and get_origin(get_args(hint)[0]) is Annotated:
+        hint = get_args(hint)[0]  # Python 3.10 puts Optional around a parameter whose default is None
     if get_origin(hint) is Annotated:
         hint, *about = get_args(hint)
         meta = next((each for each in about if isinstance(each, Meta)), None)

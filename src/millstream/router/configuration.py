@@ -26,7 +26,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -60,8 +60,6 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     """Events per second, at most; None is the collector's limit."""
     origins: tuple[str, ...] = ()
     """Sites whose pages may send with its key, as `https://shop.example`; none is any."""
-    ip: Literal["keep", "truncate", "drop"] | None = None
-    """What becomes of the address that a browser's request comes from; None: it is not looked at."""
     plan: str | dict[str, Any] | None = None
     """File of its tracking plan; or a table, with what is done with events that break it."""
 
