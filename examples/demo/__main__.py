@@ -117,9 +117,11 @@ def _keep(console: Console, data: Path) -> Callable[[Audit], None]:
 
     def keep(found: Audit) -> None:
         table.show(console, found, _shown(data))
-        console.print("  The collector and its destinations are still there: look at its page. Ctrl-C ends them.")
         with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+            console.print("  The collector and its destinations are still there: look at its page. Ctrl-C ends them.")
+            # In short waits: a signal between Python's last look for one and the wait is handled after it.
+            while not threading.Event().wait(0.2):
+                pass
 
     return keep
 

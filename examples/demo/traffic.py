@@ -179,13 +179,13 @@ def drive(url: str, *, sessions: int, seed: int, seconds: float, on_visit: Calla
     # No retries: a request that fails is what the demo is there to show.
     http = urllib3.PoolManager(maxsize=AT_A_TIME, retries=False, timeout=REQUEST_SECONDS)
     with ThreadPoolExecutor(AT_A_TIME) as threads:
-        browsers = (Browser(http, url, Random(f"{seed}/{number}")) for number in range(sessions))
-        visits = [threads.submit(_visit, *visit) for visit in zip(kinds, browsers, range(sessions), strict=True)]
-        for visit in visits:
-            visit.add_done_callback(lambda _: on_visit())
         try:
+            browsers = (Browser(http, url, Random(f"{seed}/{number}")) for number in range(sessions))
+            visits = [threads.submit(_visit, *visit) for visit in zip(kinds, browsers, range(sessions), strict=True)]
+            for visit in visits:
+                visit.add_done_callback(lambda _: on_visit())
             done, late = wait(visits, timeout=seconds)
-        finally:
+        finally:  # also when Ctrl-C comes before the last visitor has been let in
             threads.shutdown(wait=False, cancel_futures=True)
     for visit in done:
         requests, failure = visit.result()
