@@ -331,11 +331,7 @@ class Spool:
         """Settle these events: they leave the spool."""
         if self._closed:  # another process may own the lanes now
             return
-        by_lane: dict[object, list[Place]] = {}
-        for place in places:
-            by_lane.setdefault(place.lane, []).append(place)
-        for one, mine in by_lane.items():
-            lane = cast("Lane", one)
+        for lane, mine in _by_lane(places).items():
             try:
                 lane.settle(mine, tidy=bool(self._off))
             except OSError as exc:
@@ -345,11 +341,7 @@ class Spool:
 
     def note_channel(self, places: Sequence[Place], channel: str) -> None:
         """Note events that one channel has settled, and others have not."""
-        by_lane: dict[object, list[Place]] = {}
-        for place in places:
-            by_lane.setdefault(place.lane, []).append(place)
-        for one, mine in by_lane.items():
-            lane = cast("Lane", one)
+        for lane, mine in _by_lane(places).items():
             try:
                 lane.note_channel(mine, channel)
             except OSError as exc:
@@ -387,6 +379,13 @@ class Spool:
             lane.release()
         except OSError as exc:
             self._tell(f"{lane.directory} cannot be cleared: {exc.strerror or exc}", exc)
+
+
+def _by_lane(places: Sequence[Place]) -> dict[Lane, list[Place]]:
+    found: dict[Lane, list[Place]] = {}
+    for place in places:
+        found.setdefault(cast("Lane", place.lane), []).append(place)
+    return found
 
 
 def source_of(write_key: str) -> str:
