@@ -29,20 +29,6 @@ from support.api import Answer, Api, Seen, drop, half, reset, status
 pytestmark = pytest.mark.server
 
 
-@pytest.fixture
-def apis() -> Iterator[list[Api]]:
-    """Three destinations."""
-    made = [Api() for _ in range(3)]
-    yield made
-    for each in made:
-        each.close()
-
-
-@pytest.fixture
-def one(apis: list[Api]) -> Api:
-    return apis[0]
-
-
 def test_every_event_goes_to_every_destination_once_and_in_order(tmp_path: Path, apis: list[Api]) -> None:
     """What is stored before and after the start arrives everywhere; the events of a user in the order of the log."""
     write(tmp_path, map(event, range(300)))

@@ -19,14 +19,6 @@ pytestmark = [pytest.mark.process, pytest.mark.server]
 
 
 @pytest.fixture
-def apis() -> Iterator[list[Api]]:
-    made = [Api() for _ in range(3)]
-    yield made
-    for each in made:
-        each.close()
-
-
-@pytest.fixture
 def served(tmp_path: Path, apis: list[Api]) -> Iterator[Served]:
     """A collector with two webhooks: one refuses m3, one is down."""
 
