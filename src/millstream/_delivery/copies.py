@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, cast
 
 from msgspec import Struct
 
-from .._core.delivery.verdicts import Refused
 from .._core.ledger import Ledger
 from .._core.outcome import DELIVERED, Outcome
 from .._core.receipt import Receipt
 from .._core.routing import options
-from ..destinations.base import Destination, Event, Part, Skip, too_old
-from ..errors import Dropped, QueueFull, TransportError
+from ..destinations.base import Destination, Event, Part, parts_of
+from ..errors import DeliveryError, Dropped, QueueFull, TransportError
 
 if TYPE_CHECKING:
     from .._core.delivery.batcher import Item
@@ -92,18 +91,12 @@ class Copies:
             return Outcome(QueueFull(f"the queue of {self._destination.name}"))
         event = Event(copy.receipt.data)
         try:
-            if old := too_old(event, self._destination.limits, time.time()):
-                return Outcome(Dropped(old))
-            prepared = self._destination.prepare(event, options(self._destination, event.integrations))
+            made = parts_of(self._destination, event, options(self._destination, event.integrations), time.time())
         except Exception as exc:  # noqa: BLE001 - a destination may be the application's own
             return Outcome(TransportError(f"{self._destination.name}.prepare raised {type(exc).__name__}: {exc}"))
-        match prepared:
-            case Skip(reason):
-                return Outcome(Dropped(reason))
-            case Refused(error):
-                return Outcome(error)
-            case _:
-                return prepared or Outcome(Dropped(f"{self._destination.name} skips this event"))
+        if isinstance(made, DeliveryError):
+            return Outcome(made)
+        return made or Outcome(Dropped(f"{self._destination.name} skips this event"))
 
     def settle(
         self, items: Sequence[Item], outcome: Outcome, settled: Callable[[list[Receipt], Outcome], object]

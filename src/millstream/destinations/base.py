@@ -12,6 +12,7 @@ from .._core.delivery.verdicts import Refused, Verdict
 from .._core.events.encode import decode, head
 from .._core.events.timestamps import epoch_ms
 from .._public import publish
+from ..errors import DeliveryError, Dropped
 from ..types import Request, Response
 
 __all__ = ["Destination", "Event", "Limits", "Part", "Skip"]
@@ -105,11 +106,23 @@ class Destination(Protocol):
         ...
 
 
-def too_old(event: Event, limits: Limits, now: float) -> str:
-    """Return why a destination does not take an event any more; an empty text if it does."""
-    if limits.max_age is None or now - epoch_ms(event.timestamp) / 1000 <= limits.max_age:
-        return ""
-    return f"it happened more than {limits.max_age / 3600:g} hours ago"
+def parts_of(
+    destination: Destination, event: Event, options: Mapping[str, Any], now: float
+) -> Sequence[Part] | DeliveryError:
+    """Return the parts that a destination makes of an event, or why there are none: a Dropped if that is intended.
+
+    What `prepare` raises is raised.
+    """
+    max_age = destination.limits.max_age
+    if max_age is not None and now - epoch_ms(event.timestamp) / 1000 > max_age:
+        return Dropped(f"it happened more than {max_age / 3600:g} hours ago")
+    match destination.prepare(event, options):
+        case Skip(reason):
+            return Dropped(reason)
+        case Refused(error):
+            return error
+        case parts:
+            return parts
 
 
 publish("millstream.destinations", Destination, Event, Limits, Part, Skip)

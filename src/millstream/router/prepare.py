@@ -10,11 +10,10 @@ from zlib import crc32
 import msgspec
 from msgspec import Struct
 
-from .._core.delivery.verdicts import Refused
 from .._core.outcome import DELIVERED, Outcome
 from .._core.record import Record
 from .._core.routing import allows, options
-from ..destinations.base import Event, Part, Skip, too_old
+from ..destinations.base import Event, Part, parts_of
 from ..errors import DeliveryError, Dropped, PluginError
 from .configuration import RoutePlan, RouteSettings
 
@@ -84,7 +83,6 @@ class Preparer:
         self._plans = settings.plans
         self._transforms = transforms
         self._wall = wall
-        self._max_age = settings.destination.limits.max_age
         self.violations: dict[str, int] = {}
         """Of tracking plans, by kind."""
 
@@ -139,20 +137,13 @@ class Preparer:
                 if isinstance(left, str):
                     return Dropped(left)
                 data = left
-            event = Event(data)
-            if self._max_age is not None and (old := too_old(event, destination.limits, self._wall())):
-                return Dropped(old)
             chosen = options(destination, routed.integrations) if routed.integrations else NO_OPTIONS
-            prepared = destination.prepare(event, chosen)
+            made = parts_of(destination, Event(data), chosen, self._wall())
         except Exception as error:  # noqa: BLE001 - a destination may be the user's own
             return PluginError(destination.name, f"prepare raised {type(error).__name__}: {error}")
-        match prepared:
-            case Skip(reason):
-                return Dropped(reason)
-            case Refused(why):
-                return why
-            case _:
-                return [RoutedPart(part.data, part.key, f"{routed.lane} {part.key}", routed) for part in prepared]
+        if isinstance(made, DeliveryError):
+            return made
+        return [RoutedPart(part.data, part.key, f"{routed.lane} {part.key}", routed) for part in made]
 
     def _check(self, plan: RoutePlan, data: bytes) -> DeliveryError | None:
         violations = plan.plan.check(Event(data))
