@@ -12,9 +12,9 @@ PYTEST_DONT_REWRITE: this package has a pytest plugin, and pytest would warn abo
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ._public import lazily
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -118,15 +118,9 @@ _EXPORTS = {
     ".settings": ("OAuthSettings",),
     ".types": ("FlushResult", "HTTPClient", "Request", "Response", "Stats"),
 }
-_MODULE_OF = {name: room for room, names in _EXPORTS.items() for name in names}
+_MODULE_OF = dict.fromkeys(__all__, ".errors") | {name: module for module, names in _EXPORTS.items() for name in names}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_MODULE_OF.get(name, ".errors"), __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(__name__, _MODULE_OF)
 
 
 def __dir__() -> list[str]:

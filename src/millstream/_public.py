@@ -1,9 +1,10 @@
-"""Public addresses: classes and functions are named by the module that users import them from."""
+"""Public modules: names that are loaded on first use, and are called by the module that users import them from."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 if TYPE_CHECKING:
@@ -20,7 +21,25 @@ else:  # the typing of 3.10 has neither
             return item
 
 
-__all__ = ["Self", "Unpack", "publish"]
+__all__ = ["Self", "Unpack", "lazily", "publish"]
+
+
+def lazily(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a package's `__getattr__` (PEP 562): it imports a name on first use, and keeps it.
+
+    Args:
+        package: the package's `__name__`.
+        modules: the module of each name, relative to the package.
+    """
+
+    def load(name: str) -> Any:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(modules[name], package), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return load
 
 
 def publish(module: str, *public: type | Callable[..., Any]) -> None:

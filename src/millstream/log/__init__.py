@@ -18,8 +18,9 @@ What a record and a cursor are, without a file, is in `_core/record.py` and `_co
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .._public import lazily
 
 if TYPE_CHECKING:
     from .._core.cursor import Cursor, Mark, Progress
@@ -72,7 +73,4 @@ _EXPORTS = {
 }
 
 
-def __getattr__(name: str) -> Any:  # a client with a spool loads no event loop
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_EXPORTS[name], __name__), name)
+__getattr__ = lazily(__name__, _EXPORTS)  # a client with a spool loads no event loop

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .._public import lazily
 from .base import (
     Hook,
     LoadHook,
@@ -46,10 +46,7 @@ __all__ = [
 ]
 
 # Loaded where they are used: most applications have none of them.
-_EXPORTS = {"consent": "privacy", "redact": "privacy", "sample": "privacy", "tracking_plan": "plans"}
+_EXPORTS = {"consent": ".privacy", "redact": ".privacy", "sample": ".privacy", "tracking_plan": ".plans"}
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_EXPORTS[name]}", __name__), name)
+__getattr__ = lazily(__name__, _EXPORTS)

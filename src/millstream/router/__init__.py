@@ -16,8 +16,9 @@ supervisor        keeps a router's process alive, for a collector
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .._public import lazily
 
 if TYPE_CHECKING:
     from .configuration import Alerts, Configuration, RouteSettings, Source
@@ -55,7 +56,4 @@ _EXPORTS = {
 }
 
 
-def __getattr__(name: str) -> Any:  # a process that transforms events needs none of it
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_EXPORTS[name], __name__), name)
+__getattr__ = lazily(__name__, _EXPORTS)  # a process that transforms events needs none of it

@@ -16,8 +16,9 @@ Importing this imports neither pytest nor a server.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .._public import lazily
 
 if TYPE_CHECKING:
     from .captured import Capture, capture
@@ -26,18 +27,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Capture", "LiveCollector", "Match", "RejectedEvent", "SeenRequest", "capture", "collector"]
 
-_ROOMS = {
-    "Capture": "captured",
-    "LiveCollector": "live",
-    "Match": "receiver",
-    "RejectedEvent": "receiver",
-    "SeenRequest": "receiver",
-    "capture": "captured",
-    "collector": "live",
+_EXPORTS = {
+    "Capture": ".captured",
+    "LiveCollector": ".live",
+    "Match": ".receiver",
+    "RejectedEvent": ".receiver",
+    "SeenRequest": ".receiver",
+    "capture": ".captured",
+    "collector": ".live",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_ROOMS[name]}", __name__), name)
+__getattr__ = lazily(__name__, _EXPORTS)
