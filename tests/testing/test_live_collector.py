@@ -322,6 +322,7 @@ def test_without_a_server_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch)
     for name in list(sys.modules):
         if name.startswith(("millstream.collector", "millstream.testing.", "uvicorn")):
             monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(vars(testing), "collector", raising=False)  # as before its first use
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(ImportError, match=r"pip install 'millstream\[collector\]'"):
         testing.collector()
